@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// core/config.hpp - the version, and every macro that cria defines or reads.
+//
+// A host may define before the first include (the same in every unit of the program):
+//   CRIA_ASSERT(condition)   what a violated precondition does; default: assert() in debug builds, nothing otherwise
+//   CRIA_DISPATCH            set by the CMake target cria::dispatch: kernels come from one compiled unit per instruction set
+// Everything else here is internal and starts with CRIA_.
+#pragma once
+
+#include <cassert>
+
+#define CRIA_VERSION_MAJOR 0
+#define CRIA_VERSION_MINOR 1
+#define CRIA_VERSION_PATCH 0
+
+#ifndef CRIA_ASSERT
+#define CRIA_ASSERT(condition) assert(condition)
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define CRIA_ALWAYS_INLINE __forceinline
+#define CRIA_LAMBDA_INLINE
+#define CRIA_NOINLINE __declspec(noinline)
+#define CRIA_RESTRICT __restrict
+#else
+#define CRIA_ALWAYS_INLINE inline __attribute__((always_inline))
+#define CRIA_LAMBDA_INLINE __attribute__((always_inline))
+#define CRIA_NOINLINE __attribute__((noinline))
+#define CRIA_RESTRICT __restrict__
+#endif
+
+// Full unrolling of a loop over a register array, so that the array stays in registers.
+#if defined(__clang__)
+#define CRIA_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define CRIA_UNROLL _Pragma("GCC unroll 16")
+#else
+#define CRIA_UNROLL
+#endif
+
+#if defined(__cpp_exceptions) || defined(_CPPUNWIND)
+#define CRIA_HAS_EXCEPTIONS 1
+#else
+#define CRIA_HAS_EXCEPTIONS 0
+#endif
+
+// What the flags of this unit allow: the only place that asks the compiler.
+#if defined(__AVX2__) && defined(__FMA__) && (defined(__F16C__) || defined(_MSC_VER))
+#define CRIA_HAS_AVX2 1
+#else
+#define CRIA_HAS_AVX2 0
+#endif
+#if CRIA_HAS_AVX2 && defined(__AVXVNNI__)
+#define CRIA_HAS_AVX_VNNI 1
+#else
+#define CRIA_HAS_AVX_VNNI 0
+#endif
+#if CRIA_HAS_AVX2 && defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512CD__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define CRIA_HAS_AVX512BW 1
+#else
+#define CRIA_HAS_AVX512BW 0
+#endif
+#if CRIA_HAS_AVX512BW && defined(__AVX512VNNI__)
+#define CRIA_HAS_AVX512_VNNI 1
+#else
+#define CRIA_HAS_AVX512_VNNI 0
+#endif
+#if defined(__SSE4_2__) || CRIA_HAS_AVX2
+#define CRIA_HAS_SSE4_2 1
+#else
+#define CRIA_HAS_SSE4_2 0
+#endif
+#if defined(__aarch64__) || defined(_M_ARM64)
+#define CRIA_HAS_NEON64 1
+#else
+#define CRIA_HAS_NEON64 0
+#endif
+#if CRIA_HAS_NEON64 && defined(__ARM_FEATURE_DOTPROD)
+#define CRIA_HAS_NEON_DOTPROD 1
+#else
+#define CRIA_HAS_NEON_DOTPROD 0
+#endif
+#if CRIA_HAS_NEON_DOTPROD && defined(__ARM_FEATURE_MATMUL_INT8)
+#define CRIA_HAS_NEON_I8MM 1
+#else
+#define CRIA_HAS_NEON_I8MM 0
+#endif
+
+/// cria; its contents live in the inline namespace of the version, so that two copies of the library can share a process.
+namespace cria::inline v0 {}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: MIT
+// core/result.hpp - errors as values: errc, error, result<T> (a subset of std::expected<T, error>).
+//
+// Ensures   A function that can fail because of bytes, options or the system returns result<T>; it has changed nothing when it fails.
+// Errors    value() on an error throws cria::exception, or terminates where exceptions are off.
+// Threads   values; nothing is shared.
+#pragma once
+
+#include <cria/core/config.hpp>
+
+#include <cstdint>
+#include <exception>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace cria::inline v0 {
+
+/// What went wrong, by what the caller can do about it; `error::where` and `error::message` carry the detail.
+enum class errc : std::uint8_t {
+  io,                        ///< the operating system refused; `where` holds the path, `message` its reason
+  truncated,                 ///< the file ends before something that it declares: fetch it again
+  bad_magic,                 ///< not a file of this kind
+  unsupported_version,       ///< a version or byte order of the file that cria does not read
+  limit_exceeded,            ///< larger than the host's limits allow
+  missing_key,               ///< metadata that the model needs is absent
+  missing_tensor,            ///< a tensor that the model needs is absent
+  wrong_type,                ///< metadata of another type than its key has
+  bad_value,                 ///< a value out of its range, or in contradiction with another
+  bad_shape,                 ///< a tensor's dimensions do not fit the model
+  duplicate,                 ///< a key or tensor name appears twice
+  unsupported_type,          ///< a block format that cria does not compute with
+  unsupported_architecture,  ///< a model family that cria does not know
+  unsupported_tokenizer,     ///< a tokenizer or pre-tokenizer that cria does not know
+  unsupported_cpu,           ///< this processor lacks what the kernels were compiled for
+  non_finite,                ///< inf or NaN in weights or scores
+  out_of_memory,             ///< the system gave no memory
+  cancelled,                 ///< the host asked to stop
+  context_full,              ///< the sequence does not fit the context
+  bad_argument,              ///< an argument out of its documented range
+  mismatch,                  ///< two things that must belong together do not: parts of a file, a session and its model
+  syntax,                    ///< a template, grammar or schema that does not parse; `where` holds line and column
+};
+
+/// Returns the code's name as written in the enum.
+[[nodiscard]] constexpr std::string_view name(errc code) noexcept {
+  constexpr std::string_view names[] = {
+      "io",         "truncated",     "bad_magic",       "unsupported_version", "limit_exceeded",           "missing_key",
+      "missing_tensor", "wrong_type",    "bad_value",       "bad_shape",           "duplicate",                "unsupported_type",
+      "unsupported_architecture", "unsupported_tokenizer", "unsupported_cpu", "non_finite", "out_of_memory", "cancelled",
+      "context_full", "bad_argument", "mismatch", "syntax"};
+  return names[static_cast<std::size_t>(code)];
+}
+
+/// An error: its code, where it is (key, tensor, path, line:column) and what was found there.
+struct error {
+  static constexpr std::uint64_t no_offset = ~std::uint64_t{0};
+
+  errc code = errc::bad_argument;
+  std::string where;                  ///< printable: bytes from files are escaped and cut
+  std::string message;                ///< one line, printable
+  std::uint64_t offset = no_offset;   ///< byte offset in the file, where one is known
+
+  /// Returns "code: where: message (at byte N)".
+  [[nodiscard]] std::string to_string() const {
+    std::string s{name(code)};
+    if (!where.empty()) s += ": " + where;
+    if (!message.empty()) s += ": " + message;
+    if (offset != no_offset) s += " (at byte " + std::to_string(offset) + ")";
+    return s;
+  }
+};
+
+/// Returns text from an untrusted file as printable ASCII, at most `limit` characters of it.
+[[nodiscard]] inline std::string printable(std::string_view text, std::size_t limit = 80) {
+  constexpr char hex[] = "0123456789abcdef";
+  std::string out;
+  for (std::size_t i = 0; i < text.size() && i < limit; ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    if (c >= 0x20 && c < 0x7f && c != '\\') {
+      out += static_cast<char>(c);
+    } else {
+      out += {'\\', 'x', hex[c >> 4], hex[c & 15]};
+    }
+  }
+  if (text.size() > limit) out += "...";
+  return out;
+}
+
+#if CRIA_HAS_EXCEPTIONS
+/// What result<T>::value() throws.
+class exception : public std::runtime_error {
+ public:
+  explicit exception(cria::error e) : std::runtime_error(e.to_string()), error_(std::move(e)) {}
+  [[nodiscard]] const cria::error& error() const noexcept { return error_; }
+
+ private:
+  cria::error error_;
+};
+#endif
+
+namespace detail {
+[[noreturn]] inline void no_value(const error& e) {
+#if CRIA_HAS_EXCEPTIONS
+  throw exception(e);
+#else
+  CRIA_ASSERT(false && "cria::result::value() on an error");
+  static_cast<void>(e);
+  std::terminate();
+#endif
+}
+}  // namespace detail
+
+/// A T or an error. Names as in std::expected.
+template <class T>
+class [[nodiscard]] result {
+ public:
+  using value_type = T;
+  using error_type = cria::error;
+
+  template <class U = T>
+    requires(std::is_constructible_v<T, U> && !std::is_same_v<std::remove_cvref_t<U>, result> && !std::is_same_v<std::remove_cvref_t<U>, error_type>)
+  result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
+  result(error_type e) : state_(std::in_place_index<1>, std::move(e)) {}
+
+  [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
+  explicit operator bool() const noexcept { return has_value(); }
+
+  /// Requires has_value().
+  [[nodiscard]] T& operator*() & noexcept { return *get(); }
+  [[nodiscard]] const T& operator*() const& noexcept { return *std::get_if<0>(&state_); }
+  [[nodiscard]] T&& operator*() && noexcept { return std::move(*get()); }
+  [[nodiscard]] T* operator->() noexcept { return get(); }
+  [[nodiscard]] const T* operator->() const noexcept { return std::get_if<0>(&state_); }
+
+  [[nodiscard]] T& value() & { return check(), **this; }
+  [[nodiscard]] const T& value() const& { return check(), **this; }
+  [[nodiscard]] T&& value() && { return check(), *std::move(*this); }
+  template <class U>
+  [[nodiscard]] T value_or(U&& other) const& {
+    return has_value() ? **this : static_cast<T>(std::forward<U>(other));
+  }
+
+  /// Requires !has_value().
+  [[nodiscard]] const error_type& error() const& noexcept { return *std::get_if<1>(&state_); }
+  [[nodiscard]] error_type&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
+
+  template <class F>
+  auto and_then(F&& f) && -> std::invoke_result_t<F, T&&> {
+    if (has_value()) return std::forward<F>(f)(*std::move(*this));
+    return std::move(*this).error();
+  }
+  template <class F>
+  auto transform(F&& f) && -> result<std::invoke_result_t<F, T&&>> {
+    if (has_value()) return std::forward<F>(f)(*std::move(*this));
+    return std::move(*this).error();
+  }
+
+ private:
+  T* get() noexcept { return std::get_if<0>(&state_); }
+  void check() const {
+    if (!has_value()) detail::no_value(error());
+  }
+  std::variant<T, error_type> state_;
+};
+
+template <>
+class [[nodiscard]] result<void> {
+ public:
+  using value_type = void;
+  using error_type = cria::error;
+
+  result() noexcept = default;
+  result(error_type e) : error_(std::in_place_index<1>, std::move(e)) {}
+  [[nodiscard]] bool has_value() const noexcept { return error_.index() == 0; }
+  explicit operator bool() const noexcept { return has_value(); }
+  void value() const {
+    if (!has_value()) detail::no_value(error());
+  }
+  [[nodiscard]] const error_type& error() const& noexcept { return *std::get_if<1>(&error_); }
+  [[nodiscard]] error_type&& error() && noexcept { return std::move(*std::get_if<1>(&error_)); }
+
+ private:
+  std::variant<std::monostate, error_type> error_;
+};
+
+/// Runs `f`, which returns a result, and turns exhausted memory into errc::out_of_memory; other exceptions pass through.
+template <class F>
+auto catch_bad_alloc(F&& f, std::string_view where) -> std::invoke_result_t<F> {
+#if CRIA_HAS_EXCEPTIONS
+  try {
+    return std::forward<F>(f)();
+  } catch (const std::bad_alloc&) {
+  } catch (const std::length_error&) {
+  }
+  return error{errc::out_of_memory, std::string(where.substr(0, 15)), {}, error::no_offset};
+#else
+  static_cast<void>(where);
+  return std::forward<F>(f)();
+#endif
+}
+
+}  // namespace cria::inline v0
+
+#define CRIA_CONCAT_(a, b) a##b
+#define CRIA_CONCAT(a, b) CRIA_CONCAT_(a, b)
+
+/// Declares `decl` from the value of `expr`, or returns its error from the enclosing function.
+#define CRIA_TRY(decl, ...)                                                            \
+  auto CRIA_CONCAT(cria_result_, __LINE__) = (__VA_ARGS__);                            \
+  if (!CRIA_CONCAT(cria_result_, __LINE__)) return std::move(CRIA_CONCAT(cria_result_, __LINE__)).error(); \
+  decl = *std::move(CRIA_CONCAT(cria_result_, __LINE__))
+
+/// Returns the error of `expr`, a result<void>, from the enclosing function if there is one.
+#define CRIA_CHECK(...)                                                                \
+  if (auto cria_check_ = (__VA_ARGS__); !cria_check_) return std::move(cria_check_).error()

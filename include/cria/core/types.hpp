@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT
+// core/types.hpp - the few words that every layer shares.
+#pragma once
+
+#include <cria/core/config.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace cria::inline v0 {
+
+/// A token's index in the vocabulary.
+using token_id = std::int32_t;
+inline constexpr token_id no_token = -1;
+
+/// How activations are quantised before they meet quantised weights; chosen when a model is opened.
+enum class precision : std::uint8_t {
+  exact,  ///< 15 bits in two int8 planes: the model's own text
+  fast,   ///< 8 bits: what other engines do; faster prompts, other text near ties
+};
+
+[[nodiscard]] constexpr std::string_view name(precision p) noexcept { return p == precision::exact ? "exact" : "fast"; }
+
+/// What a cache stores keys and values as.
+enum class kv_type : std::uint8_t { f16, f32, q8_0 };
+
+[[nodiscard]] constexpr std::string_view name(kv_type t) noexcept {
+  constexpr std::string_view names[] = {"f16", "f32", "q8_0"};
+  return names[static_cast<std::size_t>(t)];
+}
+
+/// Returns `n` rounded up to a multiple of `step`.
+[[nodiscard]] constexpr std::size_t round_up(std::size_t n, std::size_t step) noexcept { return (n + step - 1) / step * step; }
+
+}  // namespace cria::inline v0
