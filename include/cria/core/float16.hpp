@@ -35,18 +35,24 @@ static_assert(sizeof(f16) == 2 && sizeof(bf16) == 2);
 namespace detail {
 inline constexpr std::uint32_t float_infinity_bits = 0x7f800000;
 inline constexpr std::uint32_t float_quiet_bit = 0x00400000;
+
+/// Returns `condition ? a : b` by masks: a conditional expression becomes a branch around the float operation in GCC, and the loop scalar.
+[[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::uint32_t select(bool condition, std::uint32_t a, std::uint32_t b) noexcept {
+  const std::uint32_t mask = 0u - static_cast<std::uint32_t>(condition);
+  return (a & mask) | (b & ~mask);
+}
 }  // namespace detail
 
-/// Returns the half's value. Selects instead of branches, so that loops over it vectorise.
+/// Returns the half's value.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr float to_float(f16 h) noexcept {
   constexpr std::uint32_t rebias = (127u - 15u) << 23;
   const std::uint32_t sign = (h.bits & 0x8000u) << 16;
   const std::uint32_t magnitude = (h.bits & 0x7fffu) << 13;
   const float subnormal = static_cast<float>(static_cast<std::int32_t>(h.bits & 0x3ffu)) * 0x1p-24f;
   std::uint32_t bits = magnitude + rebias;
-  bits += magnitude >= 0x7c00u << 13 ? rebias : 0u;                          // exponent 31 is that of infinity and NaN
-  bits |= magnitude > 0x7c00u << 13 ? detail::float_quiet_bit : 0u;
-  bits = magnitude < 0x0400u << 13 ? std::bit_cast<std::uint32_t>(subnormal) : bits;
+  bits += detail::select(magnitude >= 0x7c00u << 13, rebias, 0);   // exponent 31 is that of infinity and NaN
+  bits |= detail::select(magnitude > 0x7c00u << 13, detail::float_quiet_bit, 0);
+  bits = detail::select(magnitude < 0x0400u << 13, std::bit_cast<std::uint32_t>(subnormal), bits);
   return std::bit_cast<float>(bits | sign);
 }
 
@@ -63,11 +69,12 @@ inline constexpr std::uint32_t float_quiet_bit = 0x00400000;
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
   const std::uint32_t magnitude = bits & 0x7fffffffu;
   // Adding 0.5 rounds to multiples of 2^-24, the step of the half's subnormals, by the addition's own rounding.
-  const std::uint32_t subnormal = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude < min_normal ? magnitude : 0u) + 0.5f) - 0x3f000000u;
+  const std::uint32_t subnormal =
+      std::bit_cast<std::uint32_t>(std::bit_cast<float>(detail::select(magnitude < min_normal, magnitude, 0)) + 0.5f) - 0x3f000000u;
   std::uint32_t half = (magnitude - rebias + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
-  half = magnitude < min_normal ? subnormal : half;
-  half = magnitude >= too_large ? 0x7c00u : half;
-  half = magnitude > detail::float_infinity_bits ? 0x7e00u | ((magnitude >> 13) & 0x3ffu) : half;
+  half = detail::select(magnitude < min_normal, subnormal, half);
+  half = detail::select(magnitude >= too_large, 0x7c00u, half);
+  half = detail::select(magnitude > detail::float_infinity_bits, 0x7e00u | ((magnitude >> 13) & 0x3ffu), half);
   return {static_cast<std::uint16_t>((bits >> 16 & 0x8000u) | half)};
 }
 
