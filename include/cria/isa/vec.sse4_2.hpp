@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+// isa/vec.sse4_2.hpp - vec<sse4_2>: 128-bit x86 without fused multiply-add (its bits differ from the other sets'). Included by isa/vec.hpp.
+#pragma once
+
+#include <cria/isa/vec.hpp>
+
+#if CRIA_HAS_SSE4_2
+#include <immintrin.h>
+
+namespace cria::inline v0::isa {
+
+template <>
+struct vec<sse4_2> : batch_vec<sse4_2::arch> {
+  static CRIA_ALWAYS_INLINE f fma(f a, f b, f c) noexcept { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+  static CRIA_ALWAYS_INLINE f swap_pairs(f a) noexcept { return _mm_shuffle_ps(a, a, 0xb1); }
+  static CRIA_ALWAYS_INLINE float hmax(f a) noexcept {
+    const __m128 r = a;
+    const __m128 m = _mm_max_ps(r, _mm_movehl_ps(r, r));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+  }
+  static CRIA_ALWAYS_INLINE std::int32_t hsum_i(i a) noexcept {
+    const __m128i r = a;
+    const __m128i s = _mm_add_epi32(r, _mm_unpackhi_epi64(r, r));
+    return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 1)));
+  }
+  static CRIA_ALWAYS_INLINE f as_float(i a) noexcept { return _mm_castsi128_ps(a); }
+  /// Shifts exponent and mantissa into place and scales by 2^112, which is exact; infinities and NaN keep a full exponent.
+  static CRIA_ALWAYS_INLINE f load_f16(const void* p) noexcept {
+    const __m128i h = _mm_cvtepu16_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
+    const __m128i magnitude = _mm_slli_epi32(_mm_and_si128(h, _mm_set1_epi32(0x7fff)), 13);
+    const __m128 scaled = _mm_mul_ps(_mm_castsi128_ps(magnitude), _mm_set1_ps(5192296858534827628530496329220096.0f));
+    const __m128i special = _mm_and_si128(_mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x0f7fffff)), _mm_set1_epi32(0x7f800000));
+    const __m128i sign = _mm_slli_epi32(_mm_and_si128(h, _mm_set1_epi32(0x8000)), 16);
+    return _mm_castsi128_ps(_mm_or_si128(_mm_or_si128(_mm_castps_si128(scaled), special), sign));
+  }
+  static CRIA_ALWAYS_INLINE void store_f16(void* p, f x) noexcept {
+    float v[4];
+    f16 h[4];
+    _mm_storeu_ps(v, x);
+    for (std::size_t n = 0; n < 4; ++n) h[n] = to_f16(v[n]);
+    std::memcpy(p, h, sizeof h);
+  }
+  static CRIA_ALWAYS_INLINE f load_bf16(const void* p) noexcept {
+    return _mm_castsi128_ps(_mm_slli_epi32(_mm_cvtepu16_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))), 16));
+  }
+  static CRIA_ALWAYS_INLINE i load_u8(const void* p) noexcept {
+    std::int32_t word;
+    std::memcpy(&word, p, 4);
+    return _mm_cvtepu8_epi32(_mm_cvtsi32_si128(word));
+  }
+  static CRIA_ALWAYS_INLINE i load_s8(const void* p) noexcept {
+    std::int32_t word;
+    std::memcpy(&word, p, 4);
+    return _mm_cvtepi8_epi32(_mm_cvtsi32_si128(word));
+  }
+  static CRIA_ALWAYS_INLINE void store_s8(void* p, i a) noexcept {
+    const __m128i low = _mm_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const std::int32_t word = _mm_cvtsi128_si32(_mm_shuffle_epi8(a, low));
+    std::memcpy(p, &word, 4);
+  }
+  static CRIA_ALWAYS_INLINE i lookup(const std::uint8_t (&table)[16], i a) noexcept {
+    return _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)), a);
+  }
+};
+
+}  // namespace cria::inline v0::isa
+#endif

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// kernels/int8_dot.avx512bw.hpp - the dot step on avx512bw: maddubs in 16 bits over several steps, one madd by 1 to widen.
+//
+// Pairs of products stay below 2^15 for weights up to 63, and so do sums of max_steps(w_max) of them: nothing saturates. Larger weights are
+// fed as two halves of 4 bits (kernels/gemm.hpp), which costs the same as widening both operands to 16 bits and needs no other activations.
+#pragma once
+
+#include <cria/kernels/int8_dot.hpp>
+
+#if CRIA_HAS_AVX512BW
+#include <immintrin.h>
+
+namespace cria::inline v0::kernels {
+
+template <>
+struct int8_dot<isa::avx512bw> {
+  using op = isa::vec<isa::avx512bw>;
+  static constexpr bool signed_weights = false;
+  static constexpr bool is_direct = false;
+  static constexpr int max_weight = 63;
+  static constexpr int max_steps(int w_max) noexcept { return 32767 / (2 * 127 * w_max) < 8 ? 32767 / (2 * 127 * w_max) : 8; }
+
+  static CRIA_ALWAYS_INLINE op::i step(op::i narrow, op::i w, op::i x) noexcept {
+    return _mm512_add_epi16(narrow, _mm512_maddubs_epi16(w, x));
+  }
+  static CRIA_ALWAYS_INLINE op::i widen(op::i sum, op::i narrow) noexcept {
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(narrow, _mm512_set1_epi16(1)));
+  }
+};
+
+}  // namespace cria::inline v0::kernels
+#endif

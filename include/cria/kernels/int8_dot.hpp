@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+// kernels/int8_dot.hpp - the dot step: each lane's sum += w0 x0 + w1 x1 + w2 x2 + w3 x3, four weight bytes by four int8 activations.
+//
+// Shapes    a lane is a weight row; its 4 bytes are 4 consecutive k; the activations are one token's 4 bytes, in every lane
+// Requires  activations in [-127, 127]; weights in [0, 255], or int8 where `signed_weights`; no more than max_steps(w_max) steps between
+//           two calls of widen
+// Ensures   exact integers: equal on every set
+// Errors    none (noexcept)
+//
+// Some sets accumulate in 32 bits at once (`narrow` is then the sum itself), others in 16 bits for a while; widen(sum, narrow) adds what a
+// narrow accumulator holds to the sum.
+#pragma once
+
+#include <cria/isa/vec.hpp>
+
+#include <cstdint>
+
+namespace cria::inline v0::kernels {
+
+template <class Isa>
+struct int8_dot;
+
+/// The definition.
+template <>
+struct int8_dot<isa::scalar> {
+  using op = isa::vec<isa::scalar>;
+  static constexpr bool signed_weights = false;
+  static constexpr bool is_direct = true;
+  static constexpr int max_weight = 255;
+  static constexpr int max_steps(int) noexcept { return 8; }
+
+  static CRIA_ALWAYS_INLINE op::i step(const op::i& sum, const op::i& w, const op::i& x) noexcept {
+    return op::i::make([&](std::size_t n) {
+      std::int32_t s = sum.v[n];
+      for (int b = 0; b < 32; b += 8) {
+        const auto weight = static_cast<std::uint8_t>(static_cast<std::uint32_t>(w.v[n]) >> b);
+        const auto value = static_cast<std::int8_t>(static_cast<std::uint8_t>(static_cast<std::uint32_t>(x.v[n]) >> b));
+        s += weight * value;
+      }
+      return s;
+    });
+  }
+  static CRIA_ALWAYS_INLINE op::i widen(const op::i&, const op::i& narrow) noexcept { return narrow; }
+};
+
+}  // namespace cria::inline v0::kernels
+
+#include <cria/kernels/int8_dot.avx2.hpp>
+#include <cria/kernels/int8_dot.avx512bw.hpp>
+#include <cria/kernels/int8_dot.avx512_vnni.hpp>
+#include <cria/kernels/int8_dot.avx_vnni.hpp>
+#include <cria/kernels/int8_dot.neon64.hpp>
+#include <cria/kernels/int8_dot.neon_dotprod.hpp>
+#include <cria/kernels/int8_dot.neon_i8mm.hpp>
+#include <cria/kernels/int8_dot.sse4_2.hpp>
