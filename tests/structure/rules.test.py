@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: MIT
+"""Reads the source tree as text and fails where it breaks a rule of the design. Every rule is first shown to catch a bad sample."""
+
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.environ.get("CRIA_SOURCE_DIR") or os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+# Folder -> rank. A header may include headers of its own folder and of lower ranks, nothing sideways or above.
+RANKS = {"core": 0, "isa": 1, "quant": 1, "gguf": 2, "kernels": 2, "kv": 2, "sampling": 2, "nn": 3, "tokenizer": 3, "model": 4,
+         "generate": 5, "chat": 6}
+TOP = 7  # cria.hpp
+ISAS = ("scalar sse4_2 avx2 avx_vnni avx512bw avx512_vnni neon64 neon_dotprod neon_i8mm x86 arm").split()
+MAX_LINES = 400
+ROOT_FILES = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "conanfile.py", "vcpkg.json", "bench", "examples", "include", "tests"}
+
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
+COMMENT_OR_LITERAL = re.compile(r'//[^\n]*|/\*.*?\*/|R"(\w*)\((?:.*?)\)\1"|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', re.S)
+
+
+def code_of(text):
+    """The text with comments and literals blanked, lines kept; digit separators survive."""
+    text = re.sub(r"(?<=[0-9a-fA-F])'(?=[0-9a-fA-F])", "", text)
+    return COMMENT_OR_LITERAL.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), text)
+
+
+def find(pattern, text, what):
+    return ["line %d: %s: %s" % (text.count("\n", 0, m.start()) + 1, what, m.group().strip()[:80]) for m in re.finditer(pattern, text, re.M)]
+
+
+def folder_of(path):
+    return path[len("include/cria/"):].rpartition("/")[0].split("/")[0]
+
+
+def is_isa_file(path):
+    """Whether a file is named *.<isa>.hpp and lies where intrinsics may be."""
+    parts = os.path.basename(path).split(".")
+    return folder_of(path) in ("isa", "kernels") and len(parts) > 2 and parts[-2] in ISAS
+
+
+def layering(path, text):
+    """An include points down the layers, or stays in its folder; every folder has a rank."""
+    folder = folder_of(path)
+    if folder and folder not in RANKS:
+        return ["folder '%s' has no rank" % folder]
+    rank = RANKS[folder] if folder else TOP
+    bad = []
+    for quote, name in INCLUDE.findall(text):
+        if quote == '"':
+            bad.append('"%s" is included in quotes; write <cria/...>' % name)
+        elif name.startswith("cria/"):
+            target = folder_of("include/" + name)
+            target_rank = RANKS.get(target, TOP)
+            if target != folder and target_rank >= rank:
+                bad.append("%s (layer %d) includes %s (layer %d)" % (folder or "cria.hpp", rank, name, target_rank))
+    return bad
+
+
+def simd_includes(path, text):
+    """xsimd is included in isa/ and kernels/ only, the compilers' intrinsics in *.<isa>.hpp there only."""
+    bad = []
+    for _, name in INCLUDE.findall(text):
+        if name.startswith("xsimd") and folder_of(path) not in ("isa", "kernels"):
+            bad.append("<%s> outside isa/ and kernels/" % name)
+        if re.fullmatch(r"\w+intrin\.h|arm_\w+\.h", name) and not is_isa_file(path):
+            bad.append("<%s> outside isa/ and kernels/ *.<isa>.hpp" % name)
+    return bad
+
+
+def intrinsics(path, text):
+    """Intrinsic functions and register types appear in *.<isa>.hpp only."""
+    if is_isa_file(path):
+        return []
+    return find(r"\b_mm\d*_\w+|\b__m(128|256|512)\w*|\b(float|u?int)(8|16|32|64)x\d+_t\b", code_of(text), "intrinsic outside *.<isa>.hpp")
+
+
+def feature_macros(path, text):
+    """Only core/config.hpp asks the compiler for instruction sets; only it and isa/ ask for the processor family."""
+    if path == "include/cria/core/config.hpp":
+        return []
+    bad = find(r"\b__(AVX|SSE|SSSE|FMA__|F16C__|BMI|ARM_FEATURE|ARM_NEON)\w*", code_of(text), "instruction-set macro outside core/config.hpp")
+    if folder_of(path) != "isa":
+        bad += find(r"\b(__x86_64__|__i386__|__aarch64__|_M_X64|_M_IX86|_M_ARM64)\b", code_of(text), "processor macro outside core/config.hpp and isa/")
+    return bad
+
+
+def size(path, text):
+    """A header has at most MAX_LINES lines."""
+    n = text.count("\n")
+    return ["%d lines, more than %d" % (n, MAX_LINES)] if n > MAX_LINES else []
+
+
+def heading(path, text):
+    """A header starts with its license, its path and what it is, and is guarded by #pragma once."""
+    name = path[len("include/cria/"):]
+    lines = text.split("\n")
+    bad = []
+    if lines[0] != "// SPDX-License-Identifier: MIT":
+        bad.append("line 1 is not the SPDX line")
+    if len(lines) < 2 or not re.match(r"// (cria/)?%s - \S" % re.escape(name), lines[1]):
+        bad.append("line 2 does not begin '// %s - '" % name)
+    if not re.search(r"^#pragma once$", text, re.M):
+        bad.append("no #pragma once")
+    return bad
+
+
+def behaviour(path, text):
+    """The library never prints, exits, aborts or reads the environment."""
+    code = code_of(text)
+    bad = find(r"\bstd::(cout|cerr|clog|wcout|wcerr)\b", code, "prints")
+    bad += find(r"^[ \t]*#[ \t]*include[ \t]*<(iostream|print)>", text, "prints")
+    bad += find(r"(?<![\w.>])(?:std::)?\b(printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|putc|fputc|perror|syslog|exit|_exit|_Exit|quick_exit|abort|"
+                r"getenv|secure_getenv|setenv|putenv|system|signal|raise)[ \t]*\(", code, "prints, exits or reads the environment")
+    return bad
+
+
+def mutable_state(path, text):
+    """No variable outlives a call unless it is constant."""
+    return find(r"^[ \t]*(?:(?:inline|static|thread_local|extern|constinit)[ \t]+)+"
+                r"(?!const\b|constexpr\b|consteval\b|namespace\b|inline\b|static\b|constinit\b|thread_local\b|using\b|class\b|struct\b|template\b|friend\b)"
+                r"[A-Za-z_][\w:<>,\t *&]*?[ \t*&>]\w+(?:\[[^\]]*\])*[ \t]*(?:=(?!=)|;|\{)", code_of(text), "mutable state")
+
+
+def unfinished(path, text):
+    """A mark of unfinished work names its issue."""
+    return find(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b(?!\(#\d+\))", text, "mark without an issue number")
+
+
+def language(path, text):
+    """Only what every supported compiler has."""
+    code = code_of(text)
+    return (find(r"\bstd::(views|source_location|format|expected)\b|\b_Float16\b", code, "not in every supported compiler")
+            + find(r"\busing[ \t]+namespace\b", code, "using namespace in a header"))
+
+
+def versioned(path, text):
+    """Everything lives in the inline namespace of the version."""
+    return find(r"^namespace[ \t]+cria\b(?!::inline v0\b)[\w: \t]*\{", code_of(text), "namespace without ::inline v0")
+
+
+HEADER_RULES = [layering, simd_includes, intrinsics, feature_macros, size, heading, behaviour, mutable_state, language, versioned]
+
+# rule, path of the sample, its text: each must be caught.
+BAD = [
+    (layering, "include/cria/core/a.hpp", "#include <cria/quant/q4_0.hpp>\n"),
+    (layering, "include/cria/isa/a.hpp", "#include <cria/quant/q4_0.hpp>\n"),
+    (layering, "include/cria/quant/a.hpp", "  #  include <cria/kernels/gemm.hpp>\n"),
+    (layering, "include/cria/tokenizer/a.hpp", "#include <cria/nn/linear.hpp>\n"),
+    (layering, "include/cria/generate/a.hpp", "#include <cria/chat/conversation.hpp>\n"),
+    (layering, "include/cria/chat/a.hpp", "#include <cria/cria.hpp>\n"),
+    (layering, "include/cria/core/a.hpp", '#include "result.hpp"\n'),
+    (layering, "include/cria/util/a.hpp", "int x();\n"),
+    (simd_includes, "include/cria/nn/a.hpp", "#include <xsimd/xsimd.hpp>\n"),
+    (simd_includes, "include/cria/kernels/gemm.hpp", "#include <immintrin.h>\n"),
+    (simd_includes, "include/cria/core/gemm.avx2.hpp", "#include <immintrin.h>\n"),
+    (simd_includes, "include/cria/kernels/gemm.q4_0.hpp", "#include <arm_neon.h>\n"),
+    (intrinsics, "include/cria/kernels/gemm.hpp", "auto x = _mm256_setzero_ps();\n"),
+    (intrinsics, "include/cria/nn/a.hpp", "__m512i x;\n"),
+    (intrinsics, "include/cria/nn/a.hpp", "float32x4_t x;\n"),
+    (feature_macros, "include/cria/kernels/gemm.avx2.hpp", "#if defined(__AVX2__)\n"),
+    (feature_macros, "include/cria/nn/a.hpp", "#ifdef __ARM_FEATURE_DOTPROD\n"),
+    (feature_macros, "include/cria/core/a.hpp", "#ifdef __x86_64__\n"),
+    (size, "include/cria/core/a.hpp", "\n" * (MAX_LINES + 1)),
+    (heading, "include/cria/core/a.hpp", "#pragma once\n// core/a.hpp - x\n"),
+    (heading, "include/cria/core/a.hpp", "// SPDX-License-Identifier: MIT\n// core/b.hpp - x\n#pragma once\n"),
+    (heading, "include/cria/core/a.hpp", "// SPDX-License-Identifier: MIT\n// core/a.hpp - x\n"),
+    (behaviour, "include/cria/core/a.hpp", "void f() { std::cerr << 1; }\n"),
+    (behaviour, "include/cria/core/a.hpp", "#include <iostream>\n"),
+    (behaviour, "include/cria/core/a.hpp", "void f() { std::printf(x); }\n"),
+    (behaviour, "include/cria/core/a.hpp", "void f() { fputs (x, y); }\n"),
+    (behaviour, "include/cria/core/a.hpp", "auto s = 'x'; void f() { abort(); }\n"),
+    (behaviour, "include/cria/core/a.hpp", "auto s = 1'000; void f() { std::exit(1); } auto t = 2'000;\n"),
+    (behaviour, "include/cria/core/a.hpp", "auto p = ::getenv(x);\n"),
+    (mutable_state, "include/cria/core/a.hpp", "inline int counter = 0;\n"),
+    (mutable_state, "include/cria/core/a.hpp", "void f() {\n  static std::vector<int> cache;\n}\n"),
+    (mutable_state, "include/cria/core/a.hpp", "inline thread_local int* p{};\n"),
+    (mutable_state, "include/cria/core/a.hpp", "static float table[256];\n"),
+    (unfinished, "tests/a.cpp", "// TO" "DO: later\n"),
+    (unfinished, "include/cria/core/a.hpp", "// FIX" "ME\n"),
+    (language, "include/cria/core/a.hpp", "std::format(x);\n"),
+    (language, "include/cria/core/a.hpp", "using namespace std;\n"),
+    (versioned, "include/cria/core/a.hpp", "namespace cria {\n"),
+    (versioned, "include/cria/core/a.hpp", "namespace cria::gguf {\n"),
+]
+
+# rule, path, text: none may be caught.
+GOOD = [
+    (layering, "include/cria/chat/a.hpp", "#include <cria/generate/session.hpp>\n#include <cria/chat/b.hpp>\n#include <vector>\n"),
+    (layering, "include/cria/cria.hpp", "#include <cria/chat/a.hpp>\n#include <cria/core/result.hpp>\n"),
+    (simd_includes, "include/cria/kernels/gemm.q4_0.avx2.hpp", "#include <immintrin.h>\n"),
+    (simd_includes, "include/cria/isa/vec.hpp", "#include <xsimd/xsimd.hpp>\n"),
+    (behaviour, "include/cria/core/a.hpp", '// std::cout << "x"\n/* abort(); */ auto s = "printf(";\nint n = snprintf(b, 1, "x"); file.exit(); p->abort();\n'),
+    (mutable_state, "include/cria/core/a.hpp", "inline constexpr int a = 1;\nstatic const float t[2] = {1, 2};\ninline namespace v0 {\nstatic_assert(true);\n"
+     "inline int f() { return 1; }\nstatic inline result<int> g(int x = 1) {\n  static constexpr int k = 1;\n  CRIA_ALWAYS_INLINE static float h() noexcept {\n"),
+    (unfinished, "tests/a.cpp", "// TO" "DO(#12): later\n"),
+    (versioned, "include/cria/core/a.hpp", "namespace cria::inline v0::gguf {\n}  // namespace cria::inline v0::gguf\n"),
+]
+
+
+def tracked_files():
+    """The files of the commit, or of the folder where there is no repository (a release archive)."""
+    try:
+        out = subprocess.run(["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"], capture_output=True, check=True)
+        files = [f for f in out.stdout.decode().split("\0") if f and os.path.exists(os.path.join(ROOT, f))]
+        if files:
+            return files
+    except (OSError, subprocess.CalledProcessError):
+        pass
+    files = []
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [f for f in folders if f not in (".git", "build", "__pycache__")]
+        files += [os.path.relpath(os.path.join(folder, n), ROOT) for n in names]
+    return files
+
+
+def top_level(files):
+    """The root holds what the design lists and dotfiles."""
+    return sorted({f.split("/")[0] for f in files if f.split("/")[0] not in ROOT_FILES and not f.startswith(".")})
+
+
+def self_test():
+    failures = ["%s does not catch: %r" % (rule.__name__, text[:80]) for rule, path, text in BAD if not rule(path, text)]
+    failures += ["%s catches by mistake: %s" % (rule.__name__, hit) for rule, path, text in GOOD for hit in rule(path, text)]
+    if top_level(["README.md", ".gitignore", "src/a.cpp", "a.sh", "include/b"]) != ["a.sh", "src"]:
+        failures.append("top_level does not catch src/ and a.sh")
+    return failures
+
+
+def main():
+    failures = self_test()
+    files = tracked_files()
+    headers = [f for f in files if f.startswith("include/")]
+    for path in headers:
+        with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+            text = file.read()
+        if not path.startswith("include/cria/") or not path.endswith(".hpp"):
+            failures.append("%s: only include/cria/**.hpp belongs there" % path)
+            continue
+        failures += ["%s: %s: %s" % (path, rule.__name__, hit) for rule in HEADER_RULES for hit in rule(path, text)]
+    for path in files:
+        if path.endswith((".hpp", ".cpp", ".py", ".sh", ".txt", ".cmake", ".md")):
+            with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as file:
+                failures += ["%s: %s" % (path, hit) for hit in unfinished(path, file.read())]
+    failures += ["top level: '%s' is not part of the design" % name for name in top_level(files)]
+    if not headers:
+        failures.append("no headers found")
+    for failure in failures:
+        print(failure)
+    print("%d headers, %d rules with %d bad samples, %d violations" % (len(headers), len(HEADER_RULES) + 2, len(BAD) + 1, len(failures)))
+    lines = {}
+    for path in headers:
+        with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as file:
+            lines[folder_of(path) or "."] = lines.get(folder_of(path) or ".", 0) + file.read().count("\n")
+    print("lines:", ", ".join("%s %d" % item for item in sorted(lines.items(), key=lambda item: RANKS.get(item[0], TOP))), "total", sum(lines.values()))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
