@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: MIT
+// core/byte_source.hpp - positional reads from a path, a descriptor or memory.
+//
+// Units     bytes
+// Ensures   read_at fills the whole span or fails; interrupted and short reads are continued. Nothing is mapped: a file that is cut,
+//           replaced or deleted later costs an error value at most.
+// Errors    io (open or read refused, not a regular file, the file became shorter), bad_argument, out_of_memory
+// Threads   all sources here may be read by many threads at once; a host's own source must allow that too
+// Lifetime  memory_source does not copy: the bytes must outlive it. A descriptor is duplicated: the caller keeps and closes its own.
+#pragma once
+
+#include <cria/core/checked.hpp>
+#include <cria/core/result.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#ifdef _WIN32
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN
+#endif
+#ifndef NOMINMAX
+#define NOMINMAX
+#endif
+#include <io.h>
+#include <windows.h>
+#else
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+#endif
+
+namespace cria::inline v0 {
+
+/// Bytes that can be read by position. Hosts derive from it to read from anywhere else (an archive, a fault-injecting test).
+class byte_source {
+ public:
+  byte_source() = default;
+  byte_source(const byte_source&) = delete;
+  byte_source& operator=(const byte_source&) = delete;
+  virtual ~byte_source() = default;
+
+  /// Asked once, when a reader is opened.
+  [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
+  /// Fills `out` with the bytes from `offset` on, or fails; never fills a part only and reports success.
+  [[nodiscard]] virtual result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const = 0;
+  /// For error texts: a path or another word that the user knows.
+  [[nodiscard]] virtual std::string name() const = 0;
+};
+
+namespace detail {
+
+inline constexpr std::size_t name_limit = 1024;   // characters of a path in an error
+
+/// Returns the path as UTF-8 (POSIX: as its bytes), for errors.
+[[nodiscard]] inline std::string path_text(const std::filesystem::path& path) {
+  const auto text = path.u8string();
+  return {text.begin(), text.end()};
+}
+
+/// Returns errc::io with the system's reason for its error number `code`.
+[[nodiscard]] inline error io_error(const std::string& name, std::string_view action, int code, std::uint64_t offset = error::no_offset) {
+  const std::string reason = std::system_category().message(code);
+  return {errc::io, printable(name, name_limit), std::string(action) + ": " + reason + " (" + std::to_string(code) + ")", offset};
+}
+
+[[nodiscard]] inline error outside_source(const std::string& name, std::uint64_t offset) {
+  return {errc::io, printable(name, name_limit), "the file ends before the bytes to read", offset};
+}
+
+[[nodiscard]] inline bool contains_range(std::uint64_t size, std::uint64_t offset, std::uint64_t n) noexcept {
+  return offset <= size && n <= size - offset;
+}
+
+/// An open file of the system, closed by the destructor.
+class file_handle {
+ public:
+#ifdef _WIN32
+  using native = HANDLE;
+  static native none() noexcept { return INVALID_HANDLE_VALUE; }
+#else
+  using native = int;
+  static native none() noexcept { return -1; }
+#endif
+  explicit file_handle(native h) noexcept : handle_(h) {}
+  file_handle(file_handle&& other) noexcept : handle_(std::exchange(other.handle_, none())) {}
+  file_handle& operator=(file_handle&&) = delete;
+  ~file_handle() {
+    if (!is_open()) return;
+#ifdef _WIN32
+    ::CloseHandle(handle_);
+#else
+    ::close(handle_);
+#endif
+  }
+  [[nodiscard]] bool is_open() const noexcept { return handle_ != none(); }
+  [[nodiscard]] native get() const noexcept { return handle_; }
+
+ private:
+  native handle_;
+};
+
+/// Returns the error number of the system call that failed last.
+[[nodiscard]] inline int last_system_error() noexcept {
+#ifdef _WIN32
+  return static_cast<int>(::GetLastError());
+#else
+  return errno;
+#endif
+}
+
+/// Reads up to out.size() bytes at `offset`. Returns the count, 0 at the end of the file, -1 with last_system_error() set.
+[[nodiscard]] inline std::int64_t read_some(file_handle::native handle, std::uint64_t offset, std::span<std::byte> out) noexcept {
+  constexpr std::size_t at_once = std::size_t{1} << 30;   // macOS and Windows refuse 2 GiB and more
+  const std::size_t n = std::min(out.size(), at_once);
+#ifdef _WIN32
+  OVERLAPPED position{};
+  position.Offset = static_cast<DWORD>(offset & 0xffffffffu);
+  position.OffsetHigh = static_cast<DWORD>(offset >> 32);
+  DWORD got = 0;
+  if (::ReadFile(handle, out.data(), static_cast<DWORD>(n), &got, &position)) return got;
+  return ::GetLastError() == ERROR_HANDLE_EOF ? 0 : -1;
+#else
+  if (offset > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max())) {
+    errno = EOVERFLOW;
+    return -1;
+  }
+  ssize_t got;
+  do {
+    got = ::pread(handle, out.data(), n, static_cast<off_t>(offset));
+  } while (got < 0 && errno == EINTR);
+  return got;
+#endif
+}
+
+/// A range of an open file.
+class file_source final : public byte_source {
+ public:
+  file_source(file_handle handle, std::string name, std::uint64_t begin, std::uint64_t size)
+      : handle_(std::move(handle)), name_(std::move(name)), begin_(begin), size_(size) {}
+
+  [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
+  [[nodiscard]] std::string name() const override { return name_; }
+
+  [[nodiscard]] result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+    if (!contains_range(size_, offset, out.size())) return outside_source(name_, offset);
+    while (!out.empty()) {
+      const std::int64_t got = read_some(handle_.get(), begin_ + offset, out);   // the sum was checked when the range was opened
+      if (got < 0) return io_error(name_, "cannot read", last_system_error(), offset);
+      if (got == 0) return outside_source(name_, offset);                        // cut since it was opened
+      out = out.subspan(static_cast<std::size_t>(got));
+      offset += static_cast<std::uint64_t>(got);
+    }
+    return {};
+  }
+
+ private:
+  file_handle handle_;
+  std::string name_;
+  std::uint64_t begin_;
+  std::uint64_t size_;
+};
+
+class memory_source final : public byte_source {
+ public:
+  memory_source(std::span<const std::byte> bytes, std::string name) : bytes_(bytes), name_(std::move(name)) {}
+
+  [[nodiscard]] std::uint64_t size() const noexcept override { return bytes_.size(); }
+  [[nodiscard]] std::string name() const override { return name_; }
+
+  [[nodiscard]] result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+    if (!contains_range(bytes_.size(), offset, out.size())) return outside_source(name_, offset);
+    if (!out.empty()) std::memcpy(out.data(), bytes_.data() + offset, out.size());
+    return {};
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::string name_;
+};
+
+/// Returns the size of an open regular file; io for everything else, which may block or have no end.
+[[nodiscard]] inline result<std::uint64_t> regular_file_size(const file_handle& handle, const std::string& name) {
+#ifdef _WIN32
+  LARGE_INTEGER size{};
+  if (::GetFileType(handle.get()) != FILE_TYPE_DISK) return error{errc::io, printable(name, name_limit), "not a regular file", error::no_offset};
+  if (!::GetFileSizeEx(handle.get(), &size)) return io_error(name, "cannot get the size", last_system_error());
+  return static_cast<std::uint64_t>(size.QuadPart);
+#else
+  struct stat status{};
+  if (::fstat(handle.get(), &status) != 0) return io_error(name, "cannot get the size", last_system_error());
+  if (!S_ISREG(status.st_mode)) return error{errc::io, printable(name, name_limit), "not a regular file", error::no_offset};
+  return static_cast<std::uint64_t>(status.st_size);
+#endif
+}
+
+[[nodiscard]] inline result<file_handle> open_for_reading(const std::filesystem::path& path, const std::string& name) {
+#ifdef _WIN32
+  file_handle handle(::CreateFileW(path.c_str(), GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, nullptr, OPEN_EXISTING,
+                                   FILE_ATTRIBUTE_NORMAL, nullptr));
+#else
+  struct stat status{};   // before open as well, since opening a device can act on it
+  if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
+    return error{errc::io, printable(name, name_limit), S_ISDIR(status.st_mode) ? "is a directory" : "not a regular file", error::no_offset};
+  }
+  int descriptor;
+  do {
+    descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);   // non-blocking: a FIFO may appear after stat
+  } while (descriptor < 0 && errno == EINTR);
+  file_handle handle(descriptor);
+#endif
+  if (!handle.is_open()) return io_error(name, "cannot open", last_system_error());
+  return handle;
+}
+
+}  // namespace detail
+
+/// Opens a regular file; a directory, FIFO, socket or device is errc::io at once.
+[[nodiscard]] inline result<std::shared_ptr<const byte_source>> open_file(const std::filesystem::path& path) {
+  return catch_bad_alloc(
+      [&]() -> result<std::shared_ptr<const byte_source>> {
+        std::string name = detail::path_text(path);
+        CRIA_TRY(auto handle, detail::open_for_reading(path, name));
+        CRIA_TRY(const std::uint64_t size, detail::regular_file_size(handle, name));
+        return std::shared_ptr<const byte_source>(std::make_shared<detail::file_source>(std::move(handle), std::move(name), 0, size));
+      },
+      "open_file");
+}
+
+/// Reads the regular file behind a descriptor (Windows: of the C runtime) from `offset` on, to its end or `size` bytes of it.
+/// The descriptor's own position is neither used nor moved. It is duplicated, so the caller may close it at once.
+[[nodiscard]] inline result<std::shared_ptr<const byte_source>> open_descriptor(int descriptor, std::uint64_t offset = 0,
+                                                                                std::optional<std::uint64_t> size = {}) {
+  return catch_bad_alloc(
+      [&]() -> result<std::shared_ptr<const byte_source>> {
+        std::string name = "descriptor " + std::to_string(descriptor);
+#ifdef _WIN32
+        HANDLE copy = detail::file_handle::none();
+        const HANDLE own = reinterpret_cast<HANDLE>(::_get_osfhandle(descriptor));
+        if (!::DuplicateHandle(::GetCurrentProcess(), own, ::GetCurrentProcess(), &copy, 0, FALSE, DUPLICATE_SAME_ACCESS)) {
+          copy = detail::file_handle::none();
+        }
+        detail::file_handle handle(copy);
+#else
+        detail::file_handle handle(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+#endif
+        if (!handle.is_open()) return detail::io_error(name, "cannot duplicate", detail::last_system_error());
+        CRIA_TRY(const std::uint64_t whole, detail::regular_file_size(handle, name));
+        if (offset > whole || size.value_or(0) > whole - offset) {
+          return error{errc::bad_argument, name, "the range is not inside the file", offset};
+        }
+        const std::uint64_t length = size.value_or(whole - offset);
+        return std::shared_ptr<const byte_source>(std::make_shared<detail::file_source>(std::move(handle), std::move(name), offset, length));
+      },
+      "open_descriptor");
+}
+
+/// Reads from memory, which is not copied and must outlive the source and all that was opened with it.
+[[nodiscard]] inline std::shared_ptr<const byte_source> memory_source(std::span<const std::byte> bytes, std::string name = "memory") {
+  return std::make_shared<detail::memory_source>(bytes, std::move(name));
+}
+
+}  // namespace cria::inline v0

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: MIT
+// gguf/file.hpp - an opened GGUF model: its metadata, its tensors and their bytes.
+//
+// Ensures   open() has checked everything that the file declares (header.hpp); after it only read() can fail, and only by I/O. The metadata is
+//           read into memory of our own, in pieces that grow with what is really there; nothing is mapped, no tensor byte is touched.
+// Errors    those of header.hpp; io (path and system's reason); mismatch (parts that do not belong together); out_of_memory
+// Threads   immutable: any number of readers, read() included
+// Lifetime  copies share one state; metadata, names and tensor_info stay valid as long as any copy lives
+#pragma once
+
+#include <cria/core/byte_source.hpp>
+#include <cria/core/checked.hpp>
+#include <cria/core/result.hpp>
+#include <cria/gguf/header.hpp>
+#include <cria/gguf/metadata.hpp>
+#include <cria/gguf/split.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <new>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace cria::inline v0::gguf {
+
+namespace detail {
+
+/// One file with the bytes before its tensor data.
+struct file_part {
+  std::shared_ptr<const byte_source> source;
+  std::uint64_t size = 0;
+  std::unique_ptr<std::byte[]> bytes;   // what `parsed` views
+  header parsed;
+};
+
+/// Makes `bytes` hold the first `now` bytes of the source; those that it holds already (`before`) are not read again.
+[[nodiscard]] inline result<void> grow_prefix(const byte_source& source, std::unique_ptr<std::byte[]>& bytes, std::size_t before, std::size_t now) {
+  std::unique_ptr<std::byte[]> grown(new (std::nothrow) std::byte[now == 0 ? 1 : now]);
+  if (grown == nullptr) {
+    return error{errc::out_of_memory, printable(source.name(), 1024), "no memory for " + std::to_string(now) + " bytes of metadata", error::no_offset};
+  }
+  if (before != 0) std::memcpy(grown.get(), bytes.get(), before);
+  bytes = std::move(grown);
+  return source.read_at(before, {bytes.get() + before, now - before});
+}
+
+/// Reads and parses all that stands before the tensor data.
+[[nodiscard]] inline result<file_part> open_part(std::shared_ptr<const byte_source> source, limits limit) {
+  constexpr std::uint64_t first_read = std::uint64_t{1} << 20;
+  if (source == nullptr) return error{errc::bad_argument, "gguf::file::open", "no byte source", error::no_offset};
+  limit.metadata_bytes = std::min<std::uint64_t>(limit.metadata_bytes, ~std::uint32_t{0});   // tables of strings count in 32 bits
+  file_part part;
+  part.size = source->size();
+  part.source = std::move(source);
+  const std::uint64_t most = std::min(part.size, limit.metadata_bytes);
+  std::uint64_t have = 0;
+  std::uint64_t want = std::min(most, first_read);
+  while (true) {
+    CRIA_CHECK(grow_prefix(*part.source, part.bytes, static_cast<std::size_t>(have), static_cast<std::size_t>(want)));
+    have = want;
+    header_parser parser({part.bytes.get(), static_cast<std::size_t>(have)}, part.size, limit);
+    auto parsed = parser.parse();
+    if (parsed) {
+      part.parsed = *std::move(parsed);
+      return part;
+    }
+    if (parser.needed() <= have) return std::move(parsed).error();
+    const std::uint64_t twice = have > most / 2 ? most : std::max(first_read, have + have);   // doubled: all attempts together cost two
+    want = std::min(most, std::max(parser.needed(), twice));
+  }
+}
+
+}  // namespace detail
+
+/// A GGUF file, or all parts of a split one. Copies are cheap and share everything.
+class file {
+ public:
+  /// Opens a model by its path; for one in parts, by the path of the first part.
+  [[nodiscard]] static result<file> open(const std::filesystem::path& path, const limits& limit = {}) {
+    return catch_bad_alloc([&] { return open_path(path, limit); }, "gguf::open");
+  }
+
+  /// Opens a model that is in one piece.
+  [[nodiscard]] static result<file> open(std::shared_ptr<const byte_source> source, const limits& limit = {}) {
+    return catch_bad_alloc([&] { return open_sources({&source, 1}, limit); }, "gguf::open");
+  }
+
+  /// Opens a model from all of its parts, in order.
+  [[nodiscard]] static result<file> open(std::span<const std::shared_ptr<const byte_source>> parts, const limits& limit = {}) {
+    return catch_bad_alloc([&] { return open_sources(parts, limit); }, "gguf::open");
+  }
+
+  [[nodiscard]] const gguf::metadata& metadata() const noexcept { return state_->parts.front().parsed.keys; }
+  [[nodiscard]] std::span<const tensor_info> tensors() const noexcept { return state_->tensors; }
+
+  /// Returns the tensor of that name, or nullptr.
+  [[nodiscard]] const tensor_info* find_tensor(std::string_view name) const noexcept {
+    const auto i = state_->index.find(name, [this](std::size_t n) { return state_->tensors[n].name; });
+    return i ? &state_->tensors[*i] : nullptr;
+  }
+
+  /// Reads bytes `begin` and following of a tensor of this file. Errors: io, bad_argument (outside the tensor).
+  [[nodiscard]] result<void> read(const tensor_info& tensor, std::uint64_t begin, std::span<std::byte> out) const {
+    const bool inside = begin <= tensor.size_bytes && out.size() <= tensor.size_bytes - begin;
+    const auto offset = (checked_u64(tensor.offset) + checked_u64(begin)).get();
+    if (!inside || !offset || tensor.part >= state_->parts.size()) {
+      return error{errc::bad_argument, printable(tensor.name), "a read outside the tensor", begin};
+    }
+    return state_->parts[tensor.part].source->read_at(*offset, out);
+  }
+
+  [[nodiscard]] std::uint32_t version() const noexcept { return state_->parts.front().parsed.version; }
+  [[nodiscard]] std::uint64_t alignment() const noexcept { return state_->parts.front().parsed.alignment; }
+  /// Returns the bytes of all parts together.
+  [[nodiscard]] std::uint64_t file_size() const noexcept { return state_->size; }
+  /// Returns how many files hold the model.
+  [[nodiscard]] std::size_t part_count() const noexcept { return state_->parts.size(); }
+
+ private:
+  struct state {
+    std::vector<detail::file_part> parts;
+    std::vector<tensor_info> tensors;
+    detail::name_index index;
+    std::uint64_t size = 0;
+  };
+
+  explicit file(std::shared_ptr<const state> s) noexcept : state_(std::move(s)) {}
+
+  static result<file> open_path(const std::filesystem::path& path, const limits& limit);
+  static result<file> open_sources(std::span<const std::shared_ptr<const byte_source>> sources, const limits& limit);
+  static result<void> add_part(state& s, detail::file_part part, split_position expected, const limits& limit);
+  static result<file> finish(state s);
+
+  std::shared_ptr<const state> state_;
+};
+
+inline result<file> file::open_path(const std::filesystem::path& path, const limits& limit) {
+  CRIA_TRY(auto source, open_file(path));
+  CRIA_TRY(auto first, detail::open_part(std::move(source), limit));
+  CRIA_TRY(const auto position, detail::read_split_position(first.parsed.keys));
+  state s;
+  CRIA_CHECK(add_part(s, std::move(first), {0, position.count}, limit));
+  for (std::uint32_t i = 1; i < position.count; ++i) {
+    CRIA_TRY(const auto next_path, part_path(path, i, position.count));
+    CRIA_TRY(auto next_source, open_file(next_path));
+    CRIA_TRY(auto next, detail::open_part(std::move(next_source), limit));
+    CRIA_CHECK(add_part(s, std::move(next), {i, position.count}, limit));
+  }
+  return finish(std::move(s));
+}
+
+inline result<file> file::open_sources(std::span<const std::shared_ptr<const byte_source>> sources, const limits& limit) {
+  if (sources.empty()) return error{errc::bad_argument, "gguf::file::open", "no byte source", error::no_offset};
+  state s;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    CRIA_TRY(auto part, detail::open_part(sources[i], limit));
+    CRIA_CHECK(add_part(s, std::move(part), {static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(sources.size())}, limit));
+  }
+  return finish(std::move(s));
+}
+
+/// Takes a part whose keys say that it is the expected one, of the same model as the first.
+inline result<void> file::add_part(state& s, detail::file_part part, split_position expected, const limits& limit) {
+  const auto foreign = [&](std::string message) {
+    return error{errc::mismatch, printable(part.source->name(), 1024), std::move(message), error::no_offset};
+  };
+  CRIA_TRY(const auto position, detail::read_split_position(part.parsed.keys));
+  if (position.part != expected.part || position.count != expected.count) {
+    return foreign("is part " + std::to_string(position.part + 1) + " of " + std::to_string(position.count) + " where part " +
+                   std::to_string(expected.part + 1) + " of " + std::to_string(expected.count) + " is expected");
+  }
+  if (!s.parts.empty()) {
+    const gguf::metadata& first = s.parts.front().parsed.keys;
+    for (const std::string_view key : {detail::split_tensors_key, std::string_view("general.architecture"), std::string_view("general.name")}) {
+      const value* a = first.find(key);
+      const value* b = part.parsed.keys.find(key);
+      if (a != nullptr && b != nullptr && !std::ranges::equal(a->bytes(), b->bytes())) return foreign("belongs to another model: " + std::string(key) + " differs");
+    }
+  }
+  if (part.parsed.tensors.size() > limit.tensors - std::min<std::uint64_t>(limit.tensors, s.tensors.size())) {
+    return error{errc::limit_exceeded, printable(part.source->name(), 1024), "more tensors than the limit of " + std::to_string(limit.tensors), error::no_offset};
+  }
+  for (tensor_info& t : part.parsed.tensors) t.part = expected.part;
+  if (s.parts.empty()) {
+    s.tensors = std::move(part.parsed.tensors);
+    s.index = std::move(part.parsed.tensor_index);
+  } else {
+    s.tensors.insert(s.tensors.end(), part.parsed.tensors.begin(), part.parsed.tensors.end());
+    part.parsed.tensors = {};
+  }
+  s.size += part.size;   // for display only
+  s.parts.push_back(std::move(part));
+  return {};
+}
+
+inline result<file> file::finish(state s) {
+  if (s.parts.size() > 1) {
+    const auto name_of = [&](std::size_t i) { return s.tensors[i].name; };
+    s.index.reset(s.tensors.size());
+    for (std::size_t i = 0; i < s.tensors.size(); ++i) {
+      const tensor_info& t = s.tensors[i];
+      if (s.index.insert(t.name, i, name_of)) {
+        return error{errc::mismatch, printable(s.parts[t.part].source->name(), 1024), "has the tensor " + printable(t.name) + ", which an earlier part has too",
+                     error::no_offset};
+      }
+    }
+    const gguf::metadata& keys = s.parts.front().parsed.keys;
+    CRIA_TRY(const auto declared, keys.get_or<std::uint64_t>(detail::split_tensors_key, s.tensors.size()));
+    if (declared != s.tensors.size()) {
+      return error{errc::mismatch, std::string(detail::split_tensors_key),
+                   std::to_string(declared) + " tensors declared, " + std::to_string(s.tensors.size()) + " in the parts", error::no_offset};
+    }
+  }
+  return file(std::make_shared<const state>(std::move(s)));
+}
+
+}  // namespace cria::inline v0::gguf
