@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+import os
+import re
+
+from conan import ConanFile
+from conan.tools.build import check_min_cppstd
+from conan.tools.cmake import CMake, CMakeToolchain
+from conan.tools.files import copy, load, rmdir
+from conan.tools.layout import basic_layout
+
+required_conan_version = ">=2.0"
+
+
+class CriaConan(ConanFile):
+    name = "cria"
+    description = "Header-only C++20 inference of GGUF language models"
+    license = "MIT"
+    topics = ("llm", "gguf", "inference", "simd", "header-only")
+    package_type = "header-library"
+    settings = "os", "arch", "compiler", "build_type"
+    exports_sources = "CMakeLists.txt", ".cmake/*", "include/*", "LICENSE"
+    no_copy_source = True
+
+    def set_version(self):
+        text = load(self, os.path.join(self.recipe_folder, "include/cria/core/config.hpp"))
+        self.version = ".".join(re.search(r"#define CRIA_VERSION_%s (\d+)" % part, text).group(1) for part in ("MAJOR", "MINOR", "PATCH"))
+
+    def layout(self):
+        basic_layout(self)
+
+    def requirements(self):
+        self.requires("xsimd/[>=13 <15]", transitive_headers=True)
+
+    def validate(self):
+        check_min_cppstd(self, 20)
+
+    def generate(self):
+        toolchain = CMakeToolchain(self)
+        xsimd = self.dependencies["xsimd"].cpp_info.aggregated_components().includedirs
+        toolchain.cache_variables["CRIA_XSIMD_INCLUDE_DIR"] = xsimd[0].replace("\\", "/")
+        for option in ("TESTS", "BENCH", "EXAMPLES"):
+            toolchain.cache_variables["CRIA_BUILD_" + option] = False
+        toolchain.generate()
+
+    def package_id(self):
+        self.info.clear()
+
+    def package(self):
+        cmake = CMake(self)
+        cmake.configure()
+        cmake.install()
+        copy(self, "LICENSE", self.source_folder, os.path.join(self.package_folder, "licenses"))
+        # cria's own CMake files stay: they make cria::cria and cria_add_dispatch(), from whichever xsimd target the host has.
+        rmdir(self, os.path.join(self.package_folder, "share", "licenses"))
+
+    def package_info(self):
+        self.cpp_info.bindirs = []
+        self.cpp_info.libdirs = []
+        self.cpp_info.builddirs = [os.path.join("share", "cmake", "cria")]
+        self.cpp_info.set_property("cmake_find_mode", "none")
+        self.cpp_info.set_property("pkg_config_name", "cria")
+        if self.settings.get_safe("os") in ("Linux", "FreeBSD"):
+            self.cpp_info.system_libs = ["pthread", "m"]

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Builds and runs cria's consumers: installed with find_package, add_subdirectory, pkg-config. The environment is that of tests/CMakeLists.txt.
+set -euo pipefail
+
+here=$CRIA_SOURCE_DIR/tests/package
+rm -rf "$CRIA_TEST_TMP" && mkdir -p "$CRIA_TEST_TMP" && cd "$CRIA_TEST_TMP"
+major_minor_patch=$(sed -n 's/^#define CRIA_VERSION_[A-Z]* \([0-9]*\)$/\1/p' "$CRIA_SOURCE_DIR/include/cria/core/config.hpp" | paste -sd.)
+read -ra flags <<<"$CXXFLAGS"
+generator=$(command -v ninja >/dev/null && echo Ninja || echo "Unix Makefiles")
+common=(-G "$generator" "-DCMAKE_CXX_COMPILER=$CXX" "-DCMAKE_CXX_FLAGS=$CXXFLAGS" -DCMAKE_BUILD_TYPE=Debug "-DCRIA_XSIMD_INCLUDE_DIR=$CRIA_XSIMD_INCLUDE_DIR")
+
+expect_version() {
+  local got
+  got=$("$1")
+  [ "$got" = "$major_minor_patch" ] || { echo "$1 prints '$got', not $major_minor_patch"; exit 1; }
+  echo "ok: $1"
+}
+
+echo "== install"
+"$CMAKE" -S "$CRIA_SOURCE_DIR" -B install.build "${common[@]}" -DCRIA_BUILD_{TESTS,BENCH,EXAMPLES}=OFF -DCMAKE_INSTALL_PREFIX="$PWD/prefix" >install.log
+"$CMAKE" --install install.build >>install.log
+diff <(cd "$CRIA_SOURCE_DIR/include" && find . -name '*.hpp' | sort) <(cd prefix/include && find . -type f | sort)
+mv prefix moved  # the installed tree has no absolute path in it
+rm -rf install.build
+
+echo "== find_package"
+"$CMAKE" -S "$here/find_package" -B find_package "${common[@]}" -DCMAKE_PREFIX_PATH="$PWD/moved" -DHOST_DISPATCH=$([ -e moved/include/cria/kernels/instantiate.hpp ] && echo ON || echo OFF) >find_package.log
+"$CMAKE" --build find_package --parallel 2 >>find_package.log || { tail -n 60 find_package.log; exit 1; }
+expect_version find_package/app
+[ ! -e moved/include/cria/kernels/instantiate.hpp ] || expect_version find_package/app_dispatch
+
+echo "== add_subdirectory"
+"$CMAKE" -S "$here/add_subdirectory" -B add_subdirectory "${common[@]}" -DCRIA_SOURCE="$CRIA_SOURCE_DIR" >add_subdirectory.log
+"$CMAKE" --build add_subdirectory --parallel 2 >>add_subdirectory.log || { tail -n 60 add_subdirectory.log; exit 1; }
+expect_version add_subdirectory/app
+
+echo "== the host's own xsimd target"
+mkdir own_xsimd && ln -s "$CRIA_XSIMD_INCLUDE_DIR/xsimd" own_xsimd/xsimd
+"$CMAKE" -S "$here/add_subdirectory" -B own "${common[@]:0:4}" -UCRIA_XSIMD_INCLUDE_DIR -DHOST_XSIMD="$PWD/own_xsimd" -DCRIA_SOURCE="$CRIA_SOURCE_DIR" >own.log
+echo "ok: found"
+
+echo "== an xsimd that is too old, and none"
+mkdir -p old/xsimd/config && touch old/xsimd/xsimd.hpp
+printf '#define XSIMD_VERSION_MAJOR 7\n#define XSIMD_VERSION_MINOR 6\n#define XSIMD_VERSION_PATCH 0\n' >old/xsimd/config/xsimd_config.hpp
+for case in "$PWD/old:7.6.0 .*too old" ":libxsimd-dev"; do
+  rm -rf refused
+  if "$CMAKE" -S "$here/add_subdirectory" -B refused "${common[@]:0:4}" -DCRIA_XSIMD_INCLUDE_DIR="${case%%:*}" \
+    -DCRIA_SOURCE="$CRIA_SOURCE_DIR" >refused.log 2>&1; then
+    echo "configuring with xsimd in '${case%%:*}' works, but should not"; exit 1
+  fi
+  tr -s '\n ' ' ' <refused.log | grep -q "${case#*:}" || { cat refused.log; exit 1; }
+  echo "ok: says '${case#*:}'"
+done
+
+echo "== pkg-config"
+if command -v pkg-config >/dev/null; then
+  export PKG_CONFIG_PATH=$PWD/moved/share/pkgconfig
+  [ "$(pkg-config --modversion cria)" = "$major_minor_patch" ]
+  read -ra pc <<<"$(pkg-config --cflags --libs cria)"
+  [ "$CRIA_XSIMD_INCLUDE_DIR" = /usr/include ] || pc+=(-isystem "$CRIA_XSIMD_INCLUDE_DIR")
+  "$CXX" "${flags[@]}" -std=c++20 "$here/version.cpp" "${pc[@]}" -o pkg_config_app
+  expect_version ./pkg_config_app
+else
+  echo "SKIPPED: pkg-config is not installed"
+fi
+
+echo "== C++23, every warning, no exceptions"
+for variant in "-std=c++23" "-std=c++20 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror" "-std=c++20 -fno-exceptions -fno-rtti"; do
+  read -ra extra <<<"$variant"
+  "$CXX" "${flags[@]}" "${extra[@]}" -fsyntax-only -I moved/include $([ "$CRIA_XSIMD_INCLUDE_DIR" = /usr/include ] || echo -isystem "$CRIA_XSIMD_INCLUDE_DIR") "$here/version.cpp"
+  echo "ok: $variant"
+done
