@@ -66,7 +66,7 @@ else
 fi
 
 echo "== C++23, every warning, no exceptions"
-for variant in "-std=c++23" "-std=c++20 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror" "-std=c++20 -fno-exceptions -fno-rtti"; do
+for variant in "-std=c++2b" "-std=c++20 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror" "-std=c++20 -fno-exceptions -fno-rtti"; do
   read -ra extra <<<"$variant"
   "$CXX" "${flags[@]}" "${extra[@]}" -fsyntax-only -I moved/include $([ "$CRIA_XSIMD_INCLUDE_DIR" = /usr/include ] || echo -isystem "$CRIA_XSIMD_INCLUDE_DIR") "$here/version.cpp"
   echo "ok: $variant"
