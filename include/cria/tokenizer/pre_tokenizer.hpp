@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: MIT
+// tokenizer/pre_tokenizer.hpp - how byte-level BPE cuts text into words before it merges within each.
+//
+// Each family is a regular expression of the model's authors, written out as code: linear time, constant stack. `\s`, `\p{..}` are Unicode's.
+//
+//   gpt2      's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+//   smollm    every \p{N} alone, then gpt2 within the rest
+//   falcon    [\p{P}$+<=>^~|`]+ apart, gpt2 within the rest, then [0-9]{3} apart
+//   standard  [\p{P}$+<=>^~|]+ apart, gpt2 within the rest, then \p{N}+ apart, then [0-9]{3} apart
+//   llama3    (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+//   qwen2     llama3 with \p{N} instead of \p{N}{1,3}
+//   gpt4o     llama3 with words W(?i:'s|'t|'re|'ve|'m|'ll|'d)? that change from upper to lower case at most once, and [\r\n/]* after symbols:
+//             W = [^\r\n\p{L}\p{N}]?U*D+|[^\r\n\p{L}\p{N}]?U+D*, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], D = [\p{Ll}\p{Lm}\p{Lo}\p{M}]
+//   tekken    gpt4o with W alone and \p{N}
+//
+// Ensures   the words joined are the text, whatever its bytes; a byte that is not UTF-8 is a symbol
+// Errors    none (noexcept if the sink is)
+// Source    the tokenizer.json files of GPT-2, StarCoder, SmolLM, Falcon, Llama 3, Qwen 2, GPT-4o (o200k_base) and Mistral NeMo; the names and which
+//           family each means: llama.cpp src/llama-vocab.cpp d32676d (August 2026)
+#pragma once
+
+#include <cria/core/config.hpp>
+#include <cria/tokenizer/unicode.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <optional>
+#include <string_view>
+
+namespace cria::inline v0::detail {
+
+enum class word_rule : std::uint8_t { gpt2, smollm, falcon, standard, llama3, qwen2, gpt4o, tekken };
+
+/// What a value of `tokenizer.ggml.pre` means.
+struct pre_tokenizer {
+  std::string_view name;
+  word_rule rule;
+  bool whole_words_first = false;  ///< a word that is in the vocabulary is that token, whatever the merges say
+  bool adds_bos = false;           ///< where the metadata does not say
+};
+
+inline constexpr pre_tokenizer pre_tokenizers[] = {
+    {"default", word_rule::standard},
+    {"gpt-2", word_rule::gpt2},
+    {"phi-2", word_rule::gpt2},
+    {"mpt", word_rule::gpt2},
+    {"olmo", word_rule::gpt2},
+    {"jais", word_rule::gpt2},
+    {"trillion", word_rule::gpt2},
+    {"granite-docling", word_rule::gpt2},
+    {"exaone4", word_rule::gpt2},
+    {"mellum", word_rule::gpt2},
+    {"gigachat", word_rule::gpt2},
+    {"a.x-4.0", word_rule::gpt2},
+    {"smollm", word_rule::smollm},
+    {"starcoder", word_rule::smollm},
+    {"refact", word_rule::smollm},
+    {"command-r", word_rule::smollm},
+    {"codeshell", word_rule::smollm},
+    {"exaone", word_rule::smollm},
+    {"minerva-7b", word_rule::smollm},
+    {"mellum2", word_rule::smollm},
+    {"falcon", word_rule::falcon},
+    {"llama-bpe", word_rule::llama3, true, true},
+    {"llama3", word_rule::llama3, true, true},
+    {"llama-v3", word_rule::llama3, true, true},
+    {"falcon3", word_rule::llama3, true, true},
+    {"falcon-h1", word_rule::llama3, true, true},
+    {"pixtral", word_rule::llama3, true, true},
+    {"midm-2.0", word_rule::llama3, true, true},
+    {"lfm2", word_rule::llama3, true, true},
+    {"dbrx", word_rule::llama3},
+    {"smaug-bpe", word_rule::llama3},
+    {"glm4", word_rule::llama3},
+    {"chatglm-bpe", word_rule::llama3},
+    {"qwen2", word_rule::qwen2},
+    {"deepseek-r1-qwen", word_rule::qwen2},
+    {"stablelm2", word_rule::qwen2},
+    {"megrez", word_rule::qwen2},
+    {"hunyuan", word_rule::qwen2},
+    {"grok-2", word_rule::qwen2},
+    {"solar-open", word_rule::qwen2},
+    {"kormo", word_rule::qwen2},
+    {"gpt-4o", word_rule::gpt4o},
+    {"llama4", word_rule::gpt4o},
+    {"kanana2", word_rule::gpt4o},
+    {"minimax-m2", word_rule::gpt4o},
+    {"tekken", word_rule::tekken, true, true},
+};
+
+/// Returns the row named `name`, or nullptr.
+[[nodiscard]] constexpr const pre_tokenizer* find_pre_tokenizer(std::string_view name) noexcept {
+  for (const pre_tokenizer& row : pre_tokenizers) {
+    if (row.name == name) return &row;
+  }
+  return nullptr;
+}
+
+inline constexpr std::size_t no_run_limit = ~std::size_t{0};
+
+/// A text with questions about the character at a position; past the end there is a character of no kind.
+class char_reader {
+ public:
+  explicit constexpr char_reader(std::string_view text) noexcept : text_(text) {}
+
+  struct character {
+    char32_t code = 0;
+    char_class kind = char_class::other;
+    std::uint8_t length = 0;  ///< 0 past the end
+
+    [[nodiscard]] constexpr bool exists() const noexcept { return length != 0; }
+    [[nodiscard]] constexpr bool letter() const noexcept { return is_letter(kind); }
+    [[nodiscard]] constexpr bool number() const noexcept { return kind == char_class::number; }
+    [[nodiscard]] constexpr bool space() const noexcept { return kind == char_class::space; }
+    [[nodiscard]] constexpr bool newline() const noexcept { return code == '\n' || code == '\r'; }
+    /// [^\s\p{L}\p{N}]
+    [[nodiscard]] constexpr bool symbol() const noexcept { return exists() && !space() && !letter() && !number(); }
+    /// [\p{Lm}\p{Lo}\p{M}], which can be in both halves of a word
+    [[nodiscard]] constexpr bool caseless() const noexcept {
+      return kind == char_class::modifier || kind == char_class::letter || kind == char_class::mark;
+    }
+    [[nodiscard]] constexpr bool upper_half() const noexcept { return caseless() || kind == char_class::upper || kind == char_class::title; }
+    [[nodiscard]] constexpr bool lower_half() const noexcept { return caseless() || kind == char_class::lower; }
+    /// [^\r\n\p{L}\p{N}], which may begin a word
+    [[nodiscard]] constexpr bool word_prefix() const noexcept { return exists() && !newline() && !letter() && !number(); }
+  };
+
+  [[nodiscard]] constexpr character at(std::size_t pos) const noexcept {
+    if (pos >= text_.size()) return {};
+    const utf8_char c = decode_utf8(text_, pos);
+    return {c.code, class_of(c.code), c.length};
+  }
+  [[nodiscard]] constexpr std::string_view text() const noexcept { return text_; }
+
+  /// Returns where the run of characters that satisfy `accept`, at most `limit` of them, ends.
+  template <class Accept>
+  [[nodiscard]] constexpr std::size_t skip(std::size_t pos, Accept accept, std::size_t limit = no_run_limit) const noexcept {
+    for (character c = at(pos); limit != 0 && c.exists() && accept(c); c = at(pos), --limit) pos += c.length;
+    return pos;
+  }
+
+ private:
+  std::string_view text_;
+};
+
+using text_char = char_reader::character;
+
+/// Returns the end of 's, 't, 're, 've, 'm, 'll or 'd at `pos`, or `pos`. Without case the long s, U+017F, is an s, as in Unicode's case folding.
+[[nodiscard]] constexpr std::size_t skip_contraction(const char_reader& in, std::size_t pos, bool any_case) noexcept {
+  if (in.at(pos).code != '\'') return pos;
+  const auto lower = [&](std::size_t at) -> char32_t {
+    const char32_t code = in.at(at).code;
+    if (!any_case) return code;
+    return code == 0x17f ? U's' : code >= 'A' && code <= 'Z' ? code + 32 : code;
+  };
+  const char32_t first = lower(pos + 1);
+  if (first == 's' || first == 't' || first == 'm' || first == 'd') return pos + 1 + in.at(pos + 1).length;
+  const char32_t second = lower(pos + 2);
+  const bool pair = (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
+  return pair ? pos + 3 : pos;
+}
+
+/// Returns the end of \s+(?!\S)|\s+ at `pos`: white space leaves its last character to what follows.
+[[nodiscard]] constexpr std::size_t skip_spaces(const char_reader& in, std::size_t pos) noexcept {
+  std::size_t last = pos, end = pos;
+  for (text_char c = in.at(pos); c.space(); c = in.at(end)) {
+    last = end;
+    end += c.length;
+  }
+  return end == in.text().size() || last == pos ? end : last;
+}
+
+/// Returns the end of \s*[\r\n]+ at `pos`, or `pos`: white space up to its last line break.
+[[nodiscard]] constexpr std::size_t skip_lines(const char_reader& in, std::size_t pos) noexcept {
+  std::size_t lines = pos;
+  for (text_char c = in.at(pos); c.space(); c = in.at(pos)) {
+    pos += c.length;
+    if (c.newline()) lines = pos;
+  }
+  return lines;
+}
+
+/// Returns the end of the gpt2 word at `pos`.
+[[nodiscard]] constexpr std::size_t gpt2_word(const char_reader& in, std::size_t pos) noexcept {
+  if (const std::size_t end = skip_contraction(in, pos, false); end != pos) return end;
+  const std::size_t start = pos + (in.at(pos).code == ' ' ? 1 : 0);
+  const text_char c = in.at(start);
+  if (c.letter()) return in.skip(start, [](text_char x) { return x.letter(); });
+  if (c.number()) return in.skip(start, [](text_char x) { return x.number(); });
+  if (c.symbol()) return in.skip(start, [](text_char x) { return x.symbol(); });
+  return skip_spaces(in, pos);
+}
+
+/// Returns the end of [^\r\n\p{L}\p{N}]?\p{L}+ at `pos`, or `pos`.
+[[nodiscard]] constexpr std::size_t llama3_letters(const char_reader& in, std::size_t pos) noexcept {
+  const text_char c = in.at(pos);
+  const std::size_t start = pos + (c.word_prefix() ? c.length : 0);
+  const std::size_t end = in.skip(start, [](text_char x) { return x.letter(); });
+  return end == start ? pos : end;
+}
+
+/// Returns the end of U*D+ at `pos`, or `pos`: where no lower-case letter follows the upper half, the last caseless character of it is D.
+[[nodiscard]] constexpr std::size_t skip_lower_word(const char_reader& in, std::size_t pos) noexcept {
+  std::size_t caseless_end = pos, end = pos;
+  for (text_char c = in.at(pos); c.upper_half(); c = in.at(end)) {
+    end += c.length;
+    if (c.caseless()) caseless_end = end;
+  }
+  return in.at(end).lower_half() ? in.skip(end, [](text_char x) { return x.lower_half(); }) : caseless_end;
+}
+
+/// Returns the end of U+D* at `pos`, or `pos`.
+[[nodiscard]] constexpr std::size_t skip_upper_word(const char_reader& in, std::size_t pos) noexcept {
+  const std::size_t end = in.skip(pos, [](text_char x) { return x.upper_half(); });
+  return end == pos ? pos : in.skip(end, [](text_char x) { return x.lower_half(); });
+}
+
+/// Returns the end of W at `pos`, or `pos`.
+[[nodiscard]] constexpr std::size_t gpt4o_letters(const char_reader& in, std::size_t pos) noexcept {
+  const text_char c = in.at(pos);
+  const std::size_t after = pos + (c.word_prefix() ? c.length : 0);
+  if (const std::size_t end = skip_lower_word(in, after); end != after) return end;
+  if (const std::size_t end = skip_lower_word(in, pos); end != pos) return end;
+  if (const std::size_t end = skip_upper_word(in, after); end != after) return end;
+  return skip_upper_word(in, pos);
+}
+
+/// Returns the end of the llama3, qwen2, gpt4o or tekken word at `pos`.
+[[nodiscard]] constexpr std::size_t llama3_word(const char_reader& in, std::size_t pos, word_rule rule) noexcept {
+  const bool cased = rule == word_rule::gpt4o || rule == word_rule::tekken;
+  if (!cased) {
+    if (const std::size_t end = skip_contraction(in, pos, true); end != pos) return end;
+  }
+  const std::size_t letters = cased ? gpt4o_letters(in, pos) : llama3_letters(in, pos);
+  if (letters != pos) return rule == word_rule::gpt4o ? skip_contraction(in, letters, true) : letters;
+
+  if (in.at(pos).number()) {
+    const std::size_t digits = rule == word_rule::llama3 || rule == word_rule::gpt4o ? 3 : 1;
+    return in.skip(pos, [](text_char x) { return x.number(); }, digits);
+  }
+  const std::size_t start = pos + (in.at(pos).code == ' ' ? 1 : 0);
+  if (in.at(start).symbol()) {
+    const std::size_t end = in.skip(start, [](text_char x) { return x.symbol(); });
+    return in.skip(end, [cased](text_char x) { return x.newline() || (cased && x.code == '/'); });
+  }
+  if (const std::size_t end = skip_lines(in, pos); end != pos) return end;
+  return skip_spaces(in, pos);
+}
+
+/// Hands the text to `sink` word by word; `next` finds the end of the word at a position.
+template <class Next, class Sink>
+constexpr void split_with(std::string_view text, Next next, Sink&& sink) {
+  const char_reader in(text);
+  for (std::size_t pos = 0; pos < text.size();) {
+    const std::size_t end = next(in, pos);
+    sink(text.substr(pos, end - pos));
+    pos = end;
+  }
+}
+
+/// Hands the runs of characters that satisfy `accept`, cut after `limit` of them, and what lies between them to `apart` and `between`.
+template <class Accept, class Apart, class Between>
+constexpr void split_runs(std::string_view text, Accept accept, std::size_t limit, Apart&& apart, Between&& between) {
+  const char_reader in(text);
+  for (std::size_t pos = 0; pos < text.size();) {
+    if (const std::size_t end = in.skip(pos, accept, limit); end != pos) {
+      apart(text.substr(pos, end - pos));
+      pos = end;
+    } else {
+      const std::size_t gap_end = in.skip(pos, [&](text_char c) { return !accept(c); });
+      between(text.substr(pos, gap_end - pos));
+      pos = gap_end;
+    }
+  }
+}
+
+/// Hands every three ASCII digits in a row, and what lies between them, to `sink`.
+template <class Sink>
+constexpr void split_triples(std::string_view text, Sink&& sink) {
+  std::size_t start = 0, digits = 0;
+  for (std::size_t pos = 0; pos < text.size(); ++pos) {
+    digits = text[pos] >= '0' && text[pos] <= '9' ? digits + 1 : 0;
+    if (digits < 3) continue;
+    if (start != pos - 2) sink(text.substr(start, pos - 2 - start));
+    sink(text.substr(pos - 2, 3));
+    start = pos + 1;
+    digits = 0;
+  }
+  if (start != text.size()) sink(text.substr(start));
+}
+
+template <class Sink>
+constexpr void split_gpt2(std::string_view text, Sink&& sink) {
+  split_with(text, [](const char_reader& in, std::size_t pos) { return gpt2_word(in, pos); }, sink);
+}
+
+/// falcon and standard: punctuation and some symbols apart, `words` for what lies between.
+template <class Sink, class Words>
+constexpr void split_punctuation(std::string_view text, std::string_view symbols, Sink&& sink, Words&& words) {
+  const auto accept = [symbols](text_char c) {
+    return c.kind == char_class::punctuation || (c.code < 128 && symbols.find(static_cast<char>(c.code)) != symbols.npos);
+  };
+  split_runs(text, accept, no_run_limit, sink, [&](std::string_view part) { split_gpt2(part, words); });
+}
+
+/// Hands `text` to `sink`, word by word.
+template <class Sink>
+constexpr void split_words(std::string_view text, word_rule rule, Sink&& sink) {
+  const auto is_number = [](text_char c) { return c.number(); };
+  const auto triples = [&](std::string_view word) { split_triples(word, sink); };
+  switch (rule) {
+    case word_rule::gpt2: return split_gpt2(text, sink);
+    case word_rule::smollm: return split_runs(text, is_number, 1, sink, [&](std::string_view part) { split_gpt2(part, sink); });
+    case word_rule::falcon: return split_punctuation(text, "$+<=>^~|`", sink, triples);
+    case word_rule::standard:
+      return split_punctuation(text, "$+<=>^~|", sink, [&](std::string_view word) { split_runs(word, is_number, no_run_limit, triples, triples); });
+    case word_rule::llama3:
+    case word_rule::qwen2:
+    case word_rule::gpt4o:
+    case word_rule::tekken: break;
+  }
+  split_with(text, [rule](const char_reader& in, std::size_t pos) { return llama3_word(in, pos, rule); }, sink);
+}
+
+}  // namespace cria::inline v0::detail

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// tokenizer/special_matcher.hpp - finds the tokens that are matched in the text itself, before any merging.
+//
+// Units    bytes
+// Ensures  leftmost first, the longest where several begin at the same place; time linear in the text and logarithmic in the number of tokens.
+//          A token longer than max_length is not looked for.
+// Errors   find: none (noexcept)
+// Threads  immutable
+#pragma once
+
+#include <cria/core/types.hpp>
+#include <cria/tokenizer/vocabulary.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace cria::inline v0::detail {
+
+class special_matcher {
+ public:
+  static constexpr std::size_t max_length = 1024;
+
+  struct match {
+    std::size_t start, length;
+    token_id token;
+  };
+
+  special_matcher() = default;
+
+  /// Looks for the tokens whose kind satisfies `wanted`; of equal texts the first id wins.
+  template <class Wanted>
+  special_matcher(const vocabulary& vocab, Wanted wanted) {
+    for (std::size_t i = 0; i < vocab.size(); ++i) {
+      const std::string_view text = vocab.texts[i];
+      if (!wanted(vocab.kinds[i]) || text.empty() || text.size() > max_length) continue;
+      sorted_.push_back({static_cast<token_id>(i), none});
+      starts_[static_cast<unsigned char>(text[0])] = true;
+    }
+    const auto text = [&](const entry& e) { return vocab.text(e.token); };
+    std::sort(sorted_.begin(), sorted_.end(), [&](const entry& a, const entry& b) {
+      const int order = text(a).compare(text(b));
+      return order != 0 ? order < 0 : a.token < b.token;
+    });
+    sorted_.erase(std::unique(sorted_.begin(), sorted_.end(), [&](const entry& a, const entry& b) { return text(a) == text(b); }), sorted_.end());
+    for (std::uint32_t i = 1; i < sorted_.size(); ++i) {   // the longest text that this one continues is on the chain of its neighbour
+      std::uint32_t shorter = i - 1;
+      while (shorter != none && !text(sorted_[i]).starts_with(text(sorted_[shorter]))) shorter = sorted_[shorter].shorter;
+      sorted_[i].shorter = shorter;
+    }
+  }
+
+  /// Returns the first match at or after `from`. Requires the vocabulary of the constructor.
+  [[nodiscard]] std::optional<match> find(const vocabulary& vocab, std::string_view text, std::size_t from) const noexcept {
+    if (sorted_.empty()) return std::nullopt;
+    for (std::size_t at = from; at < text.size(); ++at) {
+      if (!starts_[static_cast<unsigned char>(text[at])]) continue;
+      if (const entry* found = longest(vocab, text.substr(at, max_length))) return match{at, vocab.text(found->token).size(), found->token};
+    }
+    return std::nullopt;
+  }
+
+ private:
+  static constexpr std::uint32_t none = ~std::uint32_t{0};
+
+  struct entry {
+    token_id token;
+    std::uint32_t shorter;   // the longest other entry that this one begins with
+  };
+
+  /// Returns the longest entry that `text` begins with. It stands at, or is a beginning of, the last entry that is not greater than the text.
+  [[nodiscard]] const entry* longest(const vocabulary& vocab, std::string_view text) const noexcept {
+    const auto above = std::upper_bound(sorted_.begin(), sorted_.end(), text, [&](std::string_view t, const entry& e) { return t < vocab.text(e.token); });
+    if (above == sorted_.begin()) return nullptr;
+    auto i = static_cast<std::uint32_t>(above - sorted_.begin() - 1);
+    const std::string_view nearest = vocab.text(sorted_[i].token);
+    const auto common = static_cast<std::size_t>(std::mismatch(nearest.begin(), nearest.end(), text.begin(), text.end()).first - nearest.begin());
+    while (i != none && vocab.text(sorted_[i].token).size() > common) i = sorted_[i].shorter;
+    return i == none ? nullptr : &sorted_[i];
+  }
+
+  std::vector<entry> sorted_;
+  std::array<bool, 256> starts_{};
+};
+
+}  // namespace cria::inline v0::detail

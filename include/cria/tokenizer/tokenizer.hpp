@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+// tokenizer/tokenizer.hpp - text to tokens and back, for the models of llama.cpp's kinds "llama" (SentencePiece) and "gpt2" (byte-level BPE).
+//
+// Ensures   decode(encode(x)) == x for any bytes, as long as the vocabulary has all bytes, no control token is parsed and, for "llama", x holds no
+//           U+2581 (which SentencePiece reads as a space); time O(n log n), no recursion; nothing of the file is needed after from_metadata
+// Errors    from_metadata: missing_key, wrong_type, bad_value, limit_exceeded, unsupported_tokenizer, out_of_memory; encode: bad_value (a character
+//           that the vocabulary cannot express at all), limit_exceeded (over 1 GiB), out_of_memory
+// Threads   immutable after from_metadata, shared freely
+// Lifetime  returned views live as long as the tokenizer that gave them stays where it is
+// Source    see spm.hpp, byte_bpe.hpp, pre_tokenizer.hpp, vocabulary.hpp
+#pragma once
+
+#include <cria/core/result.hpp>
+#include <cria/core/types.hpp>
+#include <cria/gguf/metadata.hpp>
+#include <cria/tokenizer/byte_bpe.hpp>
+#include <cria/tokenizer/merge.hpp>
+#include <cria/tokenizer/pre_tokenizer.hpp>
+#include <cria/tokenizer/special_matcher.hpp>
+#include <cria/tokenizer/spm.hpp>
+#include <cria/tokenizer/vocabulary.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace cria::inline v0 {
+
+struct encode_options {
+  bool add_bos = true;        ///< as the metadata says; false: never
+  bool parse_special = true;  ///< control tokens written in the text become tokens; false: they are text (what users typed)
+  bool add_eos = true;        ///< as the metadata says; false: never
+};
+
+class tokenizer {
+ public:
+  /// Reads `tokenizer.ggml.*`. The file is not needed afterwards.
+  [[nodiscard]] static result<tokenizer> from_metadata(const gguf::metadata& data) {
+    return catch_bad_alloc([&] { return load(data); }, "tokenizer");
+  }
+
+  [[nodiscard]] std::size_t vocab_size() const noexcept { return vocab_.size(); }
+
+  /// Returns the tokens of `text`, which may be any bytes. User-defined tokens are found in it whatever the options say.
+  [[nodiscard]] result<std::vector<token_id>> encode(std::string_view text, encode_options options = {}) const {
+    return catch_bad_alloc([&] { return encode_fragments(text, options); }, "text");
+  }
+
+  /// Returns the text of `tokens`, control and unknown tokens left out, or written as in the vocabulary with render_special. Where encode adds a
+  /// space (at the beginning and after special tokens, if adds_space_prefix()) one is taken away. Ids out of range are ignored.
+  [[nodiscard]] std::string decode(std::span<const token_id> tokens, bool render_special = false) const {
+    std::string out;
+    bool after_special = true;
+    for (const token_id id : tokens) {
+      if (!vocab_.has(id)) continue;
+      const bool special = is_special(vocab_.kind(id));
+      std::string_view text = render_special && is_silent(vocab_.kind(id)) ? token_text(id) : piece(id);
+      if (after_special && !special && vocab_.adds_space_prefix && text.starts_with(' ')) text.remove_prefix(1);
+      out += text;
+      after_special = special;
+    }
+    return out;
+  }
+
+  /// Returns the bytes that the token adds to a text: none for control and unknown tokens and ids out of range.
+  [[nodiscard]] std::string_view piece(token_id id) const noexcept {
+    return vocab_.has(id) ? pieces_[static_cast<std::size_t>(id)] : std::string_view{};
+  }
+  /// Returns the token as the vocabulary writes it; empty for ids out of range.
+  [[nodiscard]] std::string_view token_text(token_id id) const noexcept { return vocab_.has(id) ? vocab_.text(id) : std::string_view{}; }
+  [[nodiscard]] token_kind kind(token_id id) const noexcept { return vocab_.has(id) ? vocab_.kind(id) : token_kind::undefined; }
+  /// Returns the first token that the vocabulary writes so.
+  [[nodiscard]] std::optional<token_id> find(std::string_view token_text) const noexcept { return vocab_.find(token_text); }
+
+  [[nodiscard]] token_id bos() const noexcept { return vocab_.bos; }
+  [[nodiscard]] token_id eos() const noexcept { return vocab_.eos; }
+  [[nodiscard]] token_id eot() const noexcept { return vocab_.eot; }
+  [[nodiscard]] token_id unk() const noexcept { return vocab_.unk; }
+  [[nodiscard]] token_id pad() const noexcept { return vocab_.pad; }
+  /// Returns whether a model that says this token has finished its answer.
+  [[nodiscard]] bool is_end_of_generation(token_id id) const noexcept {
+    return std::binary_search(vocab_.end_of_generation.begin(), vocab_.end_of_generation.end(), id);
+  }
+  [[nodiscard]] std::span<const token_id> end_of_generation() const noexcept { return vocab_.end_of_generation; }
+  [[nodiscard]] bool adds_bos() const noexcept { return vocab_.adds_bos; }
+  [[nodiscard]] bool adds_eos() const noexcept { return vocab_.adds_eos; }
+  [[nodiscard]] bool adds_space_prefix() const noexcept { return vocab_.adds_space_prefix; }
+  /// Returns "llama" or "gpt2".
+  [[nodiscard]] std::string_view model() const noexcept { return std::holds_alternative<detail::spm>(model_) ? "llama" : "gpt2"; }
+
+ private:
+  tokenizer() = default;
+
+  /// Kinds without text of their own.
+  [[nodiscard]] static bool is_silent(token_kind kind) noexcept { return kind == token_kind::control || kind == token_kind::unknown; }
+  /// Kinds that are matched in the text before anything is merged.
+  [[nodiscard]] static bool is_special(token_kind kind) noexcept { return is_silent(kind) || kind == token_kind::user_defined; }
+
+  [[nodiscard]] static result<tokenizer> load(const gguf::metadata& data) {
+    CRIA_TRY(const std::string_view model, data.get<std::string_view>("tokenizer.ggml.model"));
+    tokenizer t;
+    if (model == "llama") {
+      CRIA_TRY(t.vocab_, detail::load_vocabulary(data, detail::spm::defaults));
+      t.model_.emplace<detail::spm>(t.vocab_);
+    } else if (model == "gpt2") {
+      CRIA_TRY(const std::string_view name, data.get_or<std::string_view>("tokenizer.ggml.pre", "default"));
+      const detail::pre_tokenizer* pre = detail::find_pre_tokenizer(name);
+      if (pre == nullptr) return detail::vocabulary_error(errc::unsupported_tokenizer, "tokenizer.ggml.pre", "\"" + printable(name) + "\"");
+      detail::vocabulary_defaults defaults = detail::byte_bpe::defaults;
+      defaults.adds_bos = pre->adds_bos;
+      CRIA_TRY(t.vocab_, detail::load_vocabulary(data, defaults));
+      CRIA_TRY(t.model_, detail::byte_bpe::make(data, t.vocab_, *pre));
+    } else {
+      return detail::vocabulary_error(errc::unsupported_tokenizer, "tokenizer.ggml.model", "\"" + printable(model) + "\"");
+    }
+    t.vocab_.strips_after_special = is_phi3(data, t.model());
+    t.prepare();
+    return t;
+  }
+
+  /// Phi 3's vocabulary drops white space after special tokens. No key says so: the model's name or family does.
+  [[nodiscard]] static bool is_phi3(const gguf::metadata& data, std::string_view model) {
+    std::string name = data.get<std::string>("general.name").value_or("");
+    for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+    const std::string_view family = data.get<std::string_view>("general.architecture").value_or(std::string_view{});
+    return name.find("phi3") != name.npos || name.find("phi-3") != name.npos || (family == "phi3" && model == "llama");
+  }
+
+  void prepare() {
+    std::string piece;
+    pieces_.reserve(vocab_.size());
+    for (token_id id = 0; vocab_.has(id); ++id) {
+      piece.clear();
+      if (!is_silent(vocab_.kind(id))) {
+        model() == "llama" ? detail::spm::append_piece(piece, vocab_, id) : detail::byte_bpe::append_piece(piece, vocab_, id);
+      }
+      pieces_.push(piece);
+    }
+    special_ = detail::special_matcher(vocab_, is_special);
+    user_defined_ = detail::special_matcher(vocab_, [](token_kind kind) { return kind == token_kind::user_defined; });
+  }
+
+  /// Cuts the text at special tokens: what lies between two is encoded on its own.
+  [[nodiscard]] result<std::vector<token_id>> encode_fragments(std::string_view text, encode_options options) const {
+    std::vector<token_id> out;
+    out.reserve(text.size() / 3 + 2);
+    if (options.add_bos && vocab_.adds_bos) out.push_back(vocab_.bos);
+    const detail::special_matcher& matcher = options.parse_special ? special_ : user_defined_;
+    detail::merge_list parts;
+    for (std::size_t pos = 0; pos < text.size();) {
+      const auto special = matcher.find(vocab_, text, pos);
+      const std::size_t end = special ? special->start : text.size();
+      if (end != pos) CRIA_CHECK(encode_text(text.substr(pos, end - pos), parts, out));
+      pos = end;
+      if (!special) continue;
+      out.push_back(special->token);
+      pos += special->length;
+      if (vocab_.swallows_space(special->token)) pos = std::min(text.find_first_not_of(" \t\n\v\f\r", pos), text.size());
+    }
+    if (options.add_eos && vocab_.adds_eos) out.push_back(vocab_.eos);
+    return out;
+  }
+
+  [[nodiscard]] result<void> encode_text(std::string_view text, detail::merge_list& parts, std::vector<token_id>& out) const {
+    if (const auto* spm = std::get_if<detail::spm>(&model_)) return spm->encode(vocab_, text, parts, out);
+    return std::get_if<detail::byte_bpe>(&model_)->encode(vocab_, text, parts, out);
+  }
+
+  detail::vocabulary vocab_;
+  detail::string_arena pieces_;
+  std::variant<detail::spm, detail::byte_bpe> model_;
+  detail::special_matcher special_, user_defined_;
+};
+
+}  // namespace cria::inline v0
