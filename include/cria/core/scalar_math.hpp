@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // core/scalar_math.hpp - exp, log, pow, sin, cos in double with the same bits on every platform and under every compiler flag.
 //
-// Requires  IEEE 754 double, round to nearest; not -ffast-math. -ffp-contract, -mfma, optimisation level do not matter: here is why.
-//           A compiler may fuse a*b + c only where that rounds differently if a*b is inexact. Below, every product that meets an
-//           addition is either exact (its factors' bits fit 53) or written as an explicit fma; and no function returns a product,
-//           so inlining gives the caller's additions nothing to fuse with.
+// Requires  IEEE 754 double, round to nearest; not -ffast-math. -ffp-contract, -mfma and the optimisation level do not matter:
+//           fusing a*b + c changes the result only if a*b is inexact, and below every product that meets an addition is either exact
+//           (its factors' bits fit 53) or in an explicit fma; no function returns a product that a caller's addition could fuse with.
+//           An argument that is itself an inexact product must be a rounded_product.
 // Ensures   exp: relative error < 8e-16; underflows to 0 below -708.39 (no subnormal results)
 //           log: relative error < 5e-16      pow: relative error < 4e-16 (2 + |y ln x|)
 //           sin, cos: absolute error < 3e-16 for |x| <= 1e9, NaN beyond
@@ -33,7 +33,7 @@ CRIA_ALWAYS_INLINE double fused(double a, double b, double c) noexcept {
 #endif
 }
 
-/// Returns a * b rounded to double, whatever the caller adds to it: for products that go into sums or into the functions below.
+/// Returns a * b rounded to double, whatever is added to it.
 CRIA_ALWAYS_INLINE double rounded_product(double a, double b) noexcept { return fused(a, b, 0.0); }
 
 namespace detail {
