@@ -53,7 +53,7 @@ struct file_part {
 
 /// Reads and parses all that stands before the tensor data.
 [[nodiscard]] inline result<file_part> open_part(std::shared_ptr<const byte_source> source, limits limit) {
-  constexpr std::uint64_t first_read = std::uint64_t{1} << 20;
+  constexpr std::uint64_t first_read = std::uint64_t{1} << 16;
   if (source == nullptr) return error{errc::bad_argument, "gguf::file::open", "no byte source", error::no_offset};
   limit.metadata_bytes = std::min<std::uint64_t>(limit.metadata_bytes, ~std::uint32_t{0});   // tables of strings count in 32 bits
   file_part part;
@@ -72,7 +72,7 @@ struct file_part {
       return part;
     }
     if (parser.needed() <= have) return std::move(parsed).error();
-    const std::uint64_t twice = have > most / 2 ? most : std::max(first_read, have + have);   // doubled: all attempts together cost two
+    const std::uint64_t twice = have > most / 2 ? most : have + have;   // doubled: all attempts together cost two
     want = std::min(most, std::max(parser.needed(), twice));
   }
 }

@@ -130,18 +130,24 @@ class header_parser {
     return too_short(sizeof(T));
   }
 
-  /// Reads a count of things that take at least `min_bytes` each. The result times min_bytes fits what is left of the prefix.
+  /// Reads a count of things that take at least `min_bytes` each: no more than `max`, and no more than the file has bytes for.
   [[nodiscard]] result<std::uint64_t> read_count(std::uint64_t max, std::uint64_t min_bytes) {
     const std::uint64_t at = cursor_.position();
     CRIA_TRY(const auto count, read<std::uint64_t>());
-    return check_count(count, max, min_bytes, at);
-  }
-  [[nodiscard]] result<std::uint64_t> check_count(std::uint64_t count, std::uint64_t max, std::uint64_t min_bytes, std::uint64_t at) {
-    if (count > max) return fail_at(at, errc::limit_exceeded, "declares " + std::to_string(count) + ", the limit is " + std::to_string(max));
-    const auto bytes = (checked_u64(count) * checked_u64(min_bytes)).get();
-    if (!bytes) return fail_at(at, errc::truncated, "declares more than any file holds");
-    if (*bytes > cursor_.left()) return too_short(*bytes);
+    CRIA_CHECK(check_count(count, max, min_bytes, at));
     return count;
+  }
+  [[nodiscard]] result<void> check_count(std::uint64_t count, std::uint64_t max, std::uint64_t min_bytes, std::uint64_t at) const {
+    if (count > max) return fail_at(at, errc::limit_exceeded, "declares " + std::to_string(count) + ", the limit is " + std::to_string(max));
+    const std::uint64_t left = file_size_ - cursor_.position();
+    if (count <= left / min_bytes) return {};
+    return fail_at(at, errc::truncated, "declares " + std::to_string(count) + ", the file has " + std::to_string(left) + " bytes left");
+  }
+
+  /// Returns how many of `count` things of `min_bytes` the prefix may hold: what memory is set aside for. Once there are
+  /// more, the prefix has ended.
+  [[nodiscard]] std::size_t room_for(std::uint64_t count, std::uint64_t min_bytes) const noexcept {
+    return static_cast<std::size_t>(std::min<std::uint64_t>(count, cursor_.left() / min_bytes));
   }
 
   /// Reads a counted name for the errors from here on; empty names and names with NUL are refused.
@@ -209,8 +215,8 @@ inline result<void> header_parser::parse_start(header& h) {
 inline result<void> header_parser::parse_keys(metadata& keys) {
   const auto key_of = [&](std::size_t i) { return keys.entries_[i].key; };
   keys.base_ = prefix_.data();
-  keys.entries_.reserve(static_cast<std::size_t>(key_count_));
-  keys.index_.reset(static_cast<std::size_t>(key_count_));
+  keys.entries_.reserve(room_for(key_count_, min_key_bytes));
+  keys.index_.reset(room_for(key_count_, min_key_bytes));
   for (std::uint64_t i = 0; i < key_count_; ++i) {
     CRIA_TRY(const auto key, read_name("key", i, limit_.key_bytes));
     if (keys.index_.insert(key, static_cast<std::size_t>(i), key_of)) return fail_at(position_of(key), errc::duplicate, "the key appears twice");
@@ -255,6 +261,7 @@ inline result<value> header_parser::parse_array(metadata& keys) {
 }
 
 inline result<value> header_parser::parse_strings(metadata& keys, std::uint64_t count) {
+  if (room_for(count, min_string_bytes) < count) return too_short(*(checked_u64(count) * checked_u64(min_string_bytes)).get());
   const std::size_t first = cursor_.position();
   const auto n = static_cast<std::size_t>(count);
   std::unique_ptr<std::uint32_t[]> starts(new (std::nothrow) std::uint32_t[n == 0 ? 1 : n]);
@@ -289,11 +296,11 @@ inline result<std::uint64_t> header_parser::parse_alignment(const metadata& keys
 
 inline result<void> header_parser::parse_tensors(header& h) {
   name_ = {}, kind_ = "header";
-  CRIA_TRY(const auto count, check_count(tensor_count_, limit_.tensors, min_tensor_bytes, 8));
+  CRIA_CHECK(check_count(tensor_count_, limit_.tensors, min_tensor_bytes, 8));
   const auto name_of = [&](std::size_t i) { return h.tensors[i].name; };
-  h.tensors.reserve(static_cast<std::size_t>(count));
-  h.tensor_index.reset(static_cast<std::size_t>(count));
-  for (std::uint64_t i = 0; i < count; ++i) {
+  h.tensors.reserve(room_for(tensor_count_, min_tensor_bytes));
+  h.tensor_index.reset(room_for(tensor_count_, min_tensor_bytes));
+  for (std::uint64_t i = 0; i < tensor_count_; ++i) {
     CRIA_TRY(const auto tensor, parse_tensor(i, h.alignment));
     if (h.tensor_index.insert(tensor.name, static_cast<std::size_t>(i), name_of)) {
       return fail_at(position_of(tensor.name), errc::duplicate, "the tensor appears twice");
