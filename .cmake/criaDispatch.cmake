@@ -6,7 +6,7 @@
 #   cria_add_dispatch()                                # <target> defaults to cria_dispatch; cria::dispatch is its alias
 #   target_link_libraries(app PRIVATE cria::dispatch)  # brings cria::cria
 #
-# Each unit is compiled at -O2 at least and without link-time optimisation: inlined or not, code for a wide instruction set must never be merged
+# Each unit is compiled at -O2, in every configuration but those that CMake itself optimises further, and without link-time optimisation: inlined or not, code for a wide instruction set must never be merged
 # with code for a narrow one.
 
 include_guard(GLOBAL)
@@ -81,7 +81,7 @@ function(cria_add_dispatch)
     add_library(cria::dispatch ALIAS ${arg_NAME})
   endif()
 
-  set(always -ffp-contract=off -fno-lto $<$<OR:$<CONFIG:Debug>,$<CONFIG:>>:-O2>)
+  set(always -ffp-contract=off -fno-lto $<$<NOT:$<CONFIG:Release,RelWithDebInfo>>:-O2>)
   if(MSVC)
     set(always /fp:precise)
   endif()

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+"""Lists what each instruction set's unit of cria::dispatch gives to the linker, as the build compiled it and at -O0.
+
+A weak symbol that does not carry the set's name may be picked by the linker for the whole program: code for a wide set would run everywhere and
+die on a smaller processor. So a unit has one strong symbol, its table; weak ones that name its own tag; and nothing that runs before main.
+At -O0, where cria_add_dispatch() never compiles, this is asked of cria's own functions only: xsimd and the standard library leak there by design.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+TMP = os.environ["CRIA_TEST_TMP"]
+CXX = os.environ["CXX"]
+CXXFLAGS = os.environ.get("CXXFLAGS", "")
+HARMLESS = {"DW.ref.__gxx_personality_v0", "__clang_call_terminate"}
+
+
+def run(command):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+
+
+def symbols_of(path):
+    """(type, demangled name) of each symbol that an object defines."""
+    done = run(["nm", "-C", "--defined-only", path])
+    return [line.split(" ", 2)[1:] for line in done.stdout.splitlines() if re.match(r"[0-9a-f]+ \S ", line)]
+
+
+def leaks(variant, path, others=True):
+    """The complaints about one object; without `others` only those about cria's own functions."""
+    own = re.compile(r"\bisa::%s\b" % variant)
+    bad = []
+    for kind, name in symbols_of(path):
+        if kind in "WVuw":
+            if not own.search(name) and name not in HARMLESS and (others or re.match(r"[^(]*\bcria::", name)):
+                bad.append("weak: " + name)
+        elif kind in "TDRBGSC" and name != "cria_v0_kernels_" + variant:
+            bad.append("strong: " + name)
+    if re.search(r"\.(init_array|ctors)\b", run(["objdump", "-h", path]).stdout):
+        bad.append("has code that runs before main")
+    return bad
+
+
+def units_of_build():
+    """(variant, object, source, compile command without optimisation, sanitizer and output) of each unit, from the build's compile commands."""
+    database = os.path.join(os.environ["CRIA_BINARY_DIR"], "compile_commands.json")
+    if not os.path.exists(database):
+        return []
+    with open(database, encoding="utf-8") as file:
+        entries = [e for e in json.load(file) if "/cria_dispatch/" in e["file"]]
+    units = []
+    for entry in entries:
+        words = shlex.split(entry["command"])
+        out = words.index("-o")
+        flags = [w for w in words[:out] if not w.startswith(("-O", "-fsanitize", "-fno-sanitize", "-M"))]
+        flags = [w for w in flags if not w.endswith((".o", ".o.d"))]
+        units.append((os.path.basename(entry["file"])[:-4], os.path.join(entry["directory"], words[out + 1]), entry["file"], flags))
+    return units
+
+
+def self_test():
+    """An inline function, a function with a plain name, and a dynamic initialiser must be caught."""
+    source = os.path.join(TMP, "bad.cpp")
+    with open(source, "w", encoding="utf-8") as file:
+        file.write("namespace isa { struct avx2 {}; struct avx2_more {}; }\n"
+                   "template <class T> int fine() { return 1; }\ntemplate <class T> int other() { return 1; }\n"
+                   "inline int shared(int x) { return x + 1; }\nint plain(int x) { return shared(x) + fine<isa::avx2>() + other<isa::avx2_more>(); }\n"
+                   "struct init { init(); };\ninit::init() {}\nstatic init now;\nextern \"C\" { int cria_v0_kernels_avx2 = 1; }\n")
+    run([CXX, "-std=c++20", "-O0", "-c", source, "-o", source + ".o"])
+    found = "\n".join(leaks("avx2", source + ".o"))
+    wanted = ["weak: shared(int)", "weak: int other<isa::avx2_more>()", "strong: plain(int)", "runs before main"]
+    missed = ["self-test: does not catch '%s'" % w for w in wanted if w not in found]
+    if any("shared" in bad for bad in leaks("avx2", source + ".o", others=False)):
+        missed.append("self-test: takes a function outside namespace cria for its own")
+    if "fine<" in found or "cria_v0" in found:
+        missed.append("self-test: catches what is allowed: " + found)
+    return missed
+
+
+def main():
+    if not shutil.which("nm") or not shutil.which("objdump"):
+        print("SKIPPED: nm and objdump (binutils) are not here")
+        return 77
+    shutil.rmtree(TMP, ignore_errors=True)
+    os.makedirs(TMP)
+    failures = self_test()
+    units = units_of_build()
+    if not units:
+        print("SKIPPED: this build has no units, or no compile_commands.json")
+        return 77
+    sanitized = "-fsanitize" in CXXFLAGS
+    if sanitized:
+        print("SKIPPED for the build's own objects: a sanitizer adds symbols of its own")
+    for variant, built, source, command in units:
+        if not sanitized:
+            failures += ["%s, as built: %s" % (variant, bad[:300]) for bad in leaks(variant, built)]
+        if variant == "scalar":  # compiled for the family's first processor: its code runs wherever it ends up
+            continue
+        plain = os.path.join(TMP, variant + ".o")
+        done = run([*command, "-O0", "-o", plain, "-c", source])
+        if done.returncode != 0:
+            failures.append("%s does not compile at -O0:\n%s" % (variant, done.stdout[:2000]))
+            continue
+        failures += ["%s, -O0: %s" % (variant, bad[:300]) for bad in leaks(variant, plain, others=False)]
+    for failure in failures:
+        print(failure)
+    print("%d units, %d failures" % (len(units), len(failures)))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
