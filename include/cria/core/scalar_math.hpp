@@ -4,7 +4,7 @@
 // Requires  IEEE 754 double, round to nearest; not -ffast-math. -ffp-contract, -mfma and the optimisation level do not matter:
 //           fusing a*b + c changes the result only if a*b is inexact, and below every product that meets an addition is either exact
 //           (its factors' bits fit 53) or in an explicit fma; no function returns a product that a caller's addition could fuse with.
-//           An argument that is itself an inexact product must be a rounded_product.
+//           Arguments may be products: they are rounded first.
 // Ensures   exp: relative error < 8e-16; underflows to 0 below -708.39 (no subnormal results)
 //           log: relative error < 5e-16      pow: relative error < 4e-16 (2 + |y ln x|)
 //           sin, cos: absolute error < 3e-16 for |x| <= 1e9, NaN beyond
@@ -37,6 +37,17 @@ CRIA_ALWAYS_INLINE double fused(double a, double b, double c) noexcept {
 CRIA_ALWAYS_INLINE double rounded_product(double a, double b) noexcept { return fused(a, b, 0.0); }
 
 namespace detail {
+
+/// Returns x; a product that the caller passes is rounded here, not fused with the first addition of the function.
+CRIA_ALWAYS_INLINE double rounded(double x) noexcept {
+#if defined(__GNUC__)
+  auto bits = std::bit_cast<std::int64_t>(x);
+  __asm__("" : "+r"(bits));  // no instruction: the compiler may not look through it
+  return std::bit_cast<double>(bits);
+#else
+  return x;  // MSVC fuses only under /fp:contract
+#endif
+}
 
 // 2^(i/64), 2^(i/4096), 2^(i/262144) for i in [0, 64): six bits of the exponent each.
 inline constexpr double exp2_coarse[64] = {
@@ -85,6 +96,7 @@ inline constexpr double exp2_fine[64] = {
 ///
 /// x = k ln2/2^18 + r with |r| < 2.65e-6, e^x = 2^(k >> 18) T[k's upper, middle, lower six bits] (1 + r + r^2/2); r^3/6 < 3.2e-18.
 CRIA_ALWAYS_INLINE double exp(double x) noexcept {
+  x = detail::rounded(x);
   if (!(x >= -0x1.6232bdd7abcd2p9)) return x != x ? x : 0.0;  // ln of the smallest normal number
   if (x > 0x1.62e42fefa39efp9) return std::numeric_limits<double>::infinity();  // ln of the largest
   const auto k = static_cast<std::int64_t>(x * 0x1.71547652b82fep18);  // 29 bits; the parts of ln2/2^18 have 24: products are exact
@@ -145,6 +157,7 @@ struct sine_cosine {
 ///
 /// x = k pi/2 + r with |r| <= pi/4; pi/2 in four parts of 23 bits, so that k (30 bits) times a part is exact; Taylor to r^17 and r^18.
 CRIA_ALWAYS_INLINE sine_cosine sin_cos(double x) noexcept {
+  x = detail::rounded(x);
   if (!(x >= -1e9 && x <= 1e9)) return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
   const auto k = static_cast<std::int64_t>(fused(x, 0x1.45f306dc9c883p-1, x < 0.0 ? -0.5 : 0.5));
   const auto kd = static_cast<double>(k);
