@@ -3,7 +3,7 @@
 //
 //   "Hi you"  ->  "Hi", " you"  ->  |H|i|, |_|y|o|u|  ->  |Hi|, |_you|        _ is U+0120, which stands for the space in the byte alphabet
 //
-// Ensures   every byte of the text is in the tokens, or, where the vocabulary lacks it, becomes the unknown token
+// Ensures   every byte of the text is in the tokens, or, where the vocabulary lacks it, becomes the unknown token or U+FFFD
 // Errors    make: missing_key, wrong_type, bad_value (merges without two sides), unsupported_tokenizer; encode: bad_value, limit_exceeded
 // Threads   immutable; a merge_list per thread
 // Source    GPT-2 (Radford et al. 2019; github.com/openai/gpt-2, encoder.py); equal to llama.cpp d32676d for valid UTF-8
@@ -18,8 +18,6 @@
 #include <cria/tokenizer/vocabulary.hpp>
 
 #include <array>
-#include <bit>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -56,10 +54,8 @@ class merge_table {
 
   /// Returns the pair's slot, or the empty one where it belongs. Requires an empty slot.
   [[nodiscard]] std::size_t position(std::int32_t left, std::int32_t right) const noexcept {
-    std::uint64_t h = (static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right)) ^ key_;
-    h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;   // odd multiplier with well mixed bits (xmx)
-    h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
-    std::size_t at = static_cast<std::size_t>(h ^ h >> 32) & (slots_.size() - 1);
+    const std::uint64_t pair = static_cast<std::uint64_t>(left) << 32 | static_cast<std::uint32_t>(right);
+    std::size_t at = static_cast<std::size_t>(mix_bits(pair ^ key_)) & (slots_.size() - 1);
     while (slots_[at].left != no_token && (slots_[at].left != left || slots_[at].right != right)) at = (at + 1) & (slots_.size() - 1);
     return at;
   }
@@ -67,8 +63,7 @@ class merge_table {
   void grow() {
     std::vector<slot> old(slots_.empty() ? 1024 : slots_.size() * 2);
     old.swap(slots_);
-    const auto birth = static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
-    key_ = std::rotl(birth, 20) ^ reinterpret_cast<std::uintptr_t>(slots_.data());
+    key_ = make_hash_key(slots_.data());
     for (const slot& s : old) {
       if (s.left != no_token) slots_[position(s.left, s.right)] = s;
     }
@@ -82,7 +77,7 @@ class merge_table {
 /// Texts that merges make but the vocabulary lacks; their symbols follow the tokens'.
 class extra_symbols {
  public:
-  [[nodiscard]] std::optional<std::size_t> find(std::string_view text) const noexcept { return index_.find(text, name{texts_}); }
+  [[nodiscard]] std::optional<std::size_t> find(std::string_view text) const noexcept { return index_.find(text, text_of{texts_}); }
   [[nodiscard]] std::string_view operator[](std::size_t i) const noexcept { return texts_[i]; }
 
   /// Returns the number of `text`, new or not.
@@ -91,21 +86,21 @@ class extra_symbols {
     if (texts_.size() == room_) {
       room_ = room_ * 2 + 256;
       index_.reset(room_);
-      for (std::size_t i = 0; i < texts_.size(); ++i) static_cast<void>(index_.insert(texts_[i], i, name{texts_}));
+      for (std::size_t i = 0; i < texts_.size(); ++i) index_.insert(texts_[i], i, text_of{texts_});
     }
     texts_.push(text);
-    static_cast<void>(index_.insert(text, texts_.size() - 1, name{texts_}));
+    index_.insert(text, texts_.size() - 1, text_of{texts_});
     return texts_.size() - 1;
   }
 
  private:
-  struct name {
+  struct text_of {
     const string_arena& texts;
     std::string_view operator()(std::size_t i) const noexcept { return texts[i]; }
   };
 
   string_arena texts_;
-  gguf::detail::name_index index_;
+  text_index index_;
   std::size_t room_ = 0;
 };
 
@@ -125,6 +120,7 @@ class byte_bpe {
       bpe.byte_symbols_[byte] = bpe.make_symbol(vocab, letter);
     }
     CRIA_CHECK(bpe.load_merges(data, vocab));
+    bpe.replacement_ = bpe.find_replacement(vocab);
     return bpe;
   }
 
@@ -172,7 +168,7 @@ class byte_bpe {
   [[nodiscard]] result<void> load_merges(const gguf::metadata& data, const vocabulary& vocab) {
     constexpr std::string_view key = "tokenizer.ggml.merges";
     CRIA_TRY(const auto merges, token_array(data, key, 0, gguf::value_type::string, gguf::value_type::string));
-    if (merges.size() > std::size_t{1} << 30 || vocab.size() > std::size_t{1} << 30) return vocabulary_error(errc::limit_exceeded, key, "over 2^30 entries");
+    if (merges.size() > std::size_t{1} << 30) return vocabulary_error(errc::limit_exceeded, key, "over 2^30 entries");
     std::string joined;
     for (std::size_t rank = 0; rank < merges.size(); ++rank) {
       const std::string_view merge = merges.string(rank);
@@ -189,15 +185,23 @@ class byte_bpe {
     return {};
   }
 
+  /// Returns what a byte that is no token becomes: the unknown token; if that steers the model, U+FFFD where it can be written. Nothing: an error.
+  [[nodiscard]] std::vector<token_id> find_replacement(const vocabulary& vocab) const {
+    std::vector<token_id> tokens;
+    merge_list parts;
+    const bool has_unknown = vocab.has(vocab.unk);
+    if ((!has_unknown || vocab.kind(vocab.unk) == token_kind::control) && encode_word(vocab, "\xef\xbf\xbd", parts, tokens)) return tokens;
+    return has_unknown ? std::vector<token_id>{vocab.unk} : std::vector<token_id>{};
+  }
+
   [[nodiscard]] result<void> encode_word(const vocabulary& vocab, std::string_view word, merge_list& parts, std::vector<token_id>& out) const {
     parts.clear();
     for (std::size_t i = 0; i < word.size(); ++i) parts.push(i, 1, byte_symbols_[static_cast<unsigned char>(word[i])]);
     parts.run([this](const merge_part& left, const merge_part& right) { return merges_.find(left.symbol, right.symbol); });
     result<void> done;
     parts.for_each([&](const merge_part& part) {
-      if (!done) return;
       if (vocab.has(part.symbol)) return out.push_back(part.symbol);
-      for (const char c : word.substr(part.start, part.length)) {
+      for (const char c : word.substr(part.start, part.length)) {   // made by merges, but no token
         if (done) done = emit_byte(vocab, static_cast<unsigned char>(c), out);
       }
     });
@@ -205,11 +209,13 @@ class byte_bpe {
   }
 
   [[nodiscard]] result<void> emit_byte(const vocabulary& vocab, unsigned char byte, std::vector<token_id>& out) const {
-    const token_id id = vocab.has(byte_symbols_[byte]) ? byte_symbols_[byte] : vocab.unk;
-    if (id == no_token) {
+    if (vocab.has(byte_symbols_[byte])) {
+      out.push_back(byte_symbols_[byte]);
+    } else if (!replacement_.empty()) {
+      out.insert(out.end(), replacement_.begin(), replacement_.end());
+    } else {
       return error{errc::bad_value, "text", "the vocabulary has neither the byte " + std::to_string(byte) + " nor an unknown token", error::no_offset};
     }
-    out.push_back(id);
     return {};
   }
 
@@ -218,6 +224,7 @@ class byte_bpe {
   std::array<std::int32_t, 256> byte_symbols_{};
   merge_table merges_;
   extra_symbols extras_;
+  std::vector<token_id> replacement_;
 };
 
 }  // namespace cria::inline v0::detail

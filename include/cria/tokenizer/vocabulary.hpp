@@ -10,7 +10,7 @@
 #include <cria/core/result.hpp>
 #include <cria/core/types.hpp>
 #include <cria/gguf/metadata.hpp>
-#include <cria/gguf/name_index.hpp>
+#include <cria/tokenizer/text_index.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -66,7 +66,7 @@ struct vocabulary {
   string_arena texts;
   std::vector<token_kind> kinds;
   std::vector<float> scores;   ///< empty where the file has none
-  gguf::detail::name_index by_text;
+  text_index by_text;
 
   token_id bos = no_token, eos = no_token, eot = no_token, unk = no_token, pad = no_token;
   bool adds_bos = false, adds_eos = false, adds_space_prefix = false;
@@ -136,7 +136,7 @@ struct vocabulary_defaults {
   constexpr std::string_view key = "tokenizer.ggml.tokens";
   CRIA_TRY(const auto tokens, token_array(data, key, 0, gguf::value_type::string, gguf::value_type::string));
   if (tokens.size() == 0) return vocabulary_error(errc::bad_value, key, "no tokens");
-  if (tokens.size() > std::numeric_limits<token_id>::max()) return vocabulary_error(errc::limit_exceeded, key, "more tokens than ids");
+  if (tokens.size() > std::size_t{1} << 29) return vocabulary_error(errc::limit_exceeded, key, "more than 2^29 tokens");
   std::size_t filled = 0;
   std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
@@ -148,7 +148,7 @@ struct vocabulary_defaults {
   vocab.by_text.reset(filled);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     vocab.texts.push(tokens.string(i));
-    if (!tokens.string(i).empty()) static_cast<void>(vocab.by_text.insert(tokens.string(i), i, [&](std::size_t n) { return vocab.texts[n]; }));
+    if (!tokens.string(i).empty()) vocab.by_text.insert(tokens.string(i), i, [&](std::size_t n) { return vocab.texts[n]; });
   }
   return {};
 }
@@ -218,7 +218,7 @@ inline constexpr std::string_view spoken_texts[] = {"<|channel|>", "<|message|>"
 inline void load_roles(vocabulary& vocab, std::vector<token_id> ends) {
   const auto mark = [&](std::string_view text, bool ends_answer) {
     const auto id = vocab.find(text);
-    if (!id || (text == "</s>" && vocab.kind(*id) == token_kind::user_defined)) return;   // a tag of a language, as in Gemma's vocabulary
+    if (!id || (text == "</s>" && vocab.find("<eos>"))) return;   // Gemma's: <eos> ends, </s> is a tag like others
     vocab.kinds[static_cast<std::size_t>(*id)] = token_kind::control;
     if (ends_answer) ends.push_back(*id);
   };
