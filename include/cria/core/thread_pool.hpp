@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: MIT
+// core/thread_pool.hpp - thread_pool: the executor that cria brings.
+//
+// A run hands an order to each worker through a flag of its own; the caller is worker 0. Whoever waits spins for some tens of microseconds, yields,
+// then parks in the kernel. Nothing is allocated after construction.
+// Ensures   Task i runs on worker i % n_threads, the same in every run, as long as that worker is awake in time. When it is not (parked, crowded out
+//           by other programs, or missing after a fork), the caller does its tasks instead: which thread computes must not change what is computed.
+//           Threads that the system keeps from running more than a fifth of the time are left out of runs for a while (Linux), so that a run
+//           on a busy machine takes little longer than on one thread. A task may call run() of its own pool: it is then served by its own thread.
+// Errors    a thread that cannot be started is done without. The first exception of a task leaves run() after every worker has stopped; the tasks
+//           that its worker had left are not called.
+// Threads   run() may be called from many threads: one runs, the others wait for it. A child of fork() runs on its own thread alone.
+// Lifetime  no run() may be under way, or come, when the destructor is called
+#pragma once
+
+#include <cria/core/config.hpp>
+#include <cria/core/cpu_count.hpp>
+#include <cria/core/executor.hpp>
+#include <cria/core/worker_thread.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <new>
+#include <thread>
+#include <utility>
+
+namespace cria::inline v0 {
+
+namespace detail {
+
+/// Tells the processor that this thread only waits for memory to change.
+CRIA_ALWAYS_INLINE void spin_pause() noexcept {
+#if defined(_WIN32)
+  YieldProcessor();
+#elif CRIA_HAS_NEON64
+  asm volatile("isb" ::: "memory");   // longer than yield, which most cores ignore
+#elif defined(__has_builtin)
+#if __has_builtin(__builtin_ia32_pause)
+  __builtin_ia32_pause();
+#endif
+#endif
+}
+
+/// Decides from the time that the caller lay waiting while no worker ran whether workers are worth waiting for.
+class stall_meter {
+ public:
+  using clock = std::chrono::steady_clock;
+
+  [[nodiscard]] bool is_serial() noexcept {
+    if (!is_serial_) return false;
+    is_serial_ = clock::now() < serial_until_;
+    return is_serial_;
+  }
+
+  /// Accounts for a wait that ended now and in which nobody ran for `lost`. A fifth of all time may be lost, and what is left of `slack`.
+  void add(clock::duration lost) noexcept {
+    const auto now = clock::now();
+    credit_ = std::min<clock::duration>(slack, credit_ + (now - last_) / 5) - lost;
+    last_ = now;
+    if (credit_ >= clock::duration::zero()) return;
+    is_serial_ = true;
+    serial_until_ = now + std::min<clock::duration>(longest_pause, -credit_ * 5);
+    credit_ = clock::duration::zero();
+    last_ = serial_until_;
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds slack{20};          // some scheduler slices: a rare hiccup must not cost parallelism
+  static constexpr std::chrono::milliseconds longest_pause{1000};
+  clock::time_point last_ = clock::now();
+  clock::time_point serial_until_{};
+  clock::duration credit_ = slack;
+  bool is_serial_ = false;
+};
+
+}  // namespace detail
+
+/// n_threads threads, of which the caller of run() is one.
+class thread_pool {
+ public:
+  static constexpr std::size_t max_threads = 1024;
+
+  /// Starts n_threads - 1 threads, fewer where the system refuses; 0 stands for default_thread_count().
+  explicit thread_pool(std::size_t n_threads = 0) noexcept {
+    const std::size_t wanted = std::min(n_threads != 0 ? n_threads : default_thread_count(), max_threads);
+    if (wanted > 1) workers_.reset(new (std::nothrow) worker[wanted - 1]);
+    if (workers_ == nullptr) return;
+    if (wanted > detail::runnable_thread_count()) spins_ = 0;   // whoever spins keeps another one from running
+    while (n_workers_ < wanted - 1) {
+      worker& w = workers_[n_workers_];
+      w.pool = this;
+      w.index = n_workers_ + 1;
+      if (!w.thread.start(&thread_pool::work, &w)) break;
+      ++n_workers_;
+    }
+    n_threads_ = n_workers_ + 1;
+  }
+
+  thread_pool(const thread_pool&) = delete;
+  thread_pool& operator=(const thread_pool&) = delete;
+
+  ~thread_pool() {
+    if (is_child_process()) return;   // there is nobody to stop or to join
+    for (std::size_t i = 0; i < n_workers_; ++i) {
+      workers_[i].order.store(order_stop, std::memory_order_release);
+      workers_[i].order.notify_one();
+    }
+    for (std::size_t i = 0; i < n_workers_; ++i) workers_[i].thread.join();
+  }
+
+  [[nodiscard]] std::size_t concurrency() const noexcept { return n_threads_; }
+
+  /// Calls task(0) ... task(n - 1), each once, and returns when all have returned.
+  void run(std::size_t n, task_ref task) {
+    if (n <= 1 || n_workers_ == 0 || !enter()) {
+      for (std::size_t i = 0; i < n; ++i) task(i);
+      return;
+    }
+    const leave_at_end leaver{*this};
+    if (meter_.is_serial()) {
+      for (std::size_t i = 0; i < n; ++i) task(i);
+      return;
+    }
+    task_ = &task;
+    n_tasks_ = n;
+    const std::size_t n_called = std::min(n_workers_, n - 1);
+    publish(n_called);
+    run_share(0);
+    await(n_called);
+#if CRIA_HAS_EXCEPTIONS
+    if (has_thrown_.load(std::memory_order_relaxed)) {
+      has_thrown_.store(false, std::memory_order_relaxed);
+      std::rethrow_exception(std::exchange(thrown_, nullptr));
+    }
+#endif
+  }
+
+ private:
+  enum order_kind : std::uint32_t { order_none, order_run, order_stop };
+  enum lock_state : std::uint32_t { lock_free, lock_held, lock_awaited };
+  static constexpr std::uint32_t caller_parked = 1u << 31;   // bit of n_pending_
+  static constexpr int yields_before_parking = 4;
+
+  struct alignas(64) worker {
+    std::atomic<std::uint32_t> order{order_none};
+    std::atomic<bool> is_parked{false};
+    thread_pool* pool = nullptr;
+    std::size_t index = 0;
+    detail::worker_thread thread;
+  };
+
+  struct leave_at_end {
+    thread_pool& pool;
+    ~leave_at_end() { pool.leave(); }
+  };
+
+  // One run at a time.
+
+  /// Takes the pool for the calling thread. Returns false where that thread must do its tasks itself: inside a task, or in a child of fork().
+  [[nodiscard]] bool enter() noexcept {
+    if (is_orphaned_.load(std::memory_order_relaxed)) return false;
+    std::uint32_t expected = lock_free;
+    if (!lock_.compare_exchange_strong(expected, lock_held, std::memory_order_acquire)) {
+      if (is_child_process() || is_inside()) return false;
+      while (lock_.exchange(lock_awaited, std::memory_order_acquire) != lock_free) lock_.wait(lock_awaited);
+    }
+    caller_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    return true;
+  }
+
+  void leave() noexcept {
+    caller_.store(std::thread::id{}, std::memory_order_relaxed);
+    if (lock_.exchange(lock_free, std::memory_order_release) == lock_awaited) lock_.notify_one();
+  }
+
+  [[nodiscard]] bool is_inside() const noexcept {
+    if (caller_.load(std::memory_order_relaxed) == std::this_thread::get_id()) return true;
+    return std::any_of(workers_.get(), workers_.get() + n_workers_, [](const worker& w) { return w.thread.is_current(); });
+  }
+
+  [[nodiscard]] bool is_child_process() const noexcept { return detail::process_id() != process_id_; }
+
+  // The caller's side of a run.
+
+  /// Orders the first n_called workers to run. A worker that parks first says so, then counts itself, then looks for an order; here it is the other
+  /// way round, and the counter's single order of changes makes one of the two see the other.
+  void publish(std::size_t n_called) noexcept {
+    n_pending_.store(static_cast<std::uint32_t>(n_called), std::memory_order_relaxed);
+    for (std::size_t i = 0; i < n_called; ++i) workers_[i].order.store(order_run, std::memory_order_release);
+    if (n_parked_.fetch_add(0, std::memory_order_acq_rel) == 0) return;
+    for (std::size_t i = 0; i < n_called; ++i) {
+      if (workers_[i].is_parked.load(std::memory_order_relaxed)) workers_[i].order.notify_one();
+    }
+  }
+
+  /// Waits for the called workers, and does the work of those that do not come.
+  void await(std::size_t n_called) noexcept {
+    if (is_done_soon()) return;
+    if (is_child_process()) is_orphaned_.store(true, std::memory_order_relaxed);
+    for (std::size_t i = 0; i < n_called; ++i) {
+      if (take(workers_[i]) == order_none) continue;
+      run_share(workers_[i].index);
+      n_pending_.fetch_sub(1, std::memory_order_acq_rel);
+    }
+    for (int i = 0; i < yields_before_parking; ++i) {
+      if (n_pending_.load(std::memory_order_acquire) == 0) return;
+      std::this_thread::yield();
+    }
+    park_until_done(n_called);
+  }
+
+  [[nodiscard]] bool is_done_soon() const noexcept {
+    for (int i = 0; i < spins_; ++i) {
+      if (n_pending_.load(std::memory_order_acquire) == 0) return true;
+      detail::spin_pause();
+    }
+    return n_pending_.load(std::memory_order_acquire) == 0;
+  }
+
+  void park_until_done(std::size_t n_called) noexcept {
+    const auto began = detail::stall_meter::clock::now();
+    const std::chrono::nanoseconds worked_before = work_time(n_called);
+    std::uint32_t pending = n_pending_.fetch_or(caller_parked, std::memory_order_acq_rel) | caller_parked;
+    while (pending != caller_parked) {
+      n_pending_.wait(pending, std::memory_order_acquire);
+      pending = n_pending_.load(std::memory_order_acquire);
+    }
+    const auto waited = detail::stall_meter::clock::now() - began;
+    const std::chrono::nanoseconds worked = work_time(n_called) - worked_before;
+    if (detail::worker_thread::has_clock) meter_.add(std::max<detail::stall_meter::clock::duration>(waited - worked, {}));
+  }
+
+  /// Returns the processor time that the called workers have had.
+  [[nodiscard]] std::chrono::nanoseconds work_time(std::size_t n_called) const noexcept {
+    std::chrono::nanoseconds sum{0};
+    for (std::size_t i = 0; i < n_called; ++i) sum += workers_[i].thread.processor_time();
+    return sum;
+  }
+
+  // A worker's side.
+
+  static void work(void* self) noexcept {
+    worker& w = *static_cast<worker*>(self);
+    thread_pool& pool = *w.pool;
+    while (pool.next_order(w) == order_run) {
+      pool.run_share(w.index);
+      if (pool.n_pending_.fetch_sub(1, std::memory_order_acq_rel) == (caller_parked | 1)) pool.n_pending_.notify_one();
+    }
+  }
+
+  /// Takes the order that is there, if any; of the worker and the caller only one gets it.
+  static std::uint32_t take(worker& w) noexcept {
+    if (w.order.load(std::memory_order_relaxed) == order_none) return order_none;
+    return w.order.exchange(order_none, std::memory_order_acq_rel);
+  }
+
+  [[nodiscard]] std::uint32_t next_order(worker& w) noexcept {
+    for (;;) {
+      for (int i = 0; i < spins_; ++i) {
+        if (const auto order = take(w); order != order_none) return order;
+        detail::spin_pause();
+      }
+      for (int i = 0; i < yields_before_parking; ++i) {
+        if (const auto order = take(w); order != order_none) return order;
+        std::this_thread::yield();
+      }
+      w.is_parked.store(true, std::memory_order_relaxed);
+      n_parked_.fetch_add(1, std::memory_order_acq_rel);
+      w.order.wait(order_none, std::memory_order_relaxed);
+      n_parked_.fetch_sub(1, std::memory_order_acq_rel);
+      w.is_parked.store(false, std::memory_order_relaxed);
+    }
+  }
+
+  // Either side.
+
+  void run_share(std::size_t index) noexcept {
+#if CRIA_HAS_EXCEPTIONS
+    try {
+      for (std::size_t i = index; i < n_tasks_; i += n_threads_) (*task_)(i);
+    } catch (...) {
+      if (!has_thrown_.exchange(true, std::memory_order_relaxed)) thrown_ = std::current_exception();
+    }
+#else
+    for (std::size_t i = index; i < n_tasks_; i += n_threads_) (*task_)(i);
+#endif
+  }
+
+  std::unique_ptr<worker[]> workers_;
+  std::size_t n_workers_ = 0;
+  std::size_t n_threads_ = 1;
+  int spins_ = 2000;                                      // 40 to 100 us: longer than the gaps between the phases of a token
+  const std::int64_t process_id_ = detail::process_id();
+  detail::stall_meter meter_;
+  const task_ref* task_ = nullptr;
+  std::size_t n_tasks_ = 0;
+  std::atomic<bool> is_orphaned_{false};                  // a child of fork() has found out that it has no workers
+  std::atomic<std::uint32_t> lock_{lock_free};
+  std::atomic<std::thread::id> caller_{};                 // whose run it is
+#if CRIA_HAS_EXCEPTIONS
+  std::atomic<bool> has_thrown_{false};
+  std::exception_ptr thrown_;
+#endif
+  alignas(64) std::atomic<std::uint32_t> n_pending_{0};   // workers that have not finished, and caller_parked
+  alignas(64) std::atomic<std::uint32_t> n_parked_{0};
+};
+static_assert(executor<thread_pool>);
+
+}  // namespace cria::inline v0
