@@ -15,8 +15,10 @@
 // Threads   pure functions
 #pragma once
 
+#include <cria/core/float16.hpp>
 #include <cria/quant/tensor_type.hpp>
 
+#include <bit>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
@@ -70,19 +72,27 @@ concept quant_block = std::is_trivially_copyable_v<Block> && std::is_standard_la
 
 namespace detail {
 
+/// Returns `condition ? a : b` without a branch; see select in core/float16.hpp.
+[[nodiscard]] CRIA_ALWAYS_INLINE float select(bool condition, float a, float b) noexcept {
+  return std::bit_cast<float>(select(condition, std::bit_cast<std::uint32_t>(a), std::bit_cast<std::uint32_t>(b)));
+}
+
+/// Returns `value` moved into [low, high]; low for NaN.
+[[nodiscard]] CRIA_ALWAYS_INLINE float keep_within(float value, float low, float high) noexcept {
+  const float not_below = select(value > low, value, low);
+  return select(not_below < high, not_below, high);
+}
+
 /// Returns `value` cut to an integer in [0, top]; 0 for NaN.
 [[nodiscard]] CRIA_ALWAYS_INLINE std::uint8_t truncate_to_code(float value, int top) noexcept {
-  const float not_negative = value > 0.0f ? value : 0.0f;
-  const float limit = static_cast<float>(top);
-  return static_cast<std::uint8_t>(static_cast<int>(not_negative < limit ? not_negative : limit));
+  return static_cast<std::uint8_t>(static_cast<int>(keep_within(value, 0.0f, static_cast<float>(top))));
 }
 
 /// Returns the nearest integer in [-127, 127], halves away from zero; -127 for NaN.
 [[nodiscard]] CRIA_ALWAYS_INLINE std::int8_t round_to_int8(float value) noexcept {
   // The float below one half: adding one half itself would lift 0.49999997 to 1.
   constexpr float almost_half = 0x1.fffffep-2f;
-  const float from_below = value > -127.0f ? value : -127.0f;
-  const float within = from_below < 127.0f ? from_below : 127.0f;
+  const float within = keep_within(value, -127.0f, 127.0f);
   return static_cast<std::int8_t>(static_cast<int>(within + std::copysign(almost_half, within)));
 }
 
@@ -109,6 +119,19 @@ struct value_range {
     r.max = v > r.max ? v : r.max;
   }
   return r;
+}
+
+/// Returns the sum of `terms`, halves added to halves: a fixed order that vectorises.
+template <std::size_t N>
+  requires(std::has_single_bit(N))
+[[nodiscard]] CRIA_ALWAYS_INLINE float sum_of(const float (&terms)[N]) noexcept {
+  if constexpr (N == 1) {
+    return terms[0];
+  } else {
+    float halves[N / 2];
+    for (std::size_t i = 0; i < N / 2; ++i) halves[i] = terms[i] + terms[i + N / 2];
+    return sum_of(halves);
+  }
 }
 
 /// Returns 1/d, 0 for 0.

@@ -10,8 +10,17 @@
 #pragma once
 
 #include <cria/quant/float.hpp>
+#include <cria/quant/iq4_nl.hpp>
+#include <cria/quant/iq4_xs.hpp>
+#include <cria/quant/mxfp4.hpp>
+#include <cria/quant/q2_k.hpp>
+#include <cria/quant/q3_k.hpp>
 #include <cria/quant/q4_0.hpp>
 #include <cria/quant/q4_1.hpp>
+#include <cria/quant/q4_k.hpp>
+#include <cria/quant/q5_0.hpp>
+#include <cria/quant/q5_1.hpp>
+#include <cria/quant/q5_k.hpp>
 #include <cria/quant/q6_k.hpp>
 #include <cria/quant/q8_0.hpp>
 
@@ -29,7 +38,7 @@ struct type_list {
   static constexpr std::size_t size = sizeof...(Types);
 };
 
-using all_formats = type_list<f32, f16, bf16, q4_0, q4_1, q8_0, q6_k>;
+using all_formats = type_list<f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4>;
 
 inline constexpr std::size_t n_formats = all_formats::size;
 

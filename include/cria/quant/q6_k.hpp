@@ -47,26 +47,25 @@ struct q6_k {
     }
   }
 
-  [[nodiscard]] static q6_k quantize(std::span<const float, block_size> values) noexcept;
+  [[nodiscard]] static q6_k quantize(std::span<const float, block_size> values) noexcept {
+    static constexpr detail::search_grid grid[] = {{-33.0f, 0.5f, 5}};
+    const auto fit = detail::fit_nested_scales<detail::integer_codes<-32, 31>, -128, 127, 4, 16, 16>(values, grid);
+    q6_k block;
+    block.d = fit.d;
+    for (std::size_t b = 0; b < 16; ++b) block.scales[b] = static_cast<std::int8_t>(fit.scale[b]);
+    for (std::size_t half = 0; half < 2; ++half) {
+      for (std::size_t l = 0; l < 32; ++l) {
+        const std::uint8_t* q = fit.q + 128 * half + l;
+        block.ql[64 * half + l] = static_cast<std::uint8_t>((q[0] & 15) | q[64] << 4);
+        block.ql[64 * half + 32 + l] = static_cast<std::uint8_t>((q[32] & 15) | q[96] << 4);
+        block.qh[32 * half + l] = static_cast<std::uint8_t>(q[0] >> 4 | q[32] >> 4 << 2 | q[64] >> 4 << 4 | q[96] >> 4 << 6);
+      }
+    }
+    return block;
+  }
 };
 
-static_assert(quant_block<q6_k> && sizeof(q6_k) == 210 && alignof(q6_k) == 2 && offsetof(q6_k, scales) == 192 && offsetof(q6_k, d) == 208);
-
-inline q6_k q6_k::quantize(std::span<const float, block_size> values) noexcept {
-  using codes = detail::integer_codes<-32, 31>;
-  static constexpr detail::search_grid grid[] = {{-33.0f, 0.25f, 9}};
-  const detail::nested_scales<16> scales = detail::fit_nested_scales<codes, detail::integer_codes<-128, 127>, 16, 16>(values, grid);
-  q6_k block{};
-  block.d = scales.d;
-  for (std::size_t i = 0; i < block_size; ++i) {
-    const std::size_t half = i / 128, quarter = i / 32 % 4, l = i % 32;
-    const float inverse = detail::reciprocal_or_zero(to_float(scales.d) * static_cast<float>(scales.code[i / 16]));
-    const auto q = static_cast<unsigned>(static_cast<int>(codes::nearest(values[i] * inverse)) + 32);
-    block.scales[i / 16] = static_cast<std::int8_t>(scales.code[i / 16]);
-    block.ql[64 * half + 32 * (quarter % 2) + l] |= static_cast<std::uint8_t>((q & 15) << 4 * (quarter / 2));
-    block.qh[32 * half + l] |= static_cast<std::uint8_t>(q >> 4 << 2 * quarter);
-  }
-  return block;
-}
+static_assert(quant_block<q6_k> && sizeof(q6_k) == 210 && alignof(q6_k) == 2 && offsetof(q6_k, qh) == 128 && offsetof(q6_k, scales) == 192 &&
+              offsetof(q6_k, d) == 208);
 
 }  // namespace cria::inline v0

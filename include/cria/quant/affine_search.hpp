@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT
+// quant/affine_search.hpp - the search for scales and minima that the quantisers of q2_k, q4_k and q5_k share: x ~ scale q - min.
+//
+// As in scale_search.hpp, with a second number to fit: for given codes, scale and minimum follow from two linear equations; min is kept
+// at 0 or above because the formats cannot hold less. The sub-blocks' scales share one half-precision unit and their minima another; each
+// sub-block takes the pair of multiples of least error among the neighbours of its own best.
+//
+// Requires  finite values for a useful result
+// Ensures   Any floats give codes inside their range.
+// Errors    none (noexcept)
+#pragma once
+
+#include <cria/core/float16.hpp>
+#include <cria/quant/block.hpp>
+#include <cria/quant/scale_search.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace cria::inline v0::detail {
+
+/// A scale and a minimum, and how fast the error grows with the square of the distance from each.
+struct affine_fit {
+  float scale = 0, min = 0, scale_curvature = 0, min_curvature = 0;
+};
+
+/// Sums over a sub-block, all weighted: of 1, q, q q, x and x q.
+struct affine_sums {
+  float one, q, qq, x, xq;
+};
+
+/// Returns the scale and minimum of least squared error for codes with these sums; a scale that is not above 0 is no fit.
+[[nodiscard]] inline affine_fit solve_affine(const affine_sums& s) noexcept {
+  const float determinant = s.one * s.qq - s.q * s.q;
+  const affine_fit fit{(s.one * s.xq - s.x * s.q) / determinant, (s.q * s.xq - s.qq * s.x) / determinant, determinant / s.one, s.one};
+  return determinant > 0 && fit.min > 0 ? fit : affine_fit{s.xq / s.qq, 0, s.qq, s.one};
+}
+
+/// Returns the scale and minimum of least weighted squared error for codes 0 to Top, both at least 0.
+template <int Top, std::size_t N>
+[[nodiscard]] affine_fit fit_affine(std::span<const float, N> x, const float (&weights)[N]) noexcept {
+  float weighted_x[N];
+  for (std::size_t i = 0; i < N; ++i) weighted_x[i] = weights[i] * x[i];
+  affine_sums sums{sum_of(weights), 0, 0, sum_of(weighted_x), 0};
+  affine_fit best{0, sums.x < 0 ? -sums.x / sums.one : 0, 0, sums.one};   // of all codes 0
+  float best_gain = best.min * -sums.x;                                  // by how much the error is below the one of value 0
+  const auto consider = [&](float inverse, float min) CRIA_LAMBDA_INLINE {
+    float q[N], qq[N], xq[N];
+    for (std::size_t i = 0; i < N; ++i) {
+      const float code = integer_codes<0, Top>::nearest((x[i] + min) * inverse);
+      q[i] = weights[i] * code;
+      qq[i] = q[i] * code;
+      xq[i] = weighted_x[i] * code;
+    }
+    sums.q = sum_of(q);
+    sums.qq = sum_of(qq);
+    sums.xq = sum_of(xq);
+    const affine_fit fit = solve_affine(sums);
+    const float gain = fit.scale * (2 * sums.xq + 2 * fit.min * sums.q - fit.scale * sums.qq) - fit.min * (2 * sums.x + fit.min * sums.one);
+    if (!(gain > best_gain && fit.scale > 0)) return;
+    best_gain = gain;
+    best = fit;
+  };
+  const value_range range = range_of(x);
+  const float min = range.min < 0 ? -range.min : 0, width = range.max + min;
+  if (!(width > 0)) return best;
+  // The widest candidate leaves a tenth of a code unused, the narrowest cuts both ends by half a code.
+  for (int k = 0; k < 9; ++k) consider((static_cast<float>(Top) - 0.9f + 0.22f * static_cast<float>(k)) / width, min);
+  for (int k = 0; k < 2 && best.scale > 0; ++k) consider(1 / best.scale, best.min);
+  return best;
+}
+
+/// Returns the weighted squared error of the codes nearest to (x + min) / scale.
+template <int Top, std::size_t N>
+[[nodiscard]] CRIA_ALWAYS_INLINE float affine_error(std::span<const float, N> x, const float (&weights)[N], float scale, float min) noexcept {
+  const float inverse = reciprocal_or_zero(scale);
+  float errors[N];
+  for (std::size_t i = 0; i < N; ++i) {
+    const float difference = scale * integer_codes<0, Top>::nearest((x[i] + min) * inverse) - min - x[i];
+    errors[i] = weights[i] * difference * difference;
+  }
+  return sum_of(errors);
+}
+
+/// A block with a scale and a minimum for each of Count sub-blocks of Size values: value = d scale q - dmin min.
+template <std::size_t Count, std::size_t Size>
+struct nested_affine {
+  f16 d, dmin;
+  int scale[Count], min[Count];    ///< in units of d and dmin
+  std::uint8_t q[Count * Size];    ///< codes
+};
+
+/// Returns the block of least weighted squared error with codes up to Top, scales and minima up to ScaleTop.
+template <int Top, int ScaleTop, std::size_t Count, std::size_t Size>
+[[nodiscard]] nested_affine<Count, Size> fit_nested_affine(std::span<const float, Count * Size> values) noexcept {
+  using scale_codes = integer_codes<0, ScaleTop>;
+  static constexpr search_grid unit_grid[] = {{1.02f * ScaleTop, -0.01f * ScaleTop, 10}};   // the largest gets the top code, or nearly
+  const auto sub_block = [&](std::size_t b) { return values.subspan(b * Size).template first<Size>(); };
+  float weights[Count][Size], scales[Count], mins[Count], scale_curvatures[Count], min_curvatures[Count];
+  for (std::size_t b = 0; b < Count; ++b) {
+    error_weights(sub_block(b), weights[b]);
+    const affine_fit fit = fit_affine<Top>(sub_block(b), weights[b]);
+    scales[b] = fit.scale;
+    mins[b] = fit.min;
+    scale_curvatures[b] = fit.scale_curvature;
+    min_curvatures[b] = fit.min_curvature;
+  }
+  nested_affine<Count, Size> block;
+  block.d = to_f16(fit_scale<scale_codes, Count>(scales, scale_curvatures, unit_grid).scale);
+  block.dmin = to_f16(fit_scale<scale_codes, Count>(mins, min_curvatures, unit_grid).scale);
+  const float d = to_float(block.d), dmin = to_float(block.dmin);
+  for (std::size_t b = 0; b < Count; ++b) {
+    const int scale = scale_codes::index(scales[b] * reciprocal_or_zero(d)), min = scale_codes::index(mins[b] * reciprocal_or_zero(dmin));
+    const auto error_of = [&](int s, int m) CRIA_LAMBDA_INLINE {
+      return affine_error<Top>(sub_block(b), weights[b], d * static_cast<float>(s), dmin * static_cast<float>(m));
+    };
+    float best_error = error_of(scale, min);
+    block.scale[b] = scale;
+    block.min[b] = min;
+    for (int s = std::max(scale - 1, 0); s <= std::min(scale + 1, ScaleTop); ++s) {
+      for (int m = std::max(min - 1, 0); m <= std::min(min + 1, ScaleTop); ++m) {
+        const float error = error_of(s, m);
+        if (error < best_error) {
+          best_error = error;
+          block.scale[b] = s;
+          block.min[b] = m;
+        }
+      }
+    }
+    const float inverse = reciprocal_or_zero(d * static_cast<float>(block.scale[b])), offset = dmin * static_cast<float>(block.min[b]);
+    for (std::size_t i = 0; i < Size; ++i) {
+      block.q[b * Size + i] = static_cast<std::uint8_t>(integer_codes<0, Top>::index((values[b * Size + i] + offset) * inverse));
+    }
+  }
+  return block;
+}
+
+}  // namespace cria::inline v0::detail
