@@ -86,5 +86,8 @@
 #define CRIA_HAS_NEON_I8MM 0
 #endif
 
+#define CRIA_CONCAT_(a, b) a##b
+#define CRIA_CONCAT(a, b) CRIA_CONCAT_(a, b)
+
 /// cria; its contents live in the inline namespace of the version, so that two copies of the library can share a process.
 namespace cria::inline v0 {}

@@ -206,9 +206,6 @@ auto catch_bad_alloc(F&& f, std::string_view where) -> std::invoke_result_t<F> {
 
 }  // namespace cria::inline v0
 
-#define CRIA_CONCAT_(a, b) a##b
-#define CRIA_CONCAT(a, b) CRIA_CONCAT_(a, b)
-
 /// Declares `decl` from the value of `expr`, or returns its error from the enclosing function.
 #define CRIA_TRY(decl, ...)                                                            \
   auto CRIA_CONCAT(cria_result_, __LINE__) = (__VA_ARGS__);                            \

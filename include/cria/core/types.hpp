@@ -30,7 +30,15 @@ enum class kv_type : std::uint8_t { f16, f32, q8_0 };
   return names[static_cast<std::size_t>(t)];
 }
 
+/// A run of positions of one kv head in a cache. Keys lie in panels of 16 positions, [panel][head_dim][16]; values one position after another.
+struct kv_segment {
+  const std::byte* k;
+  const std::byte* v;
+  std::size_t first_pos;  ///< a multiple of 16
+  std::size_t length;     ///< positions
+};
+
 /// Returns `n` rounded up to a multiple of `step`.
-[[nodiscard]] constexpr std::size_t round_up(std::size_t n, std::size_t step) noexcept { return (n + step - 1) / step * step; }
+[[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t round_up(std::size_t n, std::size_t step) noexcept { return (n + step - 1) / step * step; }
 
 }  // namespace cria::inline v0

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// kernels/activations.hpp - activations quantised to integers, as the matrix products read them.
+//
+// Shapes    X[T,K], K a multiple of 32. Tokens go in tiles of a width that suits the registers: as many full tiles as fit, then one
+//           narrower tile for the rest, padded with zero tokens where no width fits. A tile is its groups of 32 k one after another:
+//
+//             group: | plane h: word[step][token] | plane l: word[step][token] | d[token] | bias[3][token] | ds[3][token] |
+//
+//           word = int8 x 4 consecutive k, so that one token's word is one broadcast load and a step's loads are consecutive.
+//           x = d (128 h + l) at precision::exact, x = d h at precision::fast (no plane l).
+//           bias = -8 sum q, ds = d sum q: [0] of the whole group, [1] of its first 16 values, [2] of the others.
+// Units     words of 32 bits; floats are stored by their bits
+// Ensures   |q| <= 16256 (exact) or 127 (fast); |h| <= 127, -64 <= l < 64; the largest |x| of a group is met exactly
+//           up to rounding; a group of zeros has d = 0. inf or NaN in a group make its d, and so every output it meets, non-finite.
+#pragma once
+
+#include <cria/core/types.hpp>
+#include <cria/isa/f32x16.hpp>
+#include <cria/kernels/activation_size.hpp>
+#include <cria/kernels/panel.hpp>
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace cria::inline v0::kernels {
+
+/// Offsets of the fields of one group of a tile of W tokens.
+template <std::size_t W, bool Exact>
+struct activation_group {
+  static constexpr std::size_t h = 0, l = group_steps * W, d = (Exact ? 2 : 1) * group_steps * W, bias = d + W, ds = bias + 3 * W, words = ds + 3 * W;
+};
+
+template <class Isa>
+struct quantize_activations {
+  using v = isa::f32x16<Isa>;
+  using op = isa::vec<Isa>;
+
+  /// Quantises group `g` of token `t`, whose 32 values are at `x`, into the tile that it belongs to. `out` is the whole buffer.
+  static void group(const float* x, std::size_t t, std::size_t g, std::size_t n_tokens, std::size_t n_groups, precision p, std::int32_t* out) noexcept {
+    const std::size_t first = t - t % Isa::tile_tokens;
+    const std::size_t width = tile_width(n_tokens - first, Isa::tile_tokens);
+    std::int32_t* tile = out + first * n_groups * activation_words(p) + g * width * activation_words(p);
+    quantize(x, tile, width, t - first, p);
+    if (t + 1 == n_tokens) {
+      for (std::size_t pad = t - first + 1; pad < width; ++pad) clear(tile, width, pad, p);
+    }
+  }
+
+  /// Quantises tokens [begin, end) of X.
+  static void rows(const float* x, std::size_t ldx, std::size_t begin, std::size_t end, std::size_t n_tokens, std::size_t n_groups, precision p,
+                   std::int32_t* out) noexcept {
+    for (std::size_t t = begin; t < end; ++t) {
+      for (std::size_t g = 0; g < n_groups; ++g) group(x + t * ldx + g * group_size, t, g, n_tokens, n_groups, p, out);
+    }
+  }
+
+ private:
+  static CRIA_ALWAYS_INLINE void clear(std::int32_t* tile, std::size_t width, std::size_t t, precision p) noexcept {
+    for (std::size_t n = 0; n < activation_words(p); ++n) tile[n * width + t] = 0;
+  }
+
+  static CRIA_ALWAYS_INLINE void quantize(const float* x, std::int32_t* tile, std::size_t width, std::size_t t, precision p) noexcept {
+    v a = v::load(x), b = v::load(x + 16);
+    const std::int32_t bits_a = a.hmax_abs_bits(), bits_b = b.hmax_abs_bits();
+    float largest = std::bit_cast<float>(bits_a > bits_b ? bits_a : bits_b);
+    const bool is_finite = largest <= 3.4028234664e38f;
+    if (!is_finite) a = b = v::set(0);
+    const float steps = p == precision::exact ? 16256.0f : 127.0f;
+    const float d = largest / steps;
+    // Below 2^-115 the reciprocal overflows: such a group counts as zeros.
+    const float inverse = is_finite && largest > 2.4074124e-35f ? steps / largest : 0.0f;
+    std::int8_t h[32], l[32];
+    const std::int32_t first = half(a, inverse, h, l, p), second = half(b, inverse, h + 16, l + 16, p);
+    std::int32_t* field = tile + t;
+    field = words(h, field, width);
+    if (p == precision::exact) field = words(l, field, width);
+    const std::int32_t sums[3] = {first + second, first, second};
+    *field = std::bit_cast<std::int32_t>(d);
+    for (const std::int32_t s : sums) *(field += width) = -8 * s;
+    for (const std::int32_t s : sums) *(field += width) = std::bit_cast<std::int32_t>(d * static_cast<float>(s));
+  }
+
+  /// Quantises 16 values to planes h and l and returns the sum of the integers.
+  static CRIA_ALWAYS_INLINE std::int32_t half(const v& x, float inverse, std::int8_t* h, std::int8_t* l, precision p) noexcept {
+    std::int32_t sum = 0;
+    CRIA_UNROLL
+    for (std::size_t n = 0; n < v::parts; ++n) {
+      const auto q = op::to_int(x.v[n] * op::set(inverse));
+      sum += op::hsum_i(q);
+      if (p == precision::exact) {
+        const auto high = op::template sra<7>(q + op::set_i(64));
+        op::store_s8(h + n * op::lanes, high);
+        op::store_s8(l + n * op::lanes, q - op::template shl<7>(high));
+      } else {
+        op::store_s8(h + n * op::lanes, q);
+      }
+    }
+    return sum;
+  }
+
+  /// Spreads 32 bytes over the 8 words of a token, `width` words apart; returns where the next field begins.
+  static CRIA_ALWAYS_INLINE std::int32_t* words(const std::int8_t* bytes, std::int32_t* field, std::size_t width) noexcept {
+    for (std::size_t step = 0; step < group_steps; ++step, field += width) std::memcpy(field, bytes + 4 * step, 4);
+    return field;
+  }
+};
+
+}  // namespace cria::inline v0::kernels

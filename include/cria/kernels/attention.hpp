@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+// kernels/attention.hpp - softmax(q K^T) V for query rows that share a kv head.
+//
+// Shapes    K in panels of 16 positions [panel][head_dim][16] (position = lane), V rows [position][v_stride] (channel = lane)
+// Requires  every position below a row's visible_end lies in a run; q is scaled already; at least one visible position a row
+// Ensures   positions go in chunks of 256, counted from position 0: scores, maximum, exponentials, sum and weighted values of a chunk, then the
+//           chunk joins the rows' running result. Neither the other rows nor the threads change a row's bits.
+//           Chunks that no row sees are not touched.
+// Errors    none (noexcept)
+// Threads   re-entrant; writes out and scratch
+// Source    online softmax arXiv 1805.02867, by chunks as FlashAttention 2205.14135; GQA 2305.13245
+//
+// A key or value is loaded and converted once for `rows_at_once` query rows: the heads of a group, or tokens of a prompt. Registers on AVX-512:
+// 8 accumulators, 1 key, 1 broadcast; on AVX2 and NEON 4 rows of two or four registers.
+#pragma once
+
+#include <cria/core/types.hpp>
+#include <cria/isa/f32x16.hpp>
+#include <cria/kernels/kernel_table.hpp>
+
+#include <cstddef>
+#include <cstring>
+
+namespace cria::inline v0::kernels {
+
+/// Sixteen elements of a cache, as floats.
+template <kv_type Type, class Isa>
+struct kv_element;
+
+template <class Isa>
+struct kv_element<kv_type::f16, Isa> {
+  static constexpr std::size_t bytes = 2;
+  static CRIA_ALWAYS_INLINE isa::f32x16<Isa> load(const std::byte* p) noexcept {
+    using op = isa::vec<Isa>;
+    return isa::f32x16<Isa>::make([=](std::size_t n) CRIA_LAMBDA_INLINE { return op::load_f16(p + 2 * n * op::lanes); });
+  }
+};
+
+template <class Isa>
+struct kv_element<kv_type::f32, Isa> {
+  static constexpr std::size_t bytes = 4;
+  static CRIA_ALWAYS_INLINE isa::f32x16<Isa> load(const std::byte* p) noexcept {
+    using op = isa::vec<Isa>;
+    return isa::f32x16<Isa>::make([=](std::size_t n) CRIA_LAMBDA_INLINE { return op::as_float(op::load_i(p + 4 * n * op::lanes)); });
+  }
+};
+
+template <kv_type Type, class Isa>
+struct attention {
+  using v = isa::f32x16<Isa>;
+  using op = isa::vec<Isa>;
+  using element = kv_element<Type, Isa>;
+  static constexpr std::size_t chunk = 256;
+  static constexpr std::size_t rows_at_once = op::lanes == 16 ? 8 : 4;
+  static constexpr float hidden = -3.0e38f;  ///< below every score, above what exp would turn into NaN
+
+  static void run(const attention_args& a) noexcept {
+    for (std::size_t first = 0; first < a.n_rows; first += rows_at_once) {
+      const std::size_t count = a.n_rows - first < rows_at_once ? a.n_rows - first : rows_at_once;
+      block(a, first, count);
+    }
+  }
+
+ private:
+  struct row_state {
+    const float* q;
+    std::size_t begin, end;   // visible positions
+    float max, sum;
+  };
+
+  static CRIA_NOINLINE void block(const attention_args& a, std::size_t first, std::size_t count) noexcept {
+    const std::size_t stride = round_up(a.head_dim, 16);
+    float* scores = a.scratch;
+    float* part = scores + rows_at_once * chunk;
+    float* total = part + rows_at_once * stride;
+    row_state rows[rows_at_once];
+    std::size_t begin = ~std::size_t{0}, end = 0;
+    for (std::size_t r = 0; r < rows_at_once; ++r) {
+      const std::size_t n = first + (r < count ? r : 0);
+      rows[r] = {a.q[n], a.visible_begin[n], r < count ? a.visible_end[n] : a.visible_begin[n], 0, 0};
+      if (r < count) {
+        begin = rows[r].begin < begin ? rows[r].begin : begin;
+        end = rows[r].end > end ? rows[r].end : end;
+      }
+    }
+    for (std::size_t base = begin / chunk * chunk; base < end; base += chunk) {
+      const std::size_t from = begin > base ? begin : base, to = end < base + chunk ? end : base + chunk;
+      scores_of(a, rows, base, from, to, scores);
+      for (std::size_t r = 0; r < count; ++r) join_maximum(rows[r], base, from, to, scores + r * chunk, total + r * stride, stride);
+      for (std::size_t r = count; r < rows_at_once; ++r) std::memset(scores + r * chunk, 0, chunk * sizeof(float));
+      values_of(a, base, from, to, scores, part);
+      for (std::size_t r = 0; r < count; ++r) join_values(rows[r], base, part + r * stride, total + r * stride, stride);
+    }
+    for (std::size_t r = 0; r < count; ++r) finish(a, rows[r], total + r * stride, a.out[first + r]);
+  }
+
+  /// scores[r][pos - base] = q_r . k_pos for the panels of positions [from, to).
+  static CRIA_ALWAYS_INLINE void scores_of(const attention_args& a, const row_state (&rows)[rows_at_once], std::size_t base, std::size_t from,
+                                           std::size_t to, float* scores) noexcept {
+    for (std::size_t run = 0; run < a.n_runs; ++run) {
+      const kv_segment& in = a.runs[run];
+      const std::size_t first = in.first_pos > from / 16 * 16 ? in.first_pos : from / 16 * 16;
+      const std::size_t last = in.first_pos + in.length < to ? in.first_pos + in.length : to;
+      for (std::size_t pos = first; pos < last; pos += 16) {
+        const std::byte* k = in.k + (pos - in.first_pos) * a.head_dim * element::bytes;
+        v acc[rows_at_once];
+        CRIA_UNROLL
+        for (std::size_t r = 0; r < rows_at_once; ++r) acc[r] = v::set(0);
+        for (std::size_t c = 0; c < a.head_dim; ++c, k += 16 * element::bytes) {
+          const v key = element::load(k);
+          CRIA_UNROLL
+          for (std::size_t r = 0; r < rows_at_once; ++r) acc[r] = v::fma(key, v::set(rows[r].q[c]), acc[r]);
+        }
+        CRIA_UNROLL
+        for (std::size_t r = 0; r < rows_at_once; ++r) (a.soft_cap > 0 ? capped(acc[r], a.soft_cap) : acc[r]).store(scores + r * chunk + (pos - base));
+      }
+    }
+  }
+
+  /// cap tanh(x / cap), tanh(y) = 1 - 2 / (e^2y + 1).
+  static CRIA_ALWAYS_INLINE v capped(const v& x, float cap) noexcept {
+    const v e = isa::exp<Isa>(x * v::set(2.0f / cap));
+    return v::set(cap) * (v::set(1) - v::set(2) / (e + v::set(1)));
+  }
+
+  /// Turns the row's scores of the chunk into e^(score - maximum), zero where hidden, with the maximum so far; scales what it has to that maximum.
+  static void join_maximum(row_state& row, std::size_t base, std::size_t from, std::size_t to, float* scores, float* total, std::size_t stride) noexcept {
+    const std::size_t begin = row.begin > from ? row.begin : from, end = row.end < to ? row.end : to;
+    if (begin >= end) {
+      std::memset(scores, 0, chunk * sizeof(float));
+      return;
+    }
+    const std::size_t low = (begin - base) / 16 * 16, high = round_up(end - base, 16);
+    for (std::size_t n = low; n < begin - base; ++n) scores[n] = hidden;
+    for (std::size_t n = end - base; n < high; ++n) scores[n] = hidden;
+    v largest = v::load(scores + low);
+    for (std::size_t n = low + 16; n < high; n += 16) largest = v::max(largest, v::load(scores + n));
+    const float chunk_max = largest.hmax();
+    const bool is_first = row.sum == 0;
+    const float joint = is_first || chunk_max > row.max ? chunk_max : row.max;
+    for (std::size_t n = low; n < high; n += 16) isa::exp<Isa>(v::load(scores + n) - v::set(joint)).store(scores + n);
+    std::memset(scores, 0, (begin - base) * sizeof(float));
+    std::memset(scores + (end - base), 0, (chunk - (end - base)) * sizeof(float));
+    v sum = v::set(0);
+    for (std::size_t n = low; n < high; n += 16) sum = sum + v::load(scores + n);
+    if (is_first) {
+      row.sum = sum.sum();
+    } else {
+      const v scale = isa::exp<Isa>(v::set(row.max) - v::set(joint));
+      float old[16];
+      scale.store(old);
+      row.sum = row.sum * old[0];
+      row.sum = row.sum + sum.sum();
+      for (std::size_t c = 0; c < stride; c += 16) (v::load(total + c) * scale).store(total + c);
+    }
+    row.max = joint;
+  }
+
+  /// part[r] = sum over positions [from, to) of scores[r][pos - base] v_pos, in the order of positions.
+  static CRIA_ALWAYS_INLINE void values_of(const attention_args& a, std::size_t base, std::size_t from, std::size_t to, const float* scores,
+                                           float* part) noexcept {
+    const std::size_t stride = round_up(a.head_dim, 16);
+    for (std::size_t c = 0; c < stride; c += 16) {
+      v acc[rows_at_once];
+      CRIA_UNROLL
+      for (std::size_t r = 0; r < rows_at_once; ++r) acc[r] = v::set(0);
+      for (std::size_t run = 0; run < a.n_runs; ++run) {
+        const kv_segment& in = a.runs[run];
+        const std::size_t first = in.first_pos > from ? in.first_pos : from;
+        const std::size_t last = in.first_pos + in.length < to ? in.first_pos + in.length : to;
+        for (std::size_t pos = first; pos < last; ++pos) {
+          const v value = element::load(in.v + ((pos - in.first_pos) * a.v_stride + c) * element::bytes);
+          CRIA_UNROLL
+          for (std::size_t r = 0; r < rows_at_once; ++r) acc[r] = v::fma(value, v::set(scores[r * chunk + (pos - base)]), acc[r]);
+        }
+      }
+      CRIA_UNROLL
+      for (std::size_t r = 0; r < rows_at_once; ++r) acc[r].store(part + r * stride + c);
+    }
+  }
+
+  static void join_values(const row_state& row, std::size_t base, const float* part, float* total, std::size_t stride) noexcept {
+    if (row.end <= base || row.begin >= base + chunk) return;
+    const bool is_first = row.begin / chunk == base / chunk;
+    for (std::size_t c = 0; c < stride; c += 16) (is_first ? v::load(part + c) : v::load(total + c) + v::load(part + c)).store(total + c);
+  }
+
+  static void finish(const attention_args& a, const row_state& row, const float* total, float* out) noexcept {
+    const v scale = v::set(1.0f / row.sum);
+    for (std::size_t c = 0; c < a.head_dim; c += 16) {
+      const v value = v::load(total + c) * scale;
+      if (a.head_dim - c >= 16) {
+        value.store(out + c);
+      } else {
+        float staged[16];
+        value.store(staged);
+        std::memcpy(out + c, staged, (a.head_dim - c) * sizeof(float));
+      }
+    }
+  }
+};
+
+}  // namespace cria::inline v0::kernels

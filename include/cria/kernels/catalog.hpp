@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// kernels/catalog.hpp - the formats that have kernels, and the table of one instruction set made from that list.
+//
+// A format joins by its panel (panel.<format>.hpp) and one line here; tests and benchmarks iterate over the same list.
+#pragma once
+
+#include <cria/kernels/activations.hpp>
+#include <cria/kernels/attention.hpp>
+#include <cria/kernels/elementwise.hpp>
+#include <cria/kernels/gemm.hpp>
+#include <cria/kernels/gemm_float.hpp>
+#include <cria/kernels/kernel_table.hpp>
+#include <cria/kernels/pack.hpp>
+#include <cria/kernels/panel.float.hpp>
+#include <cria/kernels/panel.q4_0.hpp>
+#include <cria/kernels/panel.q4_1.hpp>
+#include <cria/kernels/panel.q6_k.hpp>
+#include <cria/kernels/panel.q8_0.hpp>
+
+namespace cria::inline v0::kernels {
+
+using float_formats = type_list<f32, f16, bf16>;
+using quantised_formats = type_list<q4_0, q4_1, q8_0, q6_k>;
+
+namespace detail {
+
+template <class Isa, class... Float, class... Quantised>
+consteval kernel_table make_table(type_list<Float...>, type_list<Quantised...>) noexcept {
+  kernel_table t{};
+  t.set = Isa::set;
+  t.tile_tokens = Isa::tile_tokens;
+  t.quantize = &quantize_activations<Isa>::rows;
+  t.rms_norm = &elementwise<Isa>::rms_norm;
+  t.silu_mul = &elementwise<Isa>::silu_mul;
+  t.rope_table = &elementwise<Isa>::rope_table;
+  t.rope = &elementwise<Isa>::rope;
+  t.attention[static_cast<std::size_t>(kv_type::f16)] = &attention<kv_type::f16, Isa>::run;
+  t.attention[static_cast<std::size_t>(kv_type::f32)] = &attention<kv_type::f32, Isa>::run;
+  ((t.gemm[format_index<Float>] = &gemm_float<Float, Isa>::run), ...);
+  ((t.gemm[format_index<Quantised>] = &gemm<Quantised, Isa>::run), ...);
+  ((t.pack[format_index<Float>] = &pack<Float, Isa>::run), ...);
+  ((t.pack[format_index<Quantised>] = &pack<Quantised, Isa>::run), ...);
+  ((t.row[format_index<Float>] = &pack<Float, Isa>::row), ...);
+  ((t.row[format_index<Quantised>] = &pack<Quantised, Isa>::row), ...);
+  return t;
+}
+
+}  // namespace detail
+
+/// The kernels of Isa.
+template <class Isa>
+inline constexpr kernel_table table_of = detail::make_table<Isa>(float_formats{}, quantised_formats{});
+
+}  // namespace cria::inline v0::kernels

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// kernels/kernel_table.hpp - the kernels of one instruction set behind function pointers: what the rest of cria sees of them.
+//
+// Plain types only: a unit compiled for one instruction set and a host compiled for another agree on every byte here, and including this
+// header brings no xsimd.
+//
+// Shapes    M tokens, N rows of W, K shared; panels of 16 rows; positions in panels of 16
+// Units     elements, but for *_bytes
+// Errors    none: every function is noexcept and its arguments are checked above (nn/)
+// Threads   the table is constant, its functions re-entrant; each says in its struct what it writes
+#pragma once
+
+#include <cria/core/types.hpp>
+#include <cria/isa/isa.hpp>
+#include <cria/quant/format.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cria::inline v0::kernels {
+
+/// Y[., panel range] (+)= X W^T (+ bias): gemm.hpp for quantised weights, gemm_float.hpp for floats.
+struct gemm_args {
+  const std::byte* weights;                ///< panel 0 of the tensor
+  std::size_t k;                           ///< values in a row
+  std::size_t n_groups;                    ///< k / 32, for quantised weights
+  std::size_t panel_begin, panel_end;
+  const std::int32_t* activations;         ///< quantised X, for quantised weights
+  precision activations_precision;
+  const float* x;                          ///< X[M,K], for float weights
+  std::size_t ldx;
+  std::size_t n_tokens;
+  float* y;                                ///< Y[M, ldy]
+  std::size_t ldy;                         ///< at least N rounded up to 16
+  const float* bias;                       ///< N rounded up to 16, or nullptr
+  bool accumulate;                         ///< add to Y instead of writing it
+};
+
+/// Packs panel rows: file blocks -> panels [panel_begin, panel_end).
+struct pack_args {
+  const std::byte* rows;                   ///< row `16 * panel_begin` as in the file, rows one after another
+  std::size_t n_rows;                      ///< rows from there on that exist; the rest of the last panel is zero blocks
+  std::size_t k;
+  std::size_t n_panels;
+  std::byte* panels;                       ///< where the first of them goes
+};
+
+/// How RoPE pairs the channels of a head.
+enum class rope_pairing : std::uint8_t {
+  adjacent,  ///< (2 i, 2 i + 1): GGUF files of the llama architecture
+  halves,    ///< (i, i + n / 2): gpt-neox style, qwen2 and others
+};
+
+/// cos and sin of one position for the first `rope_dim` channels of a head, laid out for `rope`.
+struct rope_table_args {
+  std::uint32_t pos;
+  const double* frequencies;               ///< [rope_dim / 2] radians per position
+  double magnitude;                        ///< factor on cos and sin (YaRN), usually 1
+  std::size_t rope_dim;
+  rope_pairing pairing;
+  float* table;                            ///< [2][rope_dim]: cos, then sin with the sign of each channel's formula
+};
+
+/// Rotates n_heads heads of one token in place.
+struct rope_args {
+  float* x;                                ///< [n_heads][head_stride]
+  std::size_t n_heads, head_stride, rope_dim;
+  const float* table;
+  rope_pairing pairing;
+};
+
+/// softmax(q K^T) V for query rows that share a kv head; attention.hpp.
+struct attention_args {
+  const kv_segment* runs;                  ///< in order of position
+  std::size_t n_runs;
+  std::size_t head_dim;
+  std::size_t v_stride;                    ///< elements from a position's values to the next; a multiple of 16
+  const float* const* q;                   ///< [n_rows] query vectors, already scaled
+  const std::size_t* visible_begin;        ///< [n_rows] first position that row sees
+  const std::size_t* visible_end;          ///< [n_rows] one past the last
+  float* const* out;                       ///< [n_rows], head_dim each
+  std::size_t n_rows;
+  float* scratch;                          ///< attention_scratch(head_dim, n_rows at a time) floats
+  float soft_cap;                          ///< scores become cap tanh(score / cap); 0: none
+};
+
+/// Floats of scratch that attention needs.
+[[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t attention_scratch(std::size_t head_dim) noexcept { return 8 * (256 + 2 * round_up(head_dim, 16) + 64); }
+
+struct kernel_table {
+  isa::id set;
+  std::size_t tile_tokens;                                            ///< widest tile of activations
+
+  /// Quantises tokens [begin, end) of X[n_tokens, n_groups * 32] into `out`, which holds activation_capacity words.
+  void (*quantize)(const float* x, std::size_t ldx, std::size_t begin, std::size_t end, std::size_t n_tokens, std::size_t n_groups, precision p,
+                   std::int32_t* out) noexcept;
+  /// out = x / sqrt(mean(x^2) + eps) * weight.
+  void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* out) noexcept;
+  /// out = silu(gate) * up, all of `n` values.
+  void (*silu_mul)(const float* gate, const float* up, std::size_t n, float* out) noexcept;
+  void (*rope_table)(const rope_table_args&) noexcept;
+  void (*rope)(const rope_args&) noexcept;
+  void (*attention[3])(const attention_args&) noexcept;               ///< by kv_type
+  void (*gemm[n_formats])(const gemm_args&) noexcept;                 ///< by format_index
+  void (*pack[n_formats])(const pack_args&) noexcept;
+  /// Dequantises row `row` of a packed tensor with `k` values a row.
+  void (*row[n_formats])(const std::byte* panels, std::size_t k, std::size_t row, float* out) noexcept;
+};
+
+}  // namespace cria::inline v0::kernels

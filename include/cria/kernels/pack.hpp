@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// kernels/pack.hpp - rows of blocks as in the file -> panels of 16 rows, and one row back.
+//
+// Ensures   lossless: row(pack(rows), r) gives row r's values; rows that do not exist are zero blocks; bytes in = bytes out but for them
+// Errors    none (noexcept)
+// Threads   writes the panels of its arguments only
+#pragma once
+
+#include <cria/kernels/kernel_table.hpp>
+#include <cria/kernels/panel.hpp>
+
+#include <cstring>
+#include <span>
+
+namespace cria::inline v0::kernels {
+
+template <class Format, class Isa>
+struct pack {
+  static constexpr std::size_t block_size = block_traits<Format>::block_size;
+
+  static void run(const pack_args& a) noexcept {
+    const std::size_t n_blocks = a.k / block_size, row_bytes = n_blocks * sizeof(Format);
+    std::byte* out = a.panels;
+    for (std::size_t p = 0; p < a.n_panels; ++p) {
+      const std::size_t first = p * panel_rows;
+      const std::size_t valid = first >= a.n_rows ? 0 : a.n_rows - first < panel_rows ? a.n_rows - first : panel_rows;
+      for (std::size_t b = 0; b < n_blocks; ++b, out += panel_rows * sizeof(Format)) {
+        Format rows[panel_rows] = {};
+        for (std::size_t r = 0; r < valid; ++r) std::memcpy(&rows[r], a.rows + (first + r) * row_bytes + b * sizeof(Format), sizeof(Format));
+        panel<Format>::pack(rows, out);
+      }
+    }
+  }
+
+  static void row(const std::byte* panels, std::size_t k, std::size_t row, float* out) noexcept {
+    const std::size_t n_blocks = k / block_size;
+    const std::byte* block = panels + row / panel_rows * n_blocks * panel_rows * sizeof(Format);
+    for (std::size_t b = 0; b < n_blocks; ++b, block += panel_rows * sizeof(Format), out += block_size) {
+      block_traits<Format>::dequantize(panel<Format>::row(block, row % panel_rows), std::span<float, block_size>(out, block_size));
+    }
+  }
+};
+
+}  // namespace cria::inline v0::kernels

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+// kv/kv_cache.hpp - what attention needs of a cache of keys and values: the concept and its protocol.
+//
+// Shapes    per layer and kv head: keys in panels of 16 positions (position = lane), values row-major with a stride that is a multiple of 16
+// Protocol  reserve(n) makes room for n positions behind length(), or fails and changes nothing;
+//           every layer writes the same n positions (write), and reads them at once (segments cover length() + n);
+//           commit(n) after the last layer advances length() once; a forward pass that fails leaves length() as it was;
+//           truncate(n) rolls back. Positions are absolute: a cache that forgets keeps the numbers of what it still has.
+// Threads   write() from several threads for different (layer, head, position); everything else by one thread at a time
+// Lifetime  segments point into the cache and hold until the next reserve, truncate or move
+#pragma once
+
+#include <cria/core/result.hpp>
+#include <cria/core/types.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <span>
+
+namespace cria::inline v0 {
+
+/// The dimensions of a cache.
+struct kv_shape {
+  std::size_t n_layers;
+  std::size_t n_kv_heads;
+  std::size_t head_dim;   ///< of keys and of values
+};
+
+/// One head of one layer.
+struct kv_head {
+  std::size_t layer;
+  std::size_t head;
+};
+
+/// Where a position's key and value go.
+struct kv_slot {
+  kv_head head;
+  std::size_t pos;
+};
+
+/// One head's key and value at one position, head_dim floats each.
+struct kv_row {
+  const float* k;
+  const float* v;
+};
+
+template <class C>
+concept kv_cache = requires(C& c, const C& cc, std::size_t n, kv_slot slot, kv_head head, kv_row row, std::span<kv_segment> out) {
+  { C::type } -> std::convertible_to<kv_type>;                        // how elements are stored
+  { cc.length() } noexcept -> std::same_as<std::size_t>;              // committed positions, counted from 0
+  { cc.capacity() } noexcept -> std::same_as<std::size_t>;
+  { cc.bytes() } noexcept -> std::same_as<std::size_t>;
+  { cc.v_stride() } noexcept -> std::same_as<std::size_t>;            // elements
+  { c.reserve(n) } -> std::same_as<result<void>>;                     // errc::context_full
+  { c.write(slot, row) } noexcept;
+  { c.commit(n) } noexcept;
+  { c.truncate(n) } noexcept;                                         // to n <= length()
+  { cc.max_segments() } noexcept -> std::same_as<std::size_t>;
+  { cc.segments(head, out) } noexcept -> std::same_as<std::size_t>;   // fills `out` in order of position, returns how many
+};
+
+}  // namespace cria::inline v0

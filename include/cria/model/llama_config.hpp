@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+// model/llama_config.hpp - the hyperparameters of a llama model, read from GGUF metadata and checked once.
+//
+// Ensures   every divisor is positive, n_heads is a multiple of n_kv_heads, rope_dim is even and at most head_dim, dimensions are small enough
+//           that no product of two of them wraps
+// Errors    missing_key, wrong_type, bad_value (with the key), unsupported_architecture
+// Source    GGUF specification, "LLaMA"; keys are "<architecture>.<name>"
+#pragma once
+
+#include <cria/core/result.hpp>
+#include <cria/gguf/file.hpp>
+#include <cria/nn/rope.hpp>
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cria::inline v0 {
+
+struct llama_config {
+  std::size_t dim = 0;             ///< D, residual stream
+  std::size_t n_layers = 0;
+  std::size_t n_heads = 0;         ///< H
+  std::size_t n_kv_heads = 0;      ///< G
+  std::size_t head_dim = 0;        ///< d
+  std::size_t ffn_dim = 0;         ///< F
+  std::size_t vocab_size = 0;
+  std::size_t context_length = 0;  ///< of the training
+  float norm_eps = 0;
+  nn::rope_parameters rope;
+
+  static result<llama_config> from_metadata(const gguf::metadata& metadata, std::size_t vocab_size);
+};
+
+namespace detail {
+
+/// Reads "<architecture>.<name>" keys and checks their ranges.
+class config_reader {
+ public:
+  config_reader(const gguf::metadata& metadata, std::string prefix) : metadata_(metadata), prefix_(std::move(prefix)) {}
+
+  [[nodiscard]] std::string key(std::string_view name) const { return prefix_ + "." + std::string(name); }
+  [[nodiscard]] bool contains(std::string_view name) const { return metadata_.find(key(name)) != nullptr; }
+
+  /// A count in [1, limit]; `fallback` where the key is absent, an error where there is none. An array of equal counts is that count.
+  result<std::size_t> count(std::string_view name, std::size_t limit, std::size_t fallback = 0) const {
+    const std::string k = key(name);
+    const gguf::value* found = metadata_.find(k);
+    if (found == nullptr) {
+      if (fallback != 0) return fallback;
+      return error{errc::missing_key, k, {}, error::no_offset};
+    }
+    std::uint64_t n = 0;
+    if (found->type() == gguf::value_type::array) {
+      CRIA_TRY(const gguf::array_view array, metadata_.get<gguf::array_view>(k));
+      for (std::size_t i = 0; i < array.size(); ++i) {
+        CRIA_TRY(const std::uint64_t element, array.at<std::uint64_t>(i));
+        if (i != 0 && element != n) return error{errc::bad_value, k, "layers of different sizes are not supported", error::no_offset};
+        n = element;
+      }
+    } else {
+      CRIA_TRY(n, metadata_.get<std::uint64_t>(k));
+    }
+    if (n < 1 || n > limit) return error{errc::bad_value, k, std::to_string(n) + " is not in 1 to " + std::to_string(limit), error::no_offset};
+    return static_cast<std::size_t>(n);
+  }
+
+  /// A finite number above zero; `fallback` where the key is absent, an error where that is 0.
+  result<double> positive(std::string_view name, double fallback = 0) const {
+    const std::string k = key(name);
+    if (metadata_.find(k) == nullptr) {
+      if (fallback > 0) return fallback;
+      return error{errc::missing_key, k, {}, error::no_offset};
+    }
+    CRIA_TRY(const double value, metadata_.get<double>(k));
+    if (!(value > 0) || !std::isfinite(value)) return error{errc::bad_value, k, "must be positive and finite", error::no_offset};
+    return value;
+  }
+
+  /// Rotary parameters for heads of `head_dim` channels.
+  result<nn::rope_parameters> rope(std::size_t head_dim, std::size_t context_length, kernels::rope_pairing pairing) const {
+    nn::rope_parameters r;
+    r.pairing = pairing;
+    CRIA_TRY(r.rope_dim, count("rope.dimension_count", head_dim, head_dim));
+    if (r.rope_dim % 2 != 0) return error{errc::bad_value, key("rope.dimension_count"), "must be even", error::no_offset};
+    CRIA_TRY(r.base, positive("rope.freq_base", 10000));
+    CRIA_TRY(const std::string_view scaling, metadata_.get_or<std::string_view>(key("rope.scaling.type"), "none"));
+    const bool is_old_linear = !contains("rope.scaling.type") && contains("rope.scale_linear");
+    if (scaling == "linear" || is_old_linear) {
+      r.scaling = nn::rope_scaling::linear;
+      CRIA_TRY(r.factor, positive(is_old_linear ? "rope.scale_linear" : "rope.scaling.factor", 1));
+    } else if (scaling == "yarn") {
+      r.scaling = nn::rope_scaling::yarn;
+      if (r.base <= 1) return error{errc::bad_value, key("rope.freq_base"), "yarn needs a base above 1", error::no_offset};
+      CRIA_TRY(r.factor, positive("rope.scaling.factor", 1));
+      CRIA_TRY(r.original_context, positive("rope.scaling.original_context_length", static_cast<double>(context_length)));
+      CRIA_TRY(r.attention_factor, positive("rope.scaling.attn_factor", 1));
+      CRIA_TRY(r.extrapolation, positive("rope.scaling.yarn_ext_factor", 1));
+      CRIA_TRY(r.beta_fast, positive("rope.scaling.yarn_beta_fast", 32));
+      CRIA_TRY(r.beta_slow, positive("rope.scaling.yarn_beta_slow", 1));
+    } else if (scaling != "none") {
+      return error{errc::bad_value, key("rope.scaling.type"), printable(scaling) + " is not none, linear or yarn", error::no_offset};
+    }
+    return r;
+  }
+
+ private:
+  const gguf::metadata& metadata_;
+  std::string prefix_;
+};
+
+}  // namespace detail
+
+inline result<llama_config> llama_config::from_metadata(const gguf::metadata& metadata, std::size_t vocab_size) {
+  constexpr std::size_t widest = std::size_t{1} << 20, longest = std::size_t{1} << 31;
+  CRIA_TRY(const std::string_view architecture, metadata.get<std::string_view>("general.architecture"));
+  if (architecture != "llama") return error{errc::unsupported_architecture, "general.architecture", printable(architecture), error::no_offset};
+  const detail::config_reader read(metadata, std::string(architecture));
+  llama_config c;
+  c.vocab_size = vocab_size;
+  CRIA_TRY(c.dim, read.count("embedding_length", widest));
+  CRIA_TRY(c.n_layers, read.count("block_count", 65536));
+  CRIA_TRY(c.n_heads, read.count("attention.head_count", 65536));
+  CRIA_TRY(c.n_kv_heads, read.count("attention.head_count_kv", 65536, c.n_heads));
+  CRIA_TRY(c.ffn_dim, read.count("feed_forward_length", widest));
+  CRIA_TRY(c.context_length, read.count("context_length", longest));
+  if (c.n_heads % c.n_kv_heads != 0) return error{errc::bad_value, read.key("attention.head_count_kv"), "does not divide the head count", error::no_offset};
+  if (c.dim % c.n_heads != 0 && !read.contains("attention.key_length")) {
+    return error{errc::bad_value, read.key("attention.head_count"), "does not divide the embedding length", error::no_offset};
+  }
+  CRIA_TRY(c.head_dim, read.count("attention.key_length", 65536, std::max<std::size_t>(c.dim / c.n_heads, 1)));
+  CRIA_TRY(const std::size_t value_dim, read.count("attention.value_length", 65536, c.head_dim));
+  if (value_dim != c.head_dim) return error{errc::bad_value, read.key("attention.value_length"), "differs from the key length", error::no_offset};
+  CRIA_TRY(const double eps, read.positive("attention.layer_norm_rms_epsilon"));
+  c.norm_eps = static_cast<float>(eps);
+  CRIA_TRY(c.rope, read.rope(c.head_dim, c.context_length, kernels::rope_pairing::adjacent));
+  CRIA_TRY(const std::uint64_t experts, metadata.get_or<std::uint64_t>(read.key("expert_count"), 0));
+  if (experts != 0) return error{errc::unsupported_architecture, read.key("expert_count"), "mixtures of experts are not supported yet", error::no_offset};
+  return c;
+}
+
+}  // namespace cria::inline v0

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+// model/weight_loader.hpp - from tensors in a file to packed weights: read, check, pack on all threads.
+//
+// Requires  a file that was opened (its tensors lie inside it)
+// Ensures   at most one staging buffer of about 1 MiB a thread beside the result; nothing of the file stays mapped
+// Errors    missing_tensor, bad_shape, unsupported_type, non_finite, io, truncated, out_of_memory, cancelled; `where` is the tensor
+// Threads   reads and packs on the executor; progress and cancellation are asked on the calling thread, between tensors
+#pragma once
+
+#include <cria/core/aligned_buffer.hpp>
+#include <cria/core/result.hpp>
+#include <cria/gguf/file.hpp>
+#include <cria/nn/compute.hpp>
+#include <cria/nn/weight.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cria::inline v0 {
+
+/// How far a load is, in bytes of the file's tensors.
+struct load_progress {
+  std::uint64_t done_bytes;
+  std::uint64_t total_bytes;
+};
+
+/// Called on the loading thread; false cancels.
+using load_callback = std::function<bool(const load_progress&)>;
+
+class weight_loader {
+ public:
+  weight_loader(const gguf::file& file, const kernels::kernel_table& kernels, executor_ref executor, const load_callback& progress, std::stop_token stop)
+      : file_(file), kernels_(kernels), executor_(executor), progress_(progress), stop_(std::move(stop)) {
+    for (const gguf::tensor_info& t : file.tensors()) total_ += t.size_bytes;
+  }
+
+  [[nodiscard]] const gguf::tensor_info* find(std::string_view name) const noexcept { return file_.find_tensor(name); }
+
+  /// Returns W[rows, columns] with its bias, which is "<name>.bias" where the file has it.
+  result<nn::weight> matrix(const std::string& name, std::size_t rows, std::size_t columns) {
+    CRIA_TRY(const gguf::tensor_info* info, checked(name + ".weight", columns, rows));
+    nn::weight w;
+    w.type = info->type;
+    w.format = *format_index_of(info->type);
+    w.rows = rows;
+    w.columns = columns;
+    const std::size_t row_size = row_bytes(info->type, columns);
+    CRIA_TRY(w.panels, aligned_buffer::allocate(w.n_panels() * 16 * row_size));
+    CRIA_CHECK(pack(*info, row_size, w));
+    if (find(name + ".bias") != nullptr) {
+      CRIA_TRY(w.bias, vector(name + ".bias", rows));
+    }
+    return w;
+  }
+
+  /// Returns n numbers as floats, padded with zeros to a multiple of 16.
+  result<array_buffer<float>> vector(const std::string& name, std::size_t n) {
+    CRIA_TRY(const gguf::tensor_info* info, checked(name, n, 1));
+    CRIA_TRY(auto values, array_buffer<float>::allocate(round_up(n, 16)));
+    CRIA_TRY(auto bytes, aligned_buffer::allocate(row_bytes(info->type, n)));
+    CRIA_CHECK(file_.read(*info, 0, bytes.span()));
+    static_cast<void>(dequantize_row(info->type, bytes.data(), values.span().first(n)));
+    CRIA_CHECK(advance(*info));
+    return values;
+  }
+
+  /// Returns the rows as they are in the file.
+  result<aligned_buffer> raw_rows(const std::string& name, std::size_t rows, std::size_t columns, tensor_type& type) {
+    CRIA_TRY(const gguf::tensor_info* info, checked(name, columns, rows));
+    type = info->type;
+    CRIA_TRY(auto bytes, aligned_buffer::allocate(static_cast<std::size_t>(info->size_bytes)));
+    CRIA_CHECK(file_.read(*info, 0, bytes.span()));
+    CRIA_CHECK(advance(*info));
+    return bytes;
+  }
+
+  /// Fails if a value of the packed weight is inf or NaN: a damaged file.
+  result<void> check_finite(const std::string& name, const nn::weight& w) const {
+    std::vector<std::size_t> bad(executor_.concurrency(), w.rows);
+    parallel_for(executor_, w.rows, 64, [&](std::size_t worker, std::size_t begin, std::size_t end) {
+      std::vector<float> values(w.columns);
+      for (std::size_t r = begin; r < end && bad[worker] == w.rows; ++r) {
+        w.row(kernels_, r, values);
+        float sum = 0;
+        for (const float x : values) sum += x * 0.0f;
+        if (sum != 0) bad[worker] = r;
+      }
+    });
+    const std::size_t row = *std::min_element(bad.begin(), bad.end());
+    if (row == w.rows) return {};
+    std::vector<float> values(w.columns);
+    w.row(kernels_, row, values);
+    const auto column = static_cast<std::size_t>(std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); }) - values.begin());
+    const std::size_t block = (row * w.columns + column) / find_tensor_type(w.type)->block_size;
+    return error{errc::non_finite, name, "block " + std::to_string(block) + " (row " + std::to_string(row) + ") holds inf or NaN", error::no_offset};
+  }
+
+ private:
+  /// Finds a tensor of shape [columns, rows] (rows = 1: also a plain vector) in a format that cria computes with.
+  result<const gguf::tensor_info*> checked(const std::string& name, std::size_t columns, std::size_t rows) const {
+    const gguf::tensor_info* info = find(name);
+    if (info == nullptr) return error{errc::missing_tensor, name, {}, error::no_offset};
+    if (info->shape[0] != columns || info->shape[1] != rows || info->shape[2] != 1 || info->shape[3] != 1) {
+      return error{errc::bad_shape, name,
+                   "is " + std::to_string(info->shape[0]) + " x " + std::to_string(info->shape[1]) + ", the model needs " + std::to_string(columns) + " x " +
+                       std::to_string(rows),
+                   error::no_offset};
+    }
+    const auto format = format_index_of(info->type);
+    if (!format || kernels_.gemm[*format] == nullptr) {
+      return error{errc::unsupported_type, name, std::string(cria::name(info->type)) + " is not a format that cria computes with", error::no_offset};
+    }
+    return info;
+  }
+
+  result<void> pack(const gguf::tensor_info& info, std::size_t row_size, nn::weight& w) {
+    const std::size_t panel_bytes = 16 * row_size, chunk = std::max<std::size_t>(1, (1 << 20) / panel_bytes);
+    std::vector<result<void>> failures(executor_.concurrency());
+    parallel_for(executor_, w.n_panels(), chunk, [&](std::size_t worker, std::size_t begin, std::size_t end) {
+      aligned_buffer staging;
+      for (std::size_t p = begin; p < end && failures[worker]; p += chunk) {
+        failures[worker] = pack_panels(info, row_size, w, p, std::min(end, p + chunk), staging);
+      }
+    });
+    for (result<void>& f : failures) {
+      if (!f) return std::move(f).error();
+    }
+    return advance(info);
+  }
+
+  result<void> pack_panels(const gguf::tensor_info& info, std::size_t row_size, nn::weight& w, std::size_t begin, std::size_t end, aligned_buffer& staging) const {
+    const std::size_t n_rows = std::min(w.rows, 16 * end) - 16 * begin;
+    if (staging.size() < n_rows * row_size) {
+      CRIA_TRY(staging, aligned_buffer::allocate((end - begin) * 16 * row_size));
+    }
+    CRIA_CHECK(file_.read(info, std::uint64_t{16} * begin * row_size, staging.span().first(n_rows * row_size)));
+    kernels_.pack[w.format]({.rows = staging.data(), .n_rows = n_rows, .k = w.columns, .n_panels = end - begin, .panels = w.panels.data() + begin * 16 * row_size});
+    return {};
+  }
+
+  result<void> advance(const gguf::tensor_info& info) {
+    done_ += info.size_bytes;
+    if (stop_.stop_requested() || (progress_ && !progress_({done_, total_}))) return error{errc::cancelled, "load", {}, error::no_offset};
+    return {};
+  }
+
+  const gguf::file& file_;
+  const kernels::kernel_table& kernels_;
+  executor_ref executor_;
+  const load_callback& progress_;
+  std::stop_token stop_;
+  std::uint64_t done_ = 0, total_ = 0;
+};
+
+}  // namespace cria::inline v0

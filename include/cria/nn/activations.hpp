@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+// nn/activations.hpp - every buffer of a forward pass, allocated once: nothing is allocated per token.
+//
+// Shapes    T tokens at most in one pass; row strides are the widths rounded up to 16
+// Errors    create: out_of_memory
+// Threads   belongs to one session; the operations of nn/ split it over their executor
+#pragma once
+
+#include <cria/core/aligned_buffer.hpp>
+#include <cria/core/result.hpp>
+#include <cria/kernels/activation_size.hpp>
+#include <cria/nn/linear.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace cria::inline v0::nn {
+
+/// What the buffers must hold.
+struct activation_shape {
+  std::size_t max_tokens;    ///< T
+  std::size_t dim;           ///< D, residual stream
+  std::size_t n_heads;       ///< H
+  std::size_t n_kv_heads;    ///< G
+  std::size_t head_dim;      ///< d
+  std::size_t ffn_dim;       ///< F
+  std::size_t rope_dim;
+};
+
+/// A matrix of floats whose rows begin at multiples of 16 floats.
+struct float_rows {
+  array_buffer<float> memory;
+  std::size_t width = 0;
+
+  [[nodiscard]] std::size_t stride() const noexcept { return round_up(width, 16); }
+  [[nodiscard]] float* row(std::size_t t) noexcept { return memory.data() + t * stride(); }
+  /// Returns the first n_tokens rows.
+  [[nodiscard]] rows_view view(std::size_t n_tokens) noexcept { return {memory.data(), stride(), n_tokens, width}; }
+};
+
+struct activations {
+  activation_shape shape{};
+  float_rows h;                          ///< [T,D] residual stream
+  float_rows normed;                     ///< [T,D]
+  float_rows q, mixed;                   ///< [T,H d] queries; what attention gives
+  float_rows k, v;                       ///< [T,G d]
+  float_rows gate, up;                   ///< [T,F]; silu(gate) up ends in gate
+  float_rows rope;                       ///< [T,2 rope_dim] cos, then sin
+  array_buffer<std::int32_t> quantised;  ///< the current input as integers
+
+  /// One task's place in attention.
+  struct worker {
+    array_buffer<float> scratch;
+    std::vector<const float*> q_rows;
+    std::vector<float*> out_rows;
+    std::vector<std::size_t> visible_begin, visible_end;
+    std::vector<kv_segment> segments;
+  };
+  std::vector<worker> workers;
+
+  /// Query rows that one attention item handles at most.
+  [[nodiscard]] static std::size_t item_rows(const activation_shape& s) noexcept { return std::max<std::size_t>(s.n_heads / s.n_kv_heads, 16); }
+
+  static result<activations> create(const activation_shape& s, precision p, std::size_t n_workers, std::size_t max_segments) {
+    activations a;
+    a.shape = s;
+    const auto rows = [&](float_rows& r, std::size_t width) -> result<void> {
+      r.width = width;
+      CRIA_TRY(r.memory, array_buffer<float>::allocate(s.max_tokens * r.stride()));
+      return {};
+    };
+    CRIA_CHECK(rows(a.h, s.dim));
+    CRIA_CHECK(rows(a.normed, s.dim));
+    CRIA_CHECK(rows(a.q, s.n_heads * s.head_dim));
+    CRIA_CHECK(rows(a.mixed, s.n_heads * s.head_dim));
+    CRIA_CHECK(rows(a.k, s.n_kv_heads * s.head_dim));
+    CRIA_CHECK(rows(a.v, s.n_kv_heads * s.head_dim));
+    CRIA_CHECK(rows(a.gate, s.ffn_dim));
+    CRIA_CHECK(rows(a.up, s.ffn_dim));
+    CRIA_CHECK(rows(a.rope, 2 * s.rope_dim));
+    const std::size_t widest = std::max({s.dim, s.n_heads * s.head_dim, s.ffn_dim});
+    CRIA_TRY(a.quantised, array_buffer<std::int32_t>::allocate(kernels::activation_capacity(s.max_tokens, widest, p)));
+    return catch_bad_alloc(
+        [&]() -> result<activations> {
+          a.workers.resize(n_workers);
+          for (worker& w : a.workers) {
+            CRIA_TRY(w.scratch, array_buffer<float>::allocate(kernels::attention_scratch(s.head_dim)));
+            w.q_rows.resize(item_rows(s));
+            w.out_rows.resize(item_rows(s));
+            w.visible_begin.resize(item_rows(s));
+            w.visible_end.resize(item_rows(s));
+            w.segments.resize(max_segments);
+          }
+          return std::move(a);
+        },
+        "activations");
+  }
+};
+
+}  // namespace cria::inline v0::nn

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+// nn/layer.hpp - the fused phases that decoder layers are made of; each is one or two parallel regions.
+//
+//   normed_products   q, k, v = W norm(h)                          rotate_and_append   rope(q), rope(k), cache <- k, v
+//   attend            mixed = softmax(q K^T / sqrt(d)) V           add_product         h += W x
+//   gated             gate = silu(W_gate norm(h)) * W_up norm(h)
+//
+// Shapes    as nn/activations.hpp; T tokens of one or more sequences side by side
+// Ensures   each output element is computed by one thread in a fixed order: the same bits for any executor and any T
+// Errors    none: checked before the pass begins
+// Threads   run on the executor of `compute`
+#pragma once
+
+#include <cria/kv/kv_cache.hpp>
+#include <cria/nn/activations.hpp>
+#include <cria/nn/compute.hpp>
+#include <cria/nn/linear.hpp>
+#include <cria/nn/rope.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace cria::inline v0::nn {
+
+/// One sequence's part of a pass: its next tokens, how many of the last of them want logits, and (set by begin_pass) which rows of the
+/// activations and which positions they are.
+template <kv_cache Cache>
+struct sequence_slice {
+  Cache* cache;
+  std::span<const token_id> tokens;
+  std::size_t n_logits = 1;
+  std::size_t first_row = 0;
+  std::size_t start_pos = 0;
+};
+
+/// What attention needs to know beside the shapes.
+struct attention_parameters {
+  float soft_cap = 0;      ///< scores become cap tanh(score / cap); 0: none
+  std::size_t window = 0;  ///< positions that a query sees, itself included; 0: all
+};
+
+/// Gives up what a pass has written.
+template <kv_cache Cache>
+void roll_back(std::span<sequence_slice<Cache>> slices) noexcept {
+  for (const sequence_slice<Cache>& s : slices) s.cache->truncate(s.start_pos);
+}
+
+/// Checks the slices, gives each its rows and positions, makes room in the caches; returns the number of tokens. On an error nothing has changed.
+template <kv_cache Cache>
+result<std::size_t> begin_pass(const activations& a, std::size_t vocab_size, std::span<sequence_slice<Cache>> slices) {
+  std::size_t n_tokens = 0;
+  for (sequence_slice<Cache>& s : slices) {
+    for (const token_id token : s.tokens) {
+      if (token < 0 || static_cast<std::size_t>(token) >= vocab_size) {
+        return error{errc::bad_argument, "token", std::to_string(token) + " is not in the vocabulary", error::no_offset};
+      }
+    }
+    s.first_row = n_tokens;
+    s.start_pos = s.cache->length();
+    n_tokens += s.tokens.size();
+    if (s.tokens.empty() || s.n_logits > s.tokens.size() || n_tokens > a.shape.max_tokens) {
+      return error{errc::bad_argument, "tokens", "a pass takes 1 to " + std::to_string(a.shape.max_tokens) + " tokens", error::no_offset};
+    }
+  }
+  if (slices.empty()) return error{errc::bad_argument, "tokens", "a pass takes at least one sequence", error::no_offset};
+  for (std::size_t i = 0; i < slices.size(); ++i) {
+    if (auto room = slices[i].cache->reserve(slices[i].tokens.size()); !room) {
+      roll_back(slices.first(i + 1));
+      return std::move(room).error();
+    }
+  }
+  return n_tokens;
+}
+
+/// Gives up what a pass has written because the host asked to stop.
+template <kv_cache Cache>
+error cancel_pass(std::span<sequence_slice<Cache>> slices) {
+  roll_back(slices);
+  return {errc::cancelled, "forward", {}, error::no_offset};
+}
+
+/// h = the embedding of each token; embed_row(token, row) writes one.
+template <kv_cache Cache, class F>
+void embed(const compute& c, activations& a, std::span<sequence_slice<Cache>> slices, F&& embed_row) {
+  for (const sequence_slice<Cache>& s : slices) {
+    for_each_token(c, s.tokens.size(), [&](std::size_t t) { embed_row(s.tokens[t], std::span(a.h.row(s.first_row + t), a.h.width)); });
+  }
+}
+
+/// Keeps what a pass has written.
+template <kv_cache Cache>
+void commit(std::span<sequence_slice<Cache>> slices) noexcept {
+  for (const sequence_slice<Cache>& s : slices) s.cache->commit(s.tokens.size());
+}
+
+/// normed = x / rms(x) * weight for every row.
+inline void norm_rows(const compute& c, rows_view x, const array_buffer<float>& weight, float eps, rows_view normed) {
+  for_each_token(c, x.n_tokens, [&](std::size_t t) { c.kernels.rms_norm(x.row(t), weight.data(), eps, x.k, normed.row(t)); });
+}
+
+/// The products share the norm of h and its quantised form.
+inline void normed_products(const compute& c, activations& a, std::size_t n_tokens, const array_buffer<float>& norm, float eps,
+                            std::span<const product> products) {
+  norm_rows(c, a.h.view(n_tokens), norm, eps, a.normed.view(n_tokens));
+  const bool is_quantised = std::any_of(products.begin(), products.end(), [](const product& p) { return p.w->is_quantised(); });
+  multiply(c, prepare(c, a.normed.view(n_tokens), is_quantised, a.quantised.span()), products);
+}
+
+/// h += w x.
+inline void add_product(const compute& c, activations& a, rows_view x, const weight& w) {
+  const product p{&w, a.h.memory.data(), a.h.stride(), true};
+  multiply(c, prepare(c, x, w.is_quantised(), a.quantised.span()), {&p, 1});
+}
+
+/// logits = w norm(h) for the rows that want them, one after another. Requires logits.stride a multiple of 16.
+template <kv_cache Cache>
+void head(const compute& c, activations& a, std::span<sequence_slice<Cache>> sequences, const array_buffer<float>& norm, float eps, const weight& w,
+          rows_view logits) {
+  std::size_t n_rows = 0;
+  for (const sequence_slice<Cache>& s : sequences) {
+    for (std::size_t t = s.tokens.size() - s.n_logits; t < s.tokens.size(); ++t, ++n_rows) {
+      c.kernels.rms_norm(a.h.row(s.first_row + t), norm.data(), eps, a.h.width, a.normed.row(n_rows));
+    }
+  }
+  if (n_rows == 0) return;
+  const product p{&w, logits.data, logits.stride};
+  multiply(c, prepare(c, a.normed.view(n_rows), w.is_quantised(), a.quantised.span()), {&p, 1});
+}
+
+/// gate = silu(gate_w norm(h)) * (up_w norm(h)): a thread has both for its rows.
+inline void gated(const compute& c, activations& a, std::size_t n_tokens, const array_buffer<float>& norm, float eps, const weight& gate_w, const weight& up_w) {
+  norm_rows(c, a.h.view(n_tokens), norm, eps, a.normed.view(n_tokens));
+  const prepared_input in = prepare(c, a.normed.view(n_tokens), gate_w.is_quantised() || up_w.is_quantised(), a.quantised.span());
+  const product gate{&gate_w, a.gate.memory.data(), a.gate.stride()}, up{&up_w, a.up.memory.data(), a.up.stride()};
+  // Two panels of each at a time: their outputs are in the first-level cache when they meet.
+  constexpr std::size_t unit = 2;
+  const std::size_t n_units = (gate_w.n_panels() + unit - 1) / unit;
+  parallel_for(c.executor, n_units, 1 + detail::panel_grain(gate_w) / (2 * unit), [&](std::size_t, std::size_t begin, std::size_t end) {
+    for (std::size_t u = begin; u < end; ++u) {
+      const std::size_t first = u * unit, last = std::min(gate_w.n_panels(), first + unit);
+      detail::multiply_panels(c, in, gate, first, last);
+      detail::multiply_panels(c, in, up, first, last);
+      for (std::size_t t = 0; t < n_tokens; ++t) {
+        float* g = a.gate.row(t) + 16 * first;
+        c.kernels.silu_mul(g, a.up.row(t) + 16 * first, 16 * (last - first), g);
+      }
+    }
+  });
+}
+
+/// Fills the table of cos and sin for each row's position.
+template <kv_cache Cache>
+void rope_tables(const compute& c, activations& a, const rope& r, std::span<sequence_slice<Cache>> sequences) {
+  for (const sequence_slice<Cache>& s : sequences) {
+    for_each_token(c, s.tokens.size(), [&](std::size_t t) {
+      c.kernels.rope_table({.pos = static_cast<std::uint32_t>(s.start_pos + t),
+                            .frequencies = r.frequencies.data(),
+                            .magnitude = r.magnitude,
+                            .rope_dim = r.rope_dim,
+                            .pairing = r.pairing,
+                            .table = a.rope.row(s.first_row + t)});
+    });
+  }
+}
+
+/// Rotates q and k, scales q, and writes k and v to the caches.
+template <kv_cache Cache>
+void rotate_and_append(const compute& c, activations& a, const rope& r, float q_scale, std::size_t layer, std::span<sequence_slice<Cache>> sequences) {
+  const std::size_t d = a.shape.head_dim;
+  for (const sequence_slice<Cache>& s : sequences) {
+    for_each_token(c, s.tokens.size(), [&](std::size_t t) {
+      const std::size_t row = s.first_row + t;
+      const float* table = a.rope.row(row);
+      c.kernels.rope({a.q.row(row), a.shape.n_heads, d, r.rope_dim, table, r.pairing});
+      c.kernels.rope({a.k.row(row), a.shape.n_kv_heads, d, r.rope_dim, table, r.pairing});
+      float* q = a.q.row(row);
+      for (std::size_t n = 0; n < a.shape.n_heads * d; ++n) q[n] *= q_scale;
+      for (std::size_t head = 0; head < a.shape.n_kv_heads; ++head) {
+        s.cache->write({{layer, head}, s.start_pos + t}, {a.k.row(row) + head * d, a.v.row(row) + head * d});
+      }
+    });
+  }
+}
+
+namespace detail {
+
+/// One attention item: the query rows of tokens [begin, end) of a sequence for one kv head.
+template <kv_cache Cache>
+void attend_item(const compute& c, activations& a, const attention_parameters& p, const sequence_slice<Cache>& s, kv_head head, std::size_t begin, std::size_t end,
+                 activations::worker& w) noexcept {
+  const std::size_t d = a.shape.head_dim, group = a.shape.n_heads / a.shape.n_kv_heads;
+  std::size_t n = 0;
+  for (std::size_t t = begin; t < end; ++t) {
+    const std::size_t pos = s.start_pos + t, seen = p.window != 0 && pos + 1 > p.window ? pos + 1 - p.window : 0;
+    for (std::size_t g = 0; g < group; ++g, ++n) {
+      const std::size_t column = (head.head * group + g) * d;
+      w.q_rows[n] = a.q.row(s.first_row + t) + column;
+      w.out_rows[n] = a.mixed.row(s.first_row + t) + column;
+      w.visible_begin[n] = seen;
+      w.visible_end[n] = pos + 1;
+    }
+  }
+  const std::size_t n_segments = s.cache->segments(head, w.segments);
+  c.kernels.attention[static_cast<std::size_t>(Cache::type)]({.runs = w.segments.data(),
+                                                              .n_runs = n_segments,
+                                                              .head_dim = d,
+                                                              .v_stride = s.cache->v_stride(),
+                                                              .q = w.q_rows.data(),
+                                                              .visible_begin = w.visible_begin.data(),
+                                                              .visible_end = w.visible_end.data(),
+                                                              .out = w.out_rows.data(),
+                                                              .n_rows = n,
+                                                              .scratch = w.scratch.data(),
+                                                              .soft_cap = p.soft_cap});
+}
+
+}  // namespace detail
+
+/// mixed = softmax(q K^T) V for every row; items are kv heads by a few tokens.
+template <kv_cache Cache>
+void attend(const compute& c, activations& a, const attention_parameters& p, std::size_t layer, std::span<sequence_slice<Cache>> sequences) {
+  const std::size_t n_kv = a.shape.n_kv_heads, tokens = activations::item_rows(a.shape) / (a.shape.n_heads / n_kv);
+  for (const sequence_slice<Cache>& s : sequences) {
+    const std::size_t n_tiles = (s.tokens.size() + tokens - 1) / tokens;
+    parallel_for(c.executor, n_tiles * n_kv, 1, [&](std::size_t worker, std::size_t first, std::size_t last) {
+      for (std::size_t item = first; item < last; ++item) {
+        // Tiles in an order that mixes short and long ones, so that a static split is fair.
+        const std::size_t rank = item / n_kv, tile = rank % 2 == 0 ? rank / 2 : n_tiles - 1 - rank / 2;
+        const std::size_t begin = tile * tokens;
+        detail::attend_item(c, a, p, s, {layer, item % n_kv}, begin, std::min(s.tokens.size(), begin + tokens), a.workers[worker]);
+      }
+    });
+  }
+}
+
+}  // namespace cria::inline v0::nn

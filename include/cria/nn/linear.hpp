@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: MIT
+// nn/linear.hpp - matrix products of a layer: prepare an input once, multiply it by the weights that share it.
+//
+//   Y = X W^T + b,  or  Y += X W^T + b
+//
+// Shapes    X[T,K]; W[N,K]; Y[T, ldy], ldy a multiple of 16 and >= N
+// Ensures   the same bits for any number of threads: rows of W are split, K never
+// Errors    none: shapes are established when the weights are loaded (asserted)
+// Threads   runs on the executor of `compute`; one call at a time on the same buffers
+#pragma once
+
+#include <cria/nn/compute.hpp>
+#include <cria/nn/weight.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace cria::inline v0::nn {
+
+/// X[n_tokens, k] in float32, rows `stride` apart.
+struct rows_view {
+  float* data;
+  std::size_t stride;
+  std::size_t n_tokens;
+  std::size_t k;
+
+  [[nodiscard]] float* row(std::size_t t) const noexcept { return data + t * stride; }
+};
+
+/// An input as the kernels want it: the floats, and their integers where a weight is quantised.
+struct prepared_input {
+  rows_view x;
+  const std::int32_t* quantised;
+};
+
+/// One product of an input: y (+)= x w^T + bias.
+struct product {
+  const weight* w;
+  float* y;
+  std::size_t ldy;
+  bool accumulate = false;
+};
+
+namespace detail {
+
+/// Panels that a thread takes at a time from the shared end of the range: about 128 KiB of weights.
+inline std::size_t panel_grain(const weight& w) noexcept {
+  const std::size_t panel_bytes = w.panels.size() / w.n_panels() + 1;
+  return panel_bytes >= 128 * 1024 ? 1 : 128 * 1024 / panel_bytes;
+}
+
+/// Multiplies panels [begin, end) of one product.
+inline void multiply_panels(const compute& c, const prepared_input& in, const product& p, std::size_t begin, std::size_t end) noexcept {
+  c.kernels.gemm[p.w->format]({.weights = p.w->panels.data(),
+                               .k = p.w->columns,
+                               .n_groups = p.w->columns / 32,
+                               .panel_begin = begin,
+                               .panel_end = end,
+                               .activations = in.quantised,
+                               .activations_precision = c.precision,
+                               .x = in.x.data,
+                               .ldx = in.x.stride,
+                               .n_tokens = in.x.n_tokens,
+                               .y = p.y,
+                               .ldy = p.ldy,
+                               .bias = p.w->bias.size() == 0 ? nullptr : p.w->bias.data(),
+                               .accumulate = p.accumulate});
+}
+
+}  // namespace detail
+
+/// Calls fn(t) for every token: in place for one, over the executor for more.
+template <class F>
+void for_each_token(const compute& c, std::size_t n_tokens, F&& fn) {
+  if (n_tokens == 1) {
+    fn(std::size_t{0});
+  } else {
+    parallel_for(c.executor, n_tokens, 1, [&](std::size_t, std::size_t begin, std::size_t end) {
+      for (std::size_t t = begin; t < end; ++t) fn(t);
+    });
+  }
+}
+
+/// Quantises X into `words` if one of the weights is quantised. Requires words to hold activation_capacity of X.
+inline prepared_input prepare(const compute& c, rows_view x, bool is_quantised, std::span<std::int32_t> words) {
+  if (is_quantised) {
+    CRIA_ASSERT(x.k % 32 == 0);
+    for_each_token(c, x.n_tokens, [&](std::size_t t) {
+      c.kernels.quantize(x.data, x.stride, t, t + 1, x.n_tokens, x.k / 32, c.precision, words.data());
+    });
+  }
+  return {x, words.data()};
+}
+
+/// Computes the products, whose weights' panels are split over the executor as one range.
+inline void multiply(const compute& c, const prepared_input& in, std::span<const product> products) {
+  std::size_t n_panels = 0;
+  for (const product& p : products) {
+    CRIA_ASSERT(p.w->columns == in.x.k && p.ldy >= 16 * p.w->n_panels());
+    n_panels += p.w->n_panels();
+  }
+  parallel_for(c.executor, n_panels, detail::panel_grain(*products.front().w), [&](std::size_t, std::size_t begin, std::size_t end) {
+    std::size_t first = 0;
+    for (const product& p : products) {
+      const std::size_t last = first + p.w->n_panels();
+      if (begin < last && end > first) detail::multiply_panels(c, in, p, (begin > first ? begin : first) - first, (end < last ? end : last) - first);
+      first = last;
+    }
+  });
+}
+
+}  // namespace cria::inline v0::nn

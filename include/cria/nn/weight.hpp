@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT
+// nn/weight.hpp - a packed matrix: W[N,K] of any block format in panels of 16 rows, with an optional bias.
+//
+// Shapes    N rows (outputs), K columns, both >= 1; memory as in kernels/panel.hpp
+// Ensures   immutable once loaded; row(n) gives row n's dequantised values
+// Threads   shared freely
+#pragma once
+
+#include <cria/core/aligned_buffer.hpp>
+#include <cria/kernels/kernel_table.hpp>
+
+#include <cstddef>
+#include <span>
+
+namespace cria::inline v0::nn {
+
+struct weight {
+  tensor_type type = tensor_type::f32;
+  std::size_t format = 0;            ///< format_index of type
+  std::size_t rows = 0;              ///< N
+  std::size_t columns = 0;           ///< K
+  aligned_buffer panels;
+  array_buffer<float> bias;          ///< [N rounded up to 16], or empty
+
+  [[nodiscard]] std::size_t n_panels() const noexcept { return (rows + 15) / 16; }
+  [[nodiscard]] bool is_quantised() const noexcept { return find_tensor_type(type)->block_size > 1; }
+  [[nodiscard]] bool empty() const noexcept { return rows == 0; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return panels.size() + bias.size() * sizeof(float); }
+
+  /// Writes row `n`, `columns` values. Requires n < rows.
+  void row(const kernels::kernel_table& table, std::size_t n, std::span<float> out) const noexcept {
+    CRIA_ASSERT(n < rows && out.size() >= columns);
+    table.row[format](panels.data(), columns, n, out.data());
+  }
+};
+
+}  // namespace cria::inline v0::nn
