@@ -97,13 +97,15 @@ class file_handle {
   explicit file_handle(native h) noexcept : handle_(h) {}
   file_handle(file_handle&& other) noexcept : handle_(std::exchange(other.handle_, none())) {}
   file_handle& operator=(file_handle&&) = delete;
-  ~file_handle() {
+  ~file_handle() { close(); }
+  void close() noexcept {
     if (!is_open()) return;
 #ifdef _WIN32
     ::CloseHandle(handle_);
 #else
     ::close(handle_);
 #endif
+    handle_ = none();
   }
   [[nodiscard]] bool is_open() const noexcept { return handle_ != none(); }
   [[nodiscard]] native get() const noexcept { return handle_; }

@@ -77,6 +77,12 @@ struct file_part {
   }
 }
 
+/// Returns the error with the name of the part in front of the place.
+[[nodiscard]] inline error in_part(error e, const byte_source& source) {
+  e.where = printable(source.name(), 1024) + ": " + e.where;
+  return e;
+}
+
 }  // namespace detail
 
 /// A GGUF file, or all parts of a split one. Copies are cheap and share everything.
@@ -150,8 +156,9 @@ inline result<file> file::open_path(const std::filesystem::path& path, const lim
   for (std::uint32_t i = 1; i < position.count; ++i) {
     CRIA_TRY(const auto next_path, part_path(path, i, position.count));
     CRIA_TRY(auto next_source, open_file(next_path));
-    CRIA_TRY(auto next, detail::open_part(std::move(next_source), limit));
-    CRIA_CHECK(add_part(s, std::move(next), {i, position.count}, limit));
+    auto next = detail::open_part(next_source, limit);
+    if (!next) return detail::in_part(std::move(next).error(), *next_source);
+    CRIA_CHECK(add_part(s, *std::move(next), {i, position.count}, limit));
   }
   return finish(std::move(s));
 }
@@ -160,8 +167,10 @@ inline result<file> file::open_sources(std::span<const std::shared_ptr<const byt
   if (sources.empty()) return error{errc::bad_argument, "gguf::file::open", "no byte source", error::no_offset};
   state s;
   for (std::size_t i = 0; i < sources.size(); ++i) {
-    CRIA_TRY(auto part, detail::open_part(sources[i], limit));
-    CRIA_CHECK(add_part(s, std::move(part), {static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(sources.size())}, limit));
+    auto part = detail::open_part(sources[i], limit);
+    if (!part && i > 0 && sources[i] != nullptr) return detail::in_part(std::move(part).error(), *sources[i]);
+    if (!part) return std::move(part).error();
+    CRIA_CHECK(add_part(s, *std::move(part), {static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(sources.size())}, limit));
   }
   return finish(std::move(s));
 }
