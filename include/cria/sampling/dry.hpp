@@ -32,7 +32,7 @@ class dry {
     float base = 1.75f;       ///< >= 1
     std::size_t allowed_length = 2;
     std::size_t last_n = 4096;
-    std::vector<std::vector<token_id>> breakers;  ///< token sequences, such as those of "\n" and ":"; empty ones are ignored
+    std::vector<std::vector<token_id>> breakers = {};  ///< token sequences, such as those of "\n" and ":"; empty ones are ignored
   };
 
   dry(options o, std::size_t vocab_size)

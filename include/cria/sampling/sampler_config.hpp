@@ -66,13 +66,13 @@ struct sampler_config {
   float presence_penalty = 0.0f;    ///< finite; 0 is off
   float frequency_penalty = 0.0f;   ///< finite; 0 is off
   int repeat_last_n = 64;           ///< [0, 2^20]: tokens that the three look back on
-  std::vector<std::pair<token_id, float>> logit_bias;  ///< finite, or -inf to ban a token; ids in the vocabulary
+  std::vector<std::pair<token_id, float>> logit_bias = {};  ///< finite, or -inf to ban a token; ids in the vocabulary
 
   float dry_multiplier = 0.0f;      ///< [0, inf); 0 is off
   float dry_base = 1.75f;           ///< [1, inf)
   int dry_allowed_length = 2;       ///< [0, 2^20]
   int dry_last_n = 4096;            ///< [0, 2^20]
-  std::vector<std::vector<token_id>> dry_breakers;     ///< as tokens: of "\n", ":", "\"", "*" where the caller has a tokenizer
+  std::vector<std::vector<token_id>> dry_breakers = {};     ///< as tokens: of "\n", ":", "\"", "*" where the caller has a tokenizer
 
   int no_repeat_ngram = 0;          ///< [0, 2^20]; 0 is off
   int no_repeat_last_n = 4096;      ///< [0, 2^20]
