@@ -37,7 +37,7 @@ namespace cria::inline v0::detail {
 [[nodiscard]] inline std::uint64_t hash_text(std::uint64_t key, std::string_view text) noexcept {
   const char* p = text.data();
   std::size_t n = text.size();
-  std::uint64_t h = key + n;
+  std::uint64_t h = key ^ n * 0x9e3779b97f4a7c15u;   // far from any difference of short texts
   for (; n > 8; p += 8, n -= 8) {
     std::uint64_t word;
     std::memcpy(&word, p, 8);
