@@ -4,7 +4,8 @@
 // A run hands an order to each worker through a flag of its own; the caller is worker 0. Whoever waits spins for some tens of microseconds, yields,
 // then parks in the kernel. Nothing is allocated after construction.
 // Ensures   Task i runs on worker i % n_threads, the same in every run, as long as that worker is awake in time. When it is not (parked, crowded out
-//           by other programs, or missing after a fork), the caller does its tasks instead: which thread computes must not change what is computed.
+//           by other programs, missing after a fork), the caller does its tasks instead, and where there are more threads than can run at once,
+//           whoever is free does: which thread computes must not change what is computed.
 //           Threads that the system keeps from running more than a fifth of the time are left out of runs for a while (Linux), so that a run
 //           on a busy machine takes little longer than on one thread. A task may call run() of its own pool: it is then served by its own thread.
 // Errors    a thread that cannot be started is done without. The first exception of a task leaves run() after every worker has stopped; the tasks
@@ -90,7 +91,12 @@ class thread_pool {
     const std::size_t wanted = std::min(n_threads != 0 ? n_threads : default_thread_count(), max_threads);
     if (wanted > 1) workers_.reset(new (std::nothrow) worker[wanted - 1]);
     if (workers_ == nullptr) return;
-    if (wanted > detail::runnable_thread_count()) spins_ = 0;   // whoever spins keeps another one from running
+    if (const std::size_t n_runnable = detail::runnable_thread_count(); wanted > n_runnable) {
+      is_crowded_ = true;
+      n_woken_ = std::max<std::size_t>(1, n_runnable - 1);
+      grace_ = spins_ = 0;   // whoever spins keeps another one from running
+      yields_ = 32;
+    }
     while (n_workers_ < wanted - 1) {
       worker& w = workers_[n_workers_];
       w.pool = this;
@@ -144,7 +150,7 @@ class thread_pool {
   enum order_kind : std::uint32_t { order_none, order_run, order_stop };
   enum lock_state : std::uint32_t { lock_free, lock_held, lock_awaited };
   static constexpr std::uint32_t caller_parked = 1u << 31;   // bit of n_pending_
-  static constexpr int yields_before_parking = 4;
+  static constexpr int caller_yields = 4;
 
   struct alignas(64) worker {
     std::atomic<std::uint32_t> order{order_none};
@@ -193,29 +199,22 @@ class thread_pool {
     n_pending_.store(static_cast<std::uint32_t>(n_called), std::memory_order_relaxed);
     for (std::size_t i = 0; i < n_called; ++i) workers_[i].order.store(order_run, std::memory_order_release);
     if (n_parked_.fetch_add(0, std::memory_order_acq_rel) == 0) return;
-    for (std::size_t i = 0; i < n_called; ++i) {
-      if (workers_[i].is_parked.load(std::memory_order_relaxed)) workers_[i].order.notify_one();
+    for (std::size_t i = 0, n_left = n_woken_; i < n_called && n_left > 0; ++i) {
+      if (!workers_[i].is_parked.load(std::memory_order_relaxed)) continue;
+      workers_[i].order.notify_one();
+      --n_left;
     }
   }
 
-  /// Waits for the called workers, and does the work of those that do not come.
+  /// Waits for the called workers, and does the work of those that have not come by now.
   void await(std::size_t n_called) noexcept {
-    if (is_done_soon()) return;
-    if (is_child_process()) is_orphaned_.store(true, std::memory_order_relaxed);
-    for (std::size_t i = 0; i < n_called; ++i) {
-      if (take(workers_[i]) == order_none) continue;
-      run_share(workers_[i].index);
-      n_pending_.fetch_sub(1, std::memory_order_acq_rel);
-    }
-    for (int i = 0; i < yields_before_parking; ++i) {
-      if (n_pending_.load(std::memory_order_acquire) == 0) return;
-      std::this_thread::yield();
-    }
-    park_until_done(n_called);
+    if (is_done_within(grace_)) return;
+    if (help(n_called) && is_child_process()) is_orphaned_.store(true, std::memory_order_relaxed);
+    if (!is_done_within(spins_)) park_until_done(n_called);
   }
 
-  [[nodiscard]] bool is_done_soon() const noexcept {
-    for (int i = 0; i < spins_; ++i) {
+  [[nodiscard]] bool is_done_within(int n_spins) const noexcept {
+    for (int i = 0; i < n_spins; ++i) {
       if (n_pending_.load(std::memory_order_acquire) == 0) return true;
       detail::spin_pause();
     }
@@ -225,6 +224,7 @@ class thread_pool {
   void park_until_done(std::size_t n_called) noexcept {
     const auto began = detail::stall_meter::clock::now();
     const std::chrono::nanoseconds worked_before = work_time(n_called);
+    for (int i = 0; i < caller_yields && n_pending_.load(std::memory_order_acquire) != 0; ++i) std::this_thread::yield();
     std::uint32_t pending = n_pending_.fetch_or(caller_parked, std::memory_order_acq_rel) | caller_parked;
     while (pending != caller_parked) {
       n_pending_.wait(pending, std::memory_order_acquire);
@@ -248,12 +248,12 @@ class thread_pool {
     worker& w = *static_cast<worker*>(self);
     thread_pool& pool = *w.pool;
     while (pool.next_order(w) == order_run) {
-      pool.run_share(w.index);
-      if (pool.n_pending_.fetch_sub(1, std::memory_order_acq_rel) == (caller_parked | 1)) pool.n_pending_.notify_one();
+      pool.finish_share(w.index);
+      if (pool.is_crowded_) pool.help(pool.n_workers_);
     }
   }
 
-  /// Takes the order that is there, if any; of the worker and the caller only one gets it.
+  /// Takes the order that is there for this worker, if any.
   static std::uint32_t take(worker& w) noexcept {
     if (w.order.load(std::memory_order_relaxed) == order_none) return order_none;
     return w.order.exchange(order_none, std::memory_order_acq_rel);
@@ -265,7 +265,7 @@ class thread_pool {
         if (const auto order = take(w); order != order_none) return order;
         detail::spin_pause();
       }
-      for (int i = 0; i < yields_before_parking; ++i) {
+      for (int i = 0; i < yields_; ++i) {
         if (const auto order = take(w); order != order_none) return order;
         std::this_thread::yield();
       }
@@ -278,6 +278,26 @@ class thread_pool {
   }
 
   // Either side.
+
+  /// Does the work that the first n workers have not begun. Returns whether there was any.
+  bool help(std::size_t n) noexcept {
+    bool has_helped = false;
+    for (std::size_t i = 0; i < n; ++i) {
+      std::uint32_t expected = order_run;
+      if (workers_[i].order.load(std::memory_order_relaxed) != order_run ||
+          !workers_[i].order.compare_exchange_strong(expected, order_none, std::memory_order_acq_rel)) {
+        continue;
+      }
+      finish_share(workers_[i].index);
+      has_helped = true;
+    }
+    return has_helped;
+  }
+
+  void finish_share(std::size_t index) noexcept {
+    run_share(index);
+    if (n_pending_.fetch_sub(1, std::memory_order_acq_rel) == (caller_parked | 1)) n_pending_.notify_one();
+  }
 
   void run_share(std::size_t index) noexcept {
 #if CRIA_HAS_EXCEPTIONS
@@ -294,7 +314,11 @@ class thread_pool {
   std::unique_ptr<worker[]> workers_;
   std::size_t n_workers_ = 0;
   std::size_t n_threads_ = 1;
+  bool is_crowded_ = false;                               // more threads than can run at once
+  std::size_t n_woken_ = max_threads;                     // how many parked workers a run wakes; in a crowd, those do the work of all
+  int yields_ = 4;
   int spins_ = 2000;                                      // 40 to 100 us: longer than the gaps between the phases of a token
+  int grace_ = 50;                                        // 1 to 3 us: what a worker that is awake needs to take an order and do next to nothing
   const std::int64_t process_id_ = detail::process_id();
   detail::stall_meter meter_;
   const task_ref* task_ = nullptr;
