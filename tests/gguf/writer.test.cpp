@@ -181,6 +181,20 @@ TEST_CASE("writer: any alignment from 8 to 1 MiB is kept, others are bad_value")
   CHECK(code_of(w.open(cria::memory_sink(out))) == "bad_value");
 }
 
+TEST_CASE("writer: an alignment that is copied from another file is at least 32") {
+  for (const std::uint32_t alignment : {8u, 16u, 64u}) {
+    const std::string text = cria_test::gguf_builder().alignment(alignment).build();
+    const auto file = cria::gguf::file::open(cria::memory_source(std::as_bytes(std::span(text))));
+    REQUIRE(file);
+    cria::gguf::writer w;
+    REQUIRE(w.copy(file->metadata()));
+    buffer out;
+    REQUIRE(w.open(cria::memory_sink(out)));
+    REQUIRE(w.commit());
+    CHECK(parse(out)->alignment() == std::max(alignment, 32u));
+  }
+}
+
 TEST_CASE("writer: what a reader would refuse is bad_argument when it is declared") {
   cria::gguf::writer w;
   CHECK(code_of(w.set("", 1)) == "bad_argument");

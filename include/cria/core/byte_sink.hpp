@@ -150,27 +150,11 @@ class file_sink final : public byte_sink {
   }
 
   [[nodiscard]] result<void> write(std::span<const std::byte> bytes) override {
-    if (bytes.size() > buffer_bytes - buffer_.size()) CRIA_CHECK(flush());
-    if (bytes.size() >= buffer_bytes) return write_through(bytes);
-    return catch_bad_alloc(
-        [&]() -> result<void> {
-          buffer_.reserve(buffer_bytes);
-          buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
-          return {};
-        },
-        "replace_file");
+    return catch_bad_alloc([&] { return append(bytes); }, "replace_file");
   }
-
   [[nodiscard]] result<void> commit() override {
-    CRIA_CHECK(flush());
-    if (!flush_to_disk(handle_.get())) return io_error(name(), "cannot flush", last_system_error());
-    handle_.close();
-    if (!rename_over(partial_, target_)) return io_error(name(), "cannot replace", last_system_error());
-    partial_.clear();
-    flush_folder(folder_of(target_));
-    return {};
+    return catch_bad_alloc([&] { return finish(); }, "replace_file");
   }
-
   [[nodiscard]] std::string name() const override { return path_text(target_); }
 
   [[nodiscard]] static std::filesystem::path folder_of(const std::filesystem::path& path) {
@@ -179,6 +163,25 @@ class file_sink final : public byte_sink {
 
  private:
   static constexpr std::size_t buffer_bytes = std::size_t{1} << 18;
+
+  result<void> append(std::span<const std::byte> bytes) {
+    if (bytes.size() > buffer_bytes - buffer_.size()) CRIA_CHECK(flush());
+    if (bytes.size() >= buffer_bytes) return write_through(bytes);
+    buffer_.reserve(buffer_bytes);
+    buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+    return {};
+  }
+
+  result<void> finish() {
+    const std::filesystem::path folder = folder_of(target_);   // nothing may fail after the rename
+    CRIA_CHECK(flush());
+    if (!flush_to_disk(handle_.get())) return io_error(name(), "cannot flush", last_system_error());
+    handle_.close();
+    if (!rename_over(partial_, target_)) return io_error(name(), "cannot replace", last_system_error());
+    partial_.clear();
+    flush_folder(folder);
+    return {};
+  }
 
   result<void> flush() {
     CRIA_CHECK(write_through(buffer_));

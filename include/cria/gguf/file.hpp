@@ -114,12 +114,16 @@ class file {
 
   /// Reads bytes `begin` and following of a tensor of this file. Errors: io, bad_argument (outside the tensor).
   [[nodiscard]] result<void> read(const tensor_info& tensor, std::uint64_t begin, std::span<std::byte> out) const {
-    const bool inside = begin <= tensor.size_bytes && out.size() <= tensor.size_bytes - begin;
-    const auto offset = (checked_u64(tensor.offset) + checked_u64(begin)).get();
-    if (!inside || !offset || tensor.part >= state_->parts.size()) {
-      return error{errc::bad_argument, printable(tensor.name), "a read outside the tensor", begin};
-    }
-    return state_->parts[tensor.part].source->read_at(*offset, out);
+    return catch_bad_alloc(
+        [&]() -> result<void> {
+          const bool inside = begin <= tensor.size_bytes && out.size() <= tensor.size_bytes - begin;
+          const auto offset = (checked_u64(tensor.offset) + checked_u64(begin)).get();
+          if (!inside || !offset || tensor.part >= state_->parts.size()) {
+            return error{errc::bad_argument, printable(tensor.name), "a read outside the tensor", begin};
+          }
+          return state_->parts[tensor.part].source->read_at(*offset, out);
+        },
+        "gguf::file");
   }
 
   [[nodiscard]] std::uint32_t version() const noexcept { return state_->parts.front().parsed.version; }

@@ -61,7 +61,7 @@ struct tensor_info {
   std::uint32_t part = 0;                                ///< which file of a split
 };
 
-inline constexpr std::uint64_t default_alignment = 32;
+inline constexpr std::uint32_t default_alignment = 32;
 inline constexpr std::string_view alignment_key = "general.alignment";
 
 namespace detail {

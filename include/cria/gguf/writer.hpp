@@ -102,6 +102,22 @@ void append_value(std::vector<std::byte>& out, const T& v) {
   }
 }
 
+/// Appends a value of a file as it stands there behind its type.
+inline void append_stored(std::vector<std::byte>& out, const value& v) {
+  if (v.type() == value_type::string) append(out, static_cast<std::uint64_t>(v.bytes().size()));
+  if (const auto array = v.as<array_view>()) {
+    append(out, static_cast<std::uint32_t>(array->element_type()));
+    append(out, static_cast<std::uint64_t>(array->size()));
+  }
+  out.insert(out.end(), v.bytes().begin(), v.bytes().end());
+}
+
+/// Makes room for one more element, so that adding it cannot fail.
+template <class T>
+void reserve_one(std::vector<T>& list) {
+  if (list.size() == list.capacity()) list.reserve(list.size() * 2 + 16);
+}
+
 }  // namespace detail
 
 class writer {
@@ -110,27 +126,33 @@ class writer {
   /// and sign, float, double, text, or std::vector, std::array or std::span of these.
   template <class T>
   [[nodiscard]] result<void> set(std::string_view key, const T& v) {
-    std::vector<std::byte> bytes;
-    detail::append_value(bytes, v);
-    return store(key, detail::stored_type<T>(), std::move(bytes));
+    return catch_bad_alloc(
+        [&]() -> result<void> {
+          std::vector<std::byte> bytes;
+          detail::append_value(bytes, v);
+          return store(key, detail::stored_type<T>(), std::move(bytes));
+        },
+        "gguf::writer");
   }
 
   /// Sets a key to a value of another file, bit for bit.
   [[nodiscard]] result<void> set(std::string_view key, const value& v) {
-    std::vector<std::byte> bytes;
-    if (v.type() == value_type::string) detail::append(bytes, static_cast<std::uint64_t>(v.bytes().size()));
-    if (const auto array = v.as<array_view>()) {
-      detail::append(bytes, static_cast<std::uint32_t>(array->element_type()));
-      detail::append(bytes, static_cast<std::uint64_t>(array->size()));
-    }
-    bytes.insert(bytes.end(), v.bytes().begin(), v.bytes().end());
-    return store(key, v.type(), std::move(bytes));
+    return catch_bad_alloc(
+        [&]() -> result<void> {
+          std::vector<std::byte> bytes;
+          detail::append_stored(bytes, v);
+          return store(key, v.type(), std::move(bytes));
+        },
+        "gguf::writer");
   }
 
-  /// Sets all keys of another file, in its order. The split.* keys, which describe that file, are left out.
+  /// Sets all keys of another file, in its order. The split.* keys, which describe that file, are left out; an alignment below 32, at which
+  /// llama.cpp aborts (July 2026), becomes 32.
   [[nodiscard]] result<void> copy(const metadata& keys) {
     for (const auto& [key, v] : keys) {
-      if (!key.starts_with("split.")) CRIA_CHECK(set(key, v));
+      if (key.starts_with("split.")) continue;
+      const bool small = key == alignment_key && v.as<std::uint32_t>().value_or(default_alignment) < default_alignment;
+      CRIA_CHECK(small ? set_alignment(default_alignment) : set(key, v));
     }
     return {};
   }
@@ -146,11 +168,13 @@ class writer {
     return true;
   }
 
-  /// Sets general.alignment: a power of two from 8 to 1 MiB. Without it tensors are aligned to 32 bytes.
+  /// Sets general.alignment: a power of two from 8 to 1 MiB, looked at by open(). Without it tensors are aligned to 32 bytes.
   [[nodiscard]] result<void> set_alignment(std::uint32_t bytes) { return set(alignment_key, bytes); }
 
   /// Declares the next tensor; `shape` has 1 to 4 dimensions, the fastest first.
-  [[nodiscard]] result<void> add_tensor(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape);
+  [[nodiscard]] result<void> add_tensor(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape) {
+    return catch_bad_alloc([&] { return declare(name, type, shape); }, "gguf::writer");
+  }
   [[nodiscard]] result<void> add_tensor(std::string_view name, tensor_type type, std::initializer_list<std::uint64_t> shape) {
     return add_tensor(name, type, std::span(shape.begin(), shape.size()));
   }
@@ -191,6 +215,7 @@ class writer {
   static error refuse(std::string_view where, std::string message) { return {errc::bad_argument, printable(where), std::move(message), error::no_offset}; }
   [[nodiscard]] static result<void> check_name(std::string_view name, std::size_t max);
   [[nodiscard]] result<void> store(std::string_view key, value_type type, std::vector<std::byte> bytes);
+  [[nodiscard]] result<void> declare(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape);
   [[nodiscard]] result<std::uint64_t> alignment() const;
   [[nodiscard]] result<std::vector<std::byte>> head(std::uint64_t alignment) const;
   [[nodiscard]] result<void> pad(std::uint64_t size);
@@ -222,13 +247,15 @@ inline result<void> writer::check_name(std::string_view name, std::size_t max) {
 inline result<void> writer::store(std::string_view key, value_type type, std::vector<std::byte> bytes) {
   if (opened_) return refuse(key, "keys are set before the file is opened");
   CRIA_CHECK(check_name(key, max_key_bytes));
-  const auto [at, is_new] = key_index_.try_emplace(std::string(key), keys_.size());
-  if (is_new) keys_.emplace_back();
-  keys_[at->second] = {std::string(key), type, std::move(bytes)};
+  stored_key stored{std::string(key), type, std::move(bytes)};
+  detail::reserve_one(keys_);
+  const auto [at, is_new] = key_index_.try_emplace(stored.name, keys_.size());
+  if (is_new) keys_.push_back(std::move(stored));
+  else keys_[at->second] = std::move(stored);
   return {};
 }
 
-inline result<void> writer::add_tensor(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape) {
+inline result<void> writer::declare(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape) {
   if (opened_) return refuse(name, "tensors are declared before the file is opened");
   CRIA_CHECK(check_name(name, max_tensor_name_bytes));
   const tensor_type_info* info = find_tensor_type(type);
@@ -241,8 +268,10 @@ inline result<void> writer::add_tensor(std::string_view name, tensor_type type, 
   const auto size = (elements / checked_u64(info->block_size) * checked_u64(info->block_bytes)).get();
   constexpr auto most = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());   // readers count in 63 bits
   if (!size || *size >= most || *elements.get() >= most) return refuse(name, "too large");
+  stored_tensor stored{std::string(name), type, {shape.begin(), shape.end()}, *size};
+  detail::reserve_one(tensors_);
   if (!tensor_names_.emplace(name).second) return error{errc::duplicate, printable(name), "the tensor is declared twice", error::no_offset};
-  tensors_.push_back({std::string(name), type, {shape.begin(), shape.end()}, *size});
+  tensors_.push_back(std::move(stored));
   return {};
 }
 
