@@ -145,8 +145,10 @@ template <class SiblingsOf>
 class path_text_buffer {
  public:
   path_text_buffer& append(std::string_view part) noexcept {
-    if (part.size() >= text_.size() - size_) is_full_ = true;
-    if (is_full_) return *this;
+    if (is_full_ || part.size() >= text_.size() - size_) {
+      is_full_ = true;
+      return *this;
+    }
     std::copy(part.begin(), part.end(), text_.begin() + static_cast<std::ptrdiff_t>(size_));
     size_ += part.size();
     return *this;
