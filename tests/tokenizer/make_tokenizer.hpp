@@ -12,6 +12,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
 #include <span>
 #include <string>
 #include <string_view>
@@ -91,12 +94,27 @@ inline cria::result<cria::tokenizer> make(const gguf_builder& b) {
 }
 
 /// Returns the tokenizer of a file of the reference data.
-inline cria::tokenizer open_tokenizer(const std::string& relative) {
-  auto file = cria::gguf::file::open(data_root() / relative);
+inline cria::tokenizer open_tokenizer(const std::filesystem::path& relative) {
+  auto file = cria::gguf::file::open(data_root() / relative);   // an absolute path stays itself
   REQUIRE(file.has_value());
   auto t = cria::tokenizer::from_metadata(file->metadata());
   REQUIRE(t.has_value());
   return *std::move(t);
+}
+
+/// Returns where SmolLM2-135M-Instruct.Q4_1.gguf is: $CRIA_SMOLLM2, else where examples/fetch_model.sh puts it; empty, with a word on stderr, if it is not there.
+inline std::filesystem::path smollm2_path() {
+  std::filesystem::path path;
+  if (const char* named = std::getenv("CRIA_SMOLLM2")) {
+    path = named;
+  } else if (const char* cache = std::getenv("XDG_CACHE_HOME")) {
+    path = std::filesystem::path(cache) / "cria/SmolLM2-135M-Instruct.Q4_1.gguf";
+  } else if (const char* home = std::getenv("HOME")) {
+    path = std::filesystem::path(home) / ".cache/cria/SmolLM2-135M-Instruct.Q4_1.gguf";
+  }
+  if (std::filesystem::exists(path)) return path;
+  std::cerr << "SKIPPED: SmolLM2 (" << path.string() << ") is absent (run examples/fetch_model.sh or set CRIA_SMOLLM2)\n";
+  return {};
 }
 
 /// Returns the ids, or {-99} for an error.
