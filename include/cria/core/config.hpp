@@ -38,6 +38,13 @@
 #define CRIA_UNROLL
 #endif
 
+// Makes the compiler forget what it knows about a pointer, so that it loads again instead of keeping many loaded values in registers.
+#if defined(__GNUC__)
+#define CRIA_FORGET(pointer) __asm__("" : "+r"(pointer))
+#else
+#define CRIA_FORGET(pointer) static_cast<void>(pointer)
+#endif
+
 #if defined(__cpp_exceptions) || defined(_CPPUNWIND)
 #define CRIA_HAS_EXCEPTIONS 1
 #else

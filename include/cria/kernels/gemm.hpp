@@ -105,6 +105,7 @@ struct gemm {
   static CRIA_ALWAYS_INLINE void group(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* x, f (&acc)[W]) noexcept {
     using at = activation_group<W, Exact>;
     each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
+      if constexpr (Sub > 0 && W > 1) CRIA_FORGET(block);
       constexpr std::size_t which = layout::subs == 1 ? 0 : Sub + 1;  // of bias and ds
       const std::int32_t* bias = x + at::bias + which * W;
       i sum[W];
@@ -114,6 +115,8 @@ struct gemm {
       if constexpr (Exact) {
         CRIA_UNROLL
         for (std::size_t n = 0; n < W; ++n) sum[n] = zero == 0 ? op::template shl<7>(sum[n]) : op::template shl<7>(sum[n]) + start(bias[n]);
+        // The codes are unpacked again: kept from plane h, they would take the accumulators' registers.
+        if constexpr (W > 1) CRIA_FORGET(block);
         steps<W, Sub>(block, g, r, x + at::l, sum);
       }
       const f scale = unpack::scale(block, g, r, Sub);

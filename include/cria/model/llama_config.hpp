@@ -75,9 +75,18 @@ class config_reader {
       if (fallback > 0) return fallback;
       return error{errc::missing_key, k, {}, error::no_offset};
     }
-    CRIA_TRY(const double value, metadata_.get<double>(k));
+    CRIA_TRY(const double value, number(k));
     if (!(value > 0) || !std::isfinite(value)) return error{errc::bad_value, k, "must be positive and finite", error::no_offset};
     return value;
+  }
+
+  /// A number, which some files store as an integer.
+  result<double> number(const std::string& k) const {
+    auto real = metadata_.get<double>(k);
+    if (real || real.error().code != errc::wrong_type) return real;
+    auto whole = metadata_.get<std::uint64_t>(k);
+    if (!whole) return real;
+    return static_cast<double>(*whole);
   }
 
   /// Rotary parameters for heads of `head_dim` channels.

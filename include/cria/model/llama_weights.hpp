@@ -57,8 +57,7 @@ struct llama_weights {
     }
     CRIA_TRY(w.output_norm, from.vector("output_norm.weight", c.dim));
     const std::string output = from.find("output.weight") != nullptr ? "output" : "token_embd";
-    CRIA_TRY(w.output, from.matrix(output, c.vocab_size, c.dim));
-    CRIA_CHECK(from.check_finite(output + ".weight", w.output));
+    CRIA_TRY(w.output, from.matrix(output, c.vocab_size, c.dim, values_check::finite));
     if (output == "output") {
       CRIA_TRY(w.token_embd, from.raw_rows("token_embd.weight", c.vocab_size, c.dim, w.token_embd_type));
     }

@@ -12,9 +12,9 @@
 #include <cria/gguf/file.hpp>
 #include <cria/nn/compute.hpp>
 #include <cria/nn/weight.hpp>
+#include <cria/quant/finite.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -35,6 +35,9 @@ struct load_progress {
 /// Called on the loading thread; false cancels.
 using load_callback = std::function<bool(const load_progress&)>;
 
+/// Whether a damaged block, one that holds inf or NaN, is looked for.
+enum class values_check : std::uint8_t { none, finite };
+
 class weight_loader {
  public:
   weight_loader(const gguf::file& file, const kernels::kernel_table& kernels, executor_ref executor, const load_callback& progress, std::stop_token stop)
@@ -45,7 +48,7 @@ class weight_loader {
   [[nodiscard]] const gguf::tensor_info* find(std::string_view name) const noexcept { return file_.find_tensor(name); }
 
   /// Returns W[rows, columns] with its bias, which is "<name>.bias" where the file has it.
-  result<nn::weight> matrix(const std::string& name, std::size_t rows, std::size_t columns) {
+  result<nn::weight> matrix(const std::string& name, std::size_t rows, std::size_t columns, values_check check = values_check::none) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name + ".weight", columns, rows));
     nn::weight w;
     w.type = info->type;
@@ -54,7 +57,7 @@ class weight_loader {
     w.columns = columns;
     const std::size_t row_size = row_bytes(info->type, columns);
     CRIA_TRY(w.panels, aligned_buffer::allocate(w.n_panels() * 16 * row_size));
-    CRIA_CHECK(pack(*info, row_size, w));
+    CRIA_CHECK(pack(*info, row_size, w, check));
     if (find(name + ".bias") != nullptr) {
       CRIA_TRY(w.bias, vector(name + ".bias", rows));
     }
@@ -82,27 +85,6 @@ class weight_loader {
     return bytes;
   }
 
-  /// Fails if a value of the packed weight is inf or NaN: a damaged file.
-  result<void> check_finite(const std::string& name, const nn::weight& w) const {
-    std::vector<std::size_t> bad(executor_.concurrency(), w.rows);
-    parallel_for(executor_, w.rows, 64, [&](std::size_t worker, std::size_t begin, std::size_t end) {
-      std::vector<float> values(w.columns);
-      for (std::size_t r = begin; r < end && bad[worker] == w.rows; ++r) {
-        w.row(kernels_, r, values);
-        float sum = 0;
-        for (const float x : values) sum += x * 0.0f;
-        if (sum != 0) bad[worker] = r;
-      }
-    });
-    const std::size_t row = *std::min_element(bad.begin(), bad.end());
-    if (row == w.rows) return {};
-    std::vector<float> values(w.columns);
-    w.row(kernels_, row, values);
-    const auto column = static_cast<std::size_t>(std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); }) - values.begin());
-    const std::size_t block = (row * w.columns + column) / find_tensor_type(w.type)->block_size;
-    return error{errc::non_finite, name, "block " + std::to_string(block) + " (row " + std::to_string(row) + ") holds inf or NaN", error::no_offset};
-  }
-
  private:
   /// Finds a tensor of shape [columns, rows] (rows = 1: also a plain vector) in a format that cria computes with.
   result<const gguf::tensor_info*> checked(const std::string& name, std::size_t columns, std::size_t rows) const {
@@ -121,13 +103,13 @@ class weight_loader {
     return info;
   }
 
-  result<void> pack(const gguf::tensor_info& info, std::size_t row_size, nn::weight& w) {
+  result<void> pack(const gguf::tensor_info& info, std::size_t row_size, nn::weight& w, values_check check) {
     const std::size_t panel_bytes = 16 * row_size, chunk = std::max<std::size_t>(1, (1 << 20) / panel_bytes);
     std::vector<result<void>> failures(executor_.concurrency());
     parallel_for(executor_, w.n_panels(), chunk, [&](std::size_t worker, std::size_t begin, std::size_t end) {
       aligned_buffer staging;
       for (std::size_t p = begin; p < end && failures[worker]; p += chunk) {
-        failures[worker] = pack_panels(info, row_size, w, p, std::min(end, p + chunk), staging);
+        failures[worker] = pack_panels(info, row_size, w, p, std::min(end, p + chunk), staging, check);
       }
     });
     for (result<void>& f : failures) {
@@ -136,12 +118,21 @@ class weight_loader {
     return advance(info);
   }
 
-  result<void> pack_panels(const gguf::tensor_info& info, std::size_t row_size, nn::weight& w, std::size_t begin, std::size_t end, aligned_buffer& staging) const {
+  result<void> pack_panels(const gguf::tensor_info& info, std::size_t row_size, nn::weight& w, std::size_t begin, std::size_t end, aligned_buffer& staging,
+                           values_check check) const {
     const std::size_t n_rows = std::min(w.rows, 16 * end) - 16 * begin;
     if (staging.size() < n_rows * row_size) {
       CRIA_TRY(staging, aligned_buffer::allocate((end - begin) * 16 * row_size));
     }
     CRIA_CHECK(file_.read(info, std::uint64_t{16} * begin * row_size, staging.span().first(n_rows * row_size)));
+    if (check == values_check::finite) {
+      const std::size_t row_blocks = w.columns / find_tensor_type(w.type)->block_size;
+      if (const auto bad = first_non_finite(w.type, staging.data(), n_rows * row_blocks)) {
+        const std::size_t block = 16 * begin * row_blocks + *bad;
+        return error{errc::non_finite, std::string(info.name), "block " + std::to_string(block) + " (row " + std::to_string(block / row_blocks) + ") holds inf or NaN",
+                     info.offset + block * (row_size / row_blocks)};
+      }
+    }
     kernels_.pack[w.format]({.rows = staging.data(), .n_rows = n_rows, .k = w.columns, .n_panels = end - begin, .panels = w.panels.data() + begin * 16 * row_size});
     return {};
   }
