@@ -145,12 +145,10 @@ template <class SiblingsOf>
 class path_text_buffer {
  public:
   path_text_buffer& append(std::string_view part) noexcept {
-    if (is_full_ || part.size() >= text_.size() - size_) {
-      is_full_ = true;
-      return *this;
-    }
-    std::copy(part.begin(), part.end(), text_.begin() + static_cast<std::ptrdiff_t>(size_));
-    size_ += part.size();
+    const std::size_t n = std::min(part.size(), text_.size() - 1 - size_);   // the last one stays 0
+    std::copy_n(part.begin(), n, text_.begin() + static_cast<std::ptrdiff_t>(size_));
+    size_ += n;
+    is_full_ = is_full_ || n < part.size();
     return *this;
   }
   path_text_buffer& append(std::size_t number) noexcept {
