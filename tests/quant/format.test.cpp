@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <cria/quant/format.hpp>
 
-#include "../support/test_data.hpp"
+#include "tests/support/test_data.hpp"
 
 #include <doctest/doctest.h>
 
@@ -20,8 +20,8 @@ using cria_test::read_data;
 
 namespace {
 
-// What ggml makes of the same input (libggml-base of llama.cpp d32676d built without -march flags, x86-64, 1 August 2026; ggml_get_type_traits(t)->to_float
-// and ggml_quantize_chunk without importance matrix). Hashes are FNV-1a, 64 bits.
+// What ggml makes of the same input: libggml-base of llama.cpp d32676d, x86-64, August 2026; ggml_get_type_traits(t)->to_float and
+// ggml_quantize_chunk(t, ...) without importance matrix. Hashes are FNV-1a, 64 bits.
 struct ggml_golden {
   tensor_type type;
   std::uint64_t values_hash;     // of the floats' bytes, NaN as 0x7fc00000, that 1000 blocks of random_bytes(type) stand for
@@ -122,7 +122,8 @@ TEST_CASE("format: every format is found by its id, and only formats are") {
     for (char& c : lower) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     CHECK(traits::name == lower);
   });
-  for (const tensor_type type : {tensor_type::iq2_xxs, tensor_type::tq1_0, tensor_type::nvfp4, tensor_type::q8_k, tensor_type::i32, tensor_type{4}, tensor_type{0xffffffff}}) {
+  for (const tensor_type type : {tensor_type::iq2_xxs, tensor_type::tq1_0, tensor_type::nvfp4, tensor_type::q8_k, tensor_type::i32,
+                                 tensor_type{4}, tensor_type{0xffffffff}}) {
     CHECK_FALSE(cria::format_index_of(type).has_value());
     CHECK_FALSE(cria::visit_format(type, [](auto) { FAIL("visited"); }));
     std::array<float, 256> values{};

@@ -83,12 +83,13 @@ namespace detail {
   return select(not_below < high, not_below, high);
 }
 
-/// Returns `value` cut to an integer in [0, top]; 0 for NaN.
-[[nodiscard]] CRIA_ALWAYS_INLINE std::uint8_t truncate_to_code(float value, int top) noexcept {
-  return static_cast<std::uint8_t>(static_cast<int>(keep_within(value, 0.0f, static_cast<float>(top))));
+/// Returns by how much the integer in [low, high] that is nearest to `value` is above low; 0 for NaN. Halves go up. The selection
+/// keeps compilers from fusing the addition with a product that makes `value`, so the code never depends on how they contract.
+[[nodiscard]] CRIA_ALWAYS_INLINE int nearest_code(float value, int low, int high) noexcept {
+  return static_cast<int>(keep_within(value, static_cast<float>(low), static_cast<float>(high)) + (0.5f - static_cast<float>(low)));
 }
 
-/// Returns the nearest integer in [-127, 127], halves away from zero; -127 for NaN.
+/// Returns the integer in [-127, 127] nearest to `value`, halves away from zero; -127 for NaN.
 [[nodiscard]] CRIA_ALWAYS_INLINE std::int8_t round_to_int8(float value) noexcept {
   // The float below one half: adding one half itself would lift 0.49999997 to 1.
   constexpr float almost_half = 0x1.fffffep-2f;

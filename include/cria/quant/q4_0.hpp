@@ -6,7 +6,7 @@
 //           f16
 //   qs[j]   low nibble: value j    high nibble: value j + 16
 //
-// Ensures   quantize gives ggml's reference bytes (compiled without FP contraction). The value of largest magnitude gets code 0, so
+// Ensures   quantize gives ggml's reference bytes. The value of largest magnitude gets code 0, so
 //           d = -largest / 8; a value on the other side beyond 7.5 |d| is cut to code 15: error at most |d| there, |d| / 2 elsewhere,
 //           plus the rounding of d to a half.
 // Source    ggml's block_q4_0 (July 2026)
@@ -43,8 +43,8 @@ struct q4_0 {
     const float inverse = detail::reciprocal_or_zero(d);
     q4_0 block{to_f16(d), {}};
     for (std::size_t j = 0; j < 16; ++j) {
-      const unsigned low = detail::truncate_to_code(values[j] * inverse + 8.5f, 15);
-      const unsigned high = detail::truncate_to_code(values[j + 16] * inverse + 8.5f, 15);
+      const int low = detail::nearest_code(values[j] * inverse, -8, 7);
+      const int high = detail::nearest_code(values[j + 16] * inverse, -8, 7);
       block.qs[j] = static_cast<std::uint8_t>(low | high << 4);
     }
     return block;

@@ -6,7 +6,7 @@
 //           f16    f16
 //   qs[j]   low nibble: value j    high nibble: value j + 16
 //
-// Ensures   quantize gives ggml's reference bytes (compiled without FP contraction): d = (max - min) / 15, m = min; error at most d / 2
+// Ensures   quantize gives ggml's reference bytes: d = (max - min) / 15, m = min; error at most d / 2
 //           plus the rounding of d and m to halves.
 // Source    ggml's block_q4_1 (July 2026)
 #pragma once
@@ -44,8 +44,8 @@ struct q4_1 {
     const float inverse = detail::reciprocal_or_zero(d);
     q4_1 block{to_f16(d), to_f16(min), {}};
     for (std::size_t j = 0; j < 16; ++j) {
-      const unsigned low = detail::truncate_to_code((values[j] - min) * inverse + 0.5f, 15);
-      const unsigned high = detail::truncate_to_code((values[j + 16] - min) * inverse + 0.5f, 15);
+      const int low = detail::nearest_code((values[j] - min) * inverse, 0, 15);
+      const int high = detail::nearest_code((values[j + 16] - min) * inverse, 0, 15);
       block.qs[j] = static_cast<std::uint8_t>(low | high << 4);
     }
     return block;

@@ -7,7 +7,7 @@
 //   qs[j]   low nibble: low four bits of value j    high nibble: of value j + 16
 //   qh      bit j % 8 of qh[j / 8]: the fifth bit of value j
 //
-// Ensures   quantize gives ggml's reference bytes (compiled without FP contraction). The value of largest magnitude gets code 0, so
+// Ensures   quantize gives ggml's reference bytes. The value of largest magnitude gets code 0, so
 //           d = -largest / 16; a value on the other side beyond 15.5 |d| is cut to code 31: error at most |d| there, |d| / 2 elsewhere,
 //           plus the rounding of d to a half.
 // Source    ggml's block_q5_0 (July 2026)
@@ -47,7 +47,7 @@ struct q5_0 {
     const float inverse = detail::reciprocal_or_zero(d);
     q5_0 block{to_f16(d), {}, {}};
     for (std::size_t j = 0; j < 32; ++j) {
-      const unsigned q = detail::truncate_to_code(values[j] * inverse + 16.5f, 31);
+      const int q = detail::nearest_code(values[j] * inverse, -16, 15);
       block.qs[j % 16] |= static_cast<std::uint8_t>((q & 15) << j / 16 * 4);
       block.qh[j / 8] |= static_cast<std::uint8_t>(q >> 4 << j % 8);
     }

@@ -7,7 +7,7 @@
 //   qs[j]   low nibble: low four bits of value j    high nibble: of value j + 16
 //   qh      bit j % 8 of qh[j / 8]: the fifth bit of value j
 //
-// Ensures   quantize gives ggml's reference bytes (compiled without FP contraction): d = (max - min) / 31, m = min; error at most d / 2
+// Ensures   quantize gives ggml's reference bytes: d = (max - min) / 31, m = min; error at most d / 2
 //           plus the rounding of d and m to halves.
 // Source    ggml's block_q5_1 (July 2026)
 #pragma once
@@ -48,7 +48,7 @@ struct q5_1 {
     const float inverse = detail::reciprocal_or_zero(d);
     q5_1 block{to_f16(d), to_f16(min), {}, {}};
     for (std::size_t j = 0; j < 32; ++j) {
-      const unsigned q = detail::truncate_to_code((values[j] - min) * inverse + 0.5f, 31);
+      const int q = detail::nearest_code((values[j] - min) * inverse, 0, 31);
       block.qs[j % 16] |= static_cast<std::uint8_t>((q & 15) << j / 16 * 4);
       block.qh[j / 8] |= static_cast<std::uint8_t>(q >> 4 << j % 8);
     }

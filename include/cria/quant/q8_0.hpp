@@ -6,7 +6,7 @@
 //           f16    int8
 //   qs[j]   value j
 //
-// Ensures   quantize gives ggml's reference bytes (compiled without FP contraction): d = largest magnitude / 127, codes rounded half away
+// Ensures   quantize gives ggml's reference bytes: d = largest magnitude / 127, codes rounded half away
 //           from zero; error at most d / 2 plus the rounding of d to a half.
 // Source    ggml's block_q8_0 (July 2026)
 #pragma once

@@ -28,12 +28,8 @@ namespace cria::inline v0::detail {
 /// The integers from Low to High as codes; the index of code Low is 0.
 template <int Low, int High>
 struct integer_codes {
-  static constexpr float lowest = Low;
-
   /// Returns the index of the code nearest to `v`; 0 for NaN.
-  [[nodiscard]] static CRIA_ALWAYS_INLINE int index(float v) noexcept {
-    return static_cast<int>(keep_within(v, Low, High) + (0.5f - static_cast<float>(Low)));
-  }
+  [[nodiscard]] static CRIA_ALWAYS_INLINE int index(float v) noexcept { return nearest_code(v, Low, High); }
   /// Returns the code nearest to `v`.
   [[nodiscard]] static CRIA_ALWAYS_INLINE float nearest(float v) noexcept { return static_cast<float>(index(v) + Low); }
 };
