@@ -42,57 +42,71 @@ struct panel;
 struct code_planes {
   static constexpr std::size_t four_bits_bytes = 256, two_bits_bytes = 128, one_bit_bytes = 64;
 
-  /// Adds row r's 32 codes, bits [Shift, Shift + bits of the plane) of each, to zeroed planes.
-  template <int Shift = 0>
-  static CRIA_ALWAYS_INLINE void put_four_bits(std::byte* plane, std::size_t r, const std::uint8_t (&codes)[32]) noexcept {
+  /// Puts row r's 16 bytes into a four-bit plane: low nibbles are values 0..15, high nibbles values 16..31.
+  static CRIA_ALWAYS_INLINE void put_nibbles(std::byte* plane, std::size_t r, const std::uint8_t* nibbles) noexcept {
+    for (std::size_t j = 0; j < 4; ++j) std::memcpy(plane + 64 * j + 4 * r, nibbles + 4 * j, 4);
+  }
+  static CRIA_ALWAYS_INLINE void get_nibbles(const std::byte* plane, std::size_t r, std::uint8_t* nibbles) noexcept {
+    for (std::size_t j = 0; j < 4; ++j) std::memcpy(nibbles + 4 * j, plane + 64 * j + 4 * r, 4);
+  }
+
+  /// Puts row r's 32 bytes into the four-bit planes of two groups: the low nibbles are one group, the high nibbles the other.
+  static CRIA_ALWAYS_INLINE void put_two_groups(std::byte* low, std::byte* high, std::size_t r, const std::uint8_t* nibbles) noexcept {
+    constexpr std::uint32_t mask = 0x0f0f0f0f;
     for (std::size_t j = 0; j < 4; ++j) {
-      for (std::size_t b = 0; b < 4; ++b) {
-        const unsigned low = static_cast<unsigned>(codes[4 * j + b] >> Shift) & 15, high = static_cast<unsigned>(codes[16 + 4 * j + b] >> Shift) & 15;
-        plane[64 * j + 4 * r + b] = static_cast<std::byte>(low | high << 4);
-      }
+      const std::uint32_t x = word(nibbles, j), y = word(nibbles, j + 4);
+      put_word(low + 64 * j, r, (x & mask) | (y & mask) << 4);
+      put_word(high + 64 * j, r, (x >> 4 & mask) | (y & ~mask));
     }
   }
-  template <int Shift>
-  static CRIA_ALWAYS_INLINE void put_two_bits(std::byte* plane, std::size_t r, const std::uint8_t (&codes)[32]) noexcept {
-    for (std::size_t v = 0; v < 2; ++v) {
-      for (std::size_t b = 0; b < 4; ++b) {
-        unsigned byte = 0;
-        for (std::size_t field = 0; field < 4; ++field) byte |= (static_cast<unsigned>(codes[4 * (v + 2 * field) + b] >> Shift) & 3) << 2 * field;
-        plane[64 * v + 4 * r + b] = static_cast<std::byte>(byte);
-      }
-    }
-  }
-  template <int Shift>
-  static CRIA_ALWAYS_INLINE void put_one_bit(std::byte* plane, std::size_t r, const std::uint8_t (&codes)[32]) noexcept {
-    for (std::size_t b = 0; b < 4; ++b) {
-      unsigned byte = 0;
-      for (std::size_t step = 0; step < 8; ++step) byte |= (static_cast<unsigned>(codes[4 * step + b] >> Shift) & 1) << step;
-      plane[4 * r + b] = static_cast<std::byte>(byte);
+  static CRIA_ALWAYS_INLINE void get_two_groups(const std::byte* low, const std::byte* high, std::size_t r, std::uint8_t* nibbles) noexcept {
+    constexpr std::uint32_t mask = 0x0f0f0f0f;
+    for (std::size_t j = 0; j < 4; ++j) {
+      const std::uint32_t x = word(low + 64 * j, r), y = word(high + 64 * j, r);
+      put_word(nibbles, j, (x & mask) | (y & mask) << 4);
+      put_word(nibbles, j + 4, (x >> 4 & mask) | (y & ~mask));
     }
   }
 
-  /// Adds what the plane says to row r's 32 codes: the inverse of the above.
-  template <int Shift = 0>
-  static CRIA_ALWAYS_INLINE void get_four_bits(const std::byte* plane, std::size_t r, std::uint8_t (&codes)[32]) noexcept {
-    for (std::size_t k = 0; k < 32; ++k) {
-      const auto byte = std::to_integer<unsigned>(plane[64 * (k % 16 / 4) + 4 * r + k % 4]);
-      codes[k] = static_cast<std::uint8_t>(codes[k] | (byte >> 4 * (k / 16) & 15) << Shift);
+  /// Puts row r's 32 bytes into the two-bit planes, `stride` bytes apart, of four groups: bits 2 n and 2 n + 1 are group n.
+  static CRIA_ALWAYS_INLINE void put_four_groups(std::byte* planes, std::size_t stride, std::size_t r, const std::uint8_t* bytes) noexcept {
+    for (std::size_t v = 0; v < 2; ++v) {
+      std::uint32_t x[4];
+      for (std::size_t n = 0; n < 4; ++n) x[n] = word(bytes, v + 2 * n);
+      transpose_two_bits(x);
+      for (std::size_t n = 0; n < 4; ++n) put_word(planes + n * stride + 64 * v, r, x[n]);
     }
   }
-  template <int Shift>
-  static CRIA_ALWAYS_INLINE void get_two_bits(const std::byte* plane, std::size_t r, std::uint8_t (&codes)[32]) noexcept {
-    for (std::size_t k = 0; k < 32; ++k) {
-      const std::size_t step = k / 4;
-      const auto byte = std::to_integer<unsigned>(plane[64 * (step % 2) + 4 * r + k % 4]);
-      codes[k] = static_cast<std::uint8_t>(codes[k] | (byte >> 2 * (step / 2) & 3) << Shift);
+  static CRIA_ALWAYS_INLINE void get_four_groups(const std::byte* planes, std::size_t stride, std::size_t r, std::uint8_t* bytes) noexcept {
+    for (std::size_t v = 0; v < 2; ++v) {
+      std::uint32_t x[4];
+      for (std::size_t n = 0; n < 4; ++n) x[n] = word(planes + n * stride + 64 * v, r);
+      transpose_two_bits(x);
+      for (std::size_t n = 0; n < 4; ++n) put_word(bytes, v + 2 * n, x[n]);
     }
   }
-  template <int Shift>
-  static CRIA_ALWAYS_INLINE void get_one_bit(const std::byte* plane, std::size_t r, std::uint8_t (&codes)[32]) noexcept {
-    for (std::size_t k = 0; k < 32; ++k) {
-      const auto byte = std::to_integer<unsigned>(plane[4 * r + k % 4]);
-      codes[k] = static_cast<std::uint8_t>(codes[k] | (byte >> k / 4 & 1) << Shift);
-    }
+
+  /// Puts row r's 32 bytes into the one-bit planes, `stride` bytes apart, of eight groups: bit n is group n.
+  static CRIA_ALWAYS_INLINE void put_eight_groups(std::byte* planes, std::size_t stride, std::size_t r, const std::uint8_t* bytes) noexcept {
+    std::uint32_t x[8];
+    for (std::size_t n = 0; n < 8; ++n) x[n] = word(bytes, n);
+    transpose_bits(x);
+    for (std::size_t n = 0; n < 8; ++n) put_word(planes + n * stride, r, x[n]);
+  }
+  static CRIA_ALWAYS_INLINE void get_eight_groups(const std::byte* planes, std::size_t stride, std::size_t r, std::uint8_t* bytes) noexcept {
+    std::uint32_t x[8];
+    for (std::size_t n = 0; n < 8; ++n) x[n] = word(planes + n * stride, r);
+    transpose_bits(x);
+    for (std::size_t n = 0; n < 8; ++n) put_word(bytes, n, x[n]);
+  }
+
+  /// Puts row r's 4 bytes, bit n % 8 of byte n / 8 for value n, into the one-bit plane of one group.
+  static CRIA_ALWAYS_INLINE void put_bits(std::byte* plane, std::size_t r, const std::uint8_t* bits) noexcept {
+    // Bit 4 step + b goes to bit 8 b + step: the five digits of its number are rotated by two.
+    put_word(plane, r, swap_digits<1, 0>(swap_digits<2, 1>(swap_digits<3, 0>(swap_digits<4, 1>(word(bits, 0))))));
+  }
+  static CRIA_ALWAYS_INLINE void get_bits(const std::byte* plane, std::size_t r, std::uint8_t* bits) noexcept {
+    put_word(bits, 0, swap_digits<4, 1>(swap_digits<3, 0>(swap_digits<2, 1>(swap_digits<1, 0>(word(plane, r))))));
   }
 
   /// Returns step Step of the rows from r: four bits at bit 0 of each byte; two bits or one bit at bit Shift.
@@ -112,6 +126,48 @@ struct code_planes {
   }
 
  private:
+  static CRIA_ALWAYS_INLINE std::uint32_t word(const void* bytes, std::size_t n) noexcept {
+    std::uint32_t value;
+    std::memcpy(&value, static_cast<const std::byte*>(bytes) + 4 * n, 4);
+    return value;
+  }
+  static CRIA_ALWAYS_INLINE void put_word(void* bytes, std::size_t n, std::uint32_t value) noexcept {
+    std::memcpy(static_cast<std::byte*>(bytes) + 4 * n, &value, 4);
+  }
+
+  /// Exchanges the bits Mask << Shift of `a` with the bits Mask of `b`.
+  template <int Shift, std::uint32_t Mask>
+  static CRIA_ALWAYS_INLINE void exchange(std::uint32_t& a, std::uint32_t& b) noexcept {
+    const std::uint32_t differing = ((a >> Shift) ^ b) & Mask;
+    b ^= differing;
+    a ^= differing << Shift;
+  }
+  /// In each byte: field n of word m <-> field m of word n, fields of two bits or one.
+  static CRIA_ALWAYS_INLINE void transpose_two_bits(std::uint32_t (&x)[4]) noexcept {
+    for (std::size_t n = 0; n < 2; ++n) exchange<4, 0x0f0f0f0f>(x[n], x[n + 2]);
+    for (std::size_t n = 0; n < 4; n += 2) exchange<2, 0x33333333>(x[n], x[n + 1]);
+  }
+  static CRIA_ALWAYS_INLINE void transpose_bits(std::uint32_t (&x)[8]) noexcept {
+    for (std::size_t n = 0; n < 4; ++n) exchange<4, 0x0f0f0f0f>(x[n], x[n + 4]);
+    for (std::size_t n = 0; n < 4; ++n) exchange<2, 0x33333333>(x[n + n / 2 * 2], x[n + n / 2 * 2 + 2]);
+    for (std::size_t n = 0; n < 8; n += 2) exchange<1, 0x55555555>(x[n], x[n + 1]);
+  }
+
+  /// The bits whose number has digit A clear and digit B set.
+  static consteval std::uint32_t numbers_with(int a, int b) {
+    std::uint32_t mask = 0;
+    for (int n = 0; n < 32; ++n) mask |= (n >> a & 1) == 0 && (n >> b & 1) != 0 ? 1u << n : 0u;
+    return mask;
+  }
+  /// Moves each bit of `x` to the number with binary digits A and B exchanged; A > B.
+  template <int A, int B>
+  static CRIA_ALWAYS_INLINE std::uint32_t swap_digits(std::uint32_t x) noexcept {
+    constexpr std::uint32_t mask = numbers_with(A, B);
+    constexpr int distance = (1 << A) - (1 << B);
+    const std::uint32_t differing = ((x >> distance) ^ x) & mask;
+    return x ^ differing ^ differing << distance;
+  }
+
   template <class Isa, int To, int From, std::int32_t Mask>
   static CRIA_ALWAYS_INLINE typename isa::vec<Isa>::i field(const std::byte* bytes) noexcept {
     using op = isa::vec<Isa>;
@@ -121,6 +177,45 @@ struct code_planes {
     } else {
       return op::template shl<To - From>(x) & op::set_i(Mask << To);
     }
+  }
+};
+
+/// N bytes of each row, 16 rows side by side: byte 16 n + r is byte n of row r.
+template <std::size_t N>
+CRIA_ALWAYS_INLINE void put_bytes(std::byte* out, std::size_t r, const std::uint8_t (&bytes)[N]) noexcept {
+  for (std::size_t n = 0; n < N; ++n) out[16 * n + r] = static_cast<std::byte>(bytes[n]);
+}
+template <std::size_t N>
+CRIA_ALWAYS_INLINE void get_bytes(const std::byte* in, std::size_t r, std::uint8_t (&bytes)[N]) noexcept {
+  for (std::size_t n = 0; n < N; ++n) bytes[n] = std::to_integer<std::uint8_t>(in[16 * n + r]);
+}
+
+/// Scales and mins of q4_k and q5_k from their 12 bytes (quant/k_scales.hpp), which lie as put_bytes leaves them.
+template <class Isa>
+struct k_scale_bytes {
+  using op = isa::vec<Isa>;
+
+  static CRIA_ALWAYS_INLINE typename op::i scale(const std::byte* bytes, std::size_t g, std::size_t r) noexcept {
+    if (g < 4) return op::load_u8(bytes + 16 * g + r) & op::set_i(63);
+    return (op::load_u8(bytes + 16 * (g + 4) + r) & op::set_i(15)) | top(bytes + 16 * (g - 4) + r);
+  }
+  static CRIA_ALWAYS_INLINE typename op::i min(const std::byte* bytes, std::size_t g, std::size_t r) noexcept {
+    if (g < 4) return op::load_u8(bytes + 16 * (g + 4) + r) & op::set_i(63);
+    return op::template shr<4>(op::load_u8(bytes + 16 * (g + 4) + r)) | top(bytes + 16 * g + r);
+  }
+
+ private:
+  static CRIA_ALWAYS_INLINE typename op::i top(const std::byte* bytes) noexcept {
+    return op::template shl<4>(op::template shr<6>(op::load_u8(bytes)));
+  }
+};
+
+/// A format's 16 levels as codes: level + zero.
+struct code_table {
+  std::uint8_t codes[16];
+
+  consteval code_table(const std::int8_t (&levels)[16], int zero) noexcept : codes{} {
+    for (std::size_t n = 0; n < 16; ++n) codes[n] = static_cast<std::uint8_t>(levels[n] + zero);
   }
 };
 

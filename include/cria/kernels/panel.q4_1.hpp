@@ -19,14 +19,14 @@ struct panel<q4_1> {
 
   static CRIA_ALWAYS_INLINE void pack(const q4_1 (&rows)[panel_rows], std::byte* out) noexcept {
     for (std::size_t r = 0; r < panel_rows; ++r) {
-      for (std::size_t j = 0; j < 4; ++j) std::memcpy(out + 64 * j + 4 * r, rows[r].qs + 4 * j, 4);
+      code_planes::put_nibbles(out, r, rows[r].qs);
       put(out + 256, r, rows[r].d);
       put(out + 288, r, rows[r].m);
     }
   }
   static CRIA_ALWAYS_INLINE q4_1 row(const std::byte* block, std::size_t r) noexcept {
     q4_1 b{get<f16>(block + 256, r), get<f16>(block + 288, r), {}};
-    for (std::size_t j = 0; j < 4; ++j) std::memcpy(b.qs + 4 * j, block + 64 * j + 4 * r, 4);
+    code_planes::get_nibbles(block, r, b.qs);
     return b;
   }
 

@@ -21,37 +21,27 @@ struct panel<q6_k> {
   static CRIA_ALWAYS_INLINE void pack(const q6_k (&rows)[panel_rows], std::byte* out) noexcept {
     for (std::size_t r = 0; r < panel_rows; ++r) {
       const q6_k& b = rows[r];
-      for (std::size_t g = 0; g < groups; ++g) {
-        std::uint8_t codes[32];
-        const std::uint8_t* ql = b.ql + 64 * (g / 4) + 32 * (g % 2);
-        const std::uint8_t* qh = b.qh + 32 * (g / 4);
-        const std::size_t low = 4 * (g % 4 / 2), two = 2 * (g % 4);
-        for (std::size_t k = 0; k < 32; ++k) codes[k] = static_cast<std::uint8_t>((ql[k] >> low & 15) | (qh[k] >> two & 3) << 4);
-        std::byte* group = out + group_bytes * g;
-        code_planes::put_four_bits(group, r, codes);
-        code_planes::put_two_bits<4>(group + high, r, codes);
-        put(group + scales, r, b.scales[2 * g]);
-        put(group + scales + 16, r, b.scales[2 * g + 1]);
+      for (std::size_t half = 0; half < 2; ++half) {
+        std::byte* four = out + group_bytes * 4 * half;  // the half's four groups
+        for (std::size_t n = 0; n < 2; ++n) {
+          code_planes::put_two_groups(four + group_bytes * n, four + group_bytes * (n + 2), r, b.ql + 64 * half + 32 * n);
+        }
+        code_planes::put_four_groups(four + high, group_bytes, r, b.qh + 32 * half);
       }
+      for (std::size_t n = 0; n < 16; ++n) put(out + group_bytes * (n / 2) + scales + 16 * (n % 2), r, b.scales[n]);
       put(out + d, r, b.d);
     }
   }
   static CRIA_ALWAYS_INLINE q6_k row(const std::byte* block, std::size_t r) noexcept {
     q6_k b{};
-    for (std::size_t g = 0; g < groups; ++g) {
-      const std::byte* group = block + group_bytes * g;
-      std::uint8_t codes[32] = {};
-      code_planes::get_four_bits(group, r, codes);
-      code_planes::get_two_bits<4>(group + high, r, codes);
-      std::uint8_t* ql = b.ql + 64 * (g / 4) + 32 * (g % 2);
-      std::uint8_t* qh = b.qh + 32 * (g / 4);
-      for (std::size_t k = 0; k < 32; ++k) {
-        ql[k] = static_cast<std::uint8_t>(ql[k] | (codes[k] & 15) << 4 * (g % 4 / 2));
-        qh[k] = static_cast<std::uint8_t>(qh[k] | codes[k] >> 4 << 2 * (g % 4));
+    for (std::size_t half = 0; half < 2; ++half) {
+      const std::byte* four = block + group_bytes * 4 * half;
+      for (std::size_t n = 0; n < 2; ++n) {
+        code_planes::get_two_groups(four + group_bytes * n, four + group_bytes * (n + 2), r, b.ql + 64 * half + 32 * n);
       }
-      b.scales[2 * g] = get<std::int8_t>(group + scales, r);
-      b.scales[2 * g + 1] = get<std::int8_t>(group + scales + 16, r);
+      code_planes::get_four_groups(four + high, group_bytes, r, b.qh + 32 * half);
     }
+    for (std::size_t n = 0; n < 16; ++n) b.scales[n] = get<std::int8_t>(block + group_bytes * (n / 2) + scales + 16 * (n % 2), r);
     b.d = get<f16>(block + d, r);
     return b;
   }
