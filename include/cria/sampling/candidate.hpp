@@ -30,14 +30,26 @@ struct candidate {
   return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
 }
 
+namespace detail {
+
+/// Returns the position from `i` on, at most the size, before which no candidate has a logit of `floor` or more; skips eight at a time.
+[[nodiscard]] inline std::size_t skip_below(std::span<const candidate> c, std::size_t i, float floor) noexcept {
+  for (; i + 8 <= c.size(); i += 8) {
+    const candidate* one = &c[i];
+    const float a = std::max(std::max(one[0].logit, one[1].logit), std::max(one[2].logit, one[3].logit));
+    const float b = std::max(std::max(one[4].logit, one[5].logit), std::max(one[6].logit, one[7].logit));
+    if (std::max(a, b) >= floor) break;
+  }
+  return i;
+}
+
+}  // namespace detail
+
 /// Returns the position of the first-ranked candidate. Requires !candidates.empty().
 [[nodiscard]] inline std::size_t argmax_index(std::span<const candidate> candidates) noexcept {
   std::size_t best = 0;
-  float highest = candidates[0].logit;
-  for (std::size_t i = 1; i < candidates.size(); ++i) {
-    if (candidates[i].logit < highest || !ranks_before(candidates[i], candidates[best])) continue;
-    best = i;
-    highest = candidates[i].logit;
+  for (std::size_t i = 1; (i = detail::skip_below(candidates, i, candidates[best].logit)) < candidates.size(); ++i) {
+    if (ranks_before(candidates[i], candidates[best])) best = i;
   }
   return best;
 }
@@ -57,8 +69,8 @@ inline void select_best(std::span<candidate> c, std::size_t k) noexcept {
     std::nth_element(c.begin(), at(k - 1), at(window), ranks_before);
     candidate threshold = c[k - 1];
     std::size_t filled = k;
-    for (std::size_t i = window; i < c.size(); ++i) {
-      if (c[i].logit < threshold.logit || !ranks_before(c[i], threshold)) continue;
+    for (std::size_t i = window; (i = detail::skip_below(c, i, threshold.logit)) < c.size(); ++i) {
+      if (!ranks_before(c[i], threshold)) continue;
       std::swap(c[filled++], c[i]);
       if (filled < window) continue;
       std::nth_element(c.begin(), at(k - 1), at(window), ranks_before);
