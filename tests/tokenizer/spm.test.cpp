@@ -102,6 +102,12 @@ TEST_CASE("spm: the space prefix is added at the beginning and after special tok
   CHECK(without.decode(ids{261}) == " a");
 }
 
+TEST_CASE("spm: a user-defined run of spaces, made by merging, leaves the space behind it alone") {
+  const auto t = with({{"\u2581", -9}, {"a", -9}, {"\u2581" "a", -2}, {"\u2581\u2581", -1, token_kind::user_defined}}, true);
+  CHECK(encode(t, "a   a", plain) == ids{261, 262, 261});
+  CHECK(t.decode(ids{261, 262, 261}) == "a   a");
+}
+
 TEST_CASE("spm: pieces with a space inside join across words") {
   const auto t = with({{"a", -3}, {"\u2581", -3}, {"b", -3}, {"\u2581" "b", -2}, {"a\u2581" "b", -1}});
   CHECK(encode(t, "a b", plain) == ids{263});

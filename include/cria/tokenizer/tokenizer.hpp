@@ -59,7 +59,7 @@ class tokenizer {
     bool after_special = true;
     for (const token_id id : tokens) {
       if (!vocab_.has(id)) continue;
-      const bool special = is_special(vocab_.kind(id));
+      const bool special = is_matched(id);
       std::string_view text = render_special && is_silent(vocab_.kind(id)) ? token_text(id) : piece(id);
       if (after_special && !special && vocab_.adds_space_prefix && text.starts_with(' ')) text.remove_prefix(1);
       out += text;
@@ -101,6 +101,13 @@ class tokenizer {
   [[nodiscard]] static bool is_silent(token_kind kind) noexcept { return kind == token_kind::control || kind == token_kind::unknown; }
   /// Kinds that are matched in the text before anything is merged.
   [[nodiscard]] static bool is_special(token_kind kind) noexcept { return is_silent(kind) || kind == token_kind::user_defined; }
+
+  /// Returns whether encode finds the token in the text itself. What has a U+2581 is made by merging, whatever its kind, and so is what is too long.
+  [[nodiscard]] bool is_matched(token_id id) const noexcept {
+    const std::string_view text = vocab_.text(id);
+    const bool plain = text.size() <= detail::special_matcher::max_length && text.find(detail::spm_space) == text.npos;
+    return is_silent(vocab_.kind(id)) || (vocab_.kind(id) == token_kind::user_defined && plain);
+  }
 
   [[nodiscard]] static result<tokenizer> load(const gguf::metadata& data) {
     CRIA_TRY(const std::string_view model, data.get<std::string_view>("tokenizer.ggml.model"));
