@@ -44,6 +44,12 @@
 #else
 #define CRIA_FORGET(pointer) static_cast<void>(pointer)
 #endif
+// Keeps a chain of integer vector additions in its order: compilers turn it into a tree, whose many terms do not fit the x86 registers.
+#if defined(__GNUC__) && defined(__x86_64__)
+#define CRIA_KEEP_ORDER(vector) __asm__("" : "+v"(vector))
+#else
+#define CRIA_KEEP_ORDER(vector) static_cast<void>(vector)
+#endif
 
 #if defined(__cpp_exceptions) || defined(_CPPUNWIND)
 #define CRIA_HAS_EXCEPTIONS 1

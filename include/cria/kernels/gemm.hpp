@@ -11,7 +11,7 @@
 // The loop: per group unpack the codes to unsigned bytes once; per token start the integer sum at -zero * sum(q), 8 dot steps with the token's
 // word in every lane, one convert, one multiply of scales, one fma. `exact` runs the steps over plane h, shifts the sum left by 7, and goes on over
 // plane l. Register use per token: one integer and one float accumulator; beside them 2 weights and 1 broadcast, so 12 tokens on AVX-512 (27 of 32
-// zmm), 4 on AVX2 (8 + 3 of 16 ymm, half a panel at a time).
+// zmm), 4 on AVX2 (half a panel at a time; 16-bit sums, so its float accumulators live in memory).
 // Order inside the tile: steps outer, tokens inner; the other way round is 0.74 of its speed on a Cascade Lake and equal on a Zen 4. 16 rows x 12
 // tokens, 32 x 6 and 16 x 8 measured 179, 181, 177 GMAC/s on one Zen 4 core, 357, 361, 304 on two: one panel a tile keeps tails simple.
 #pragma once
@@ -55,6 +55,11 @@ struct gemm {
   static constexpr bool is_split = layout::w_max > dot::max_weight && !is_flipped;
   static constexpr int narrow_steps = dot::max_steps(is_split ? 15 : layout::w_max);
 
+  /// Row vectors that a tile of W tokens takes at once: the whole panel for one token, so that memory is read in one stream; two where
+  /// vectors are short and there are 32 of them.
+  template <std::size_t W>
+  static constexpr std::size_t row_vectors = W == 1 ? panel_rows / op::lanes : op::lanes == 4 && CRIA_HAS_NEON64 ? 2 : 1;
+
   /// Tokens whose activations stay in the second-level cache beside a panel.
   static constexpr std::size_t cached_bytes = 512 * 1024;
 
@@ -67,69 +72,79 @@ struct gemm {
     for (std::size_t begin = 0; begin < a.n_tokens; begin += step) {
       const std::size_t end = begin + step < a.n_tokens ? begin + step : a.n_tokens;
       for (std::size_t p = a.panel_begin; p < a.panel_end; ++p) {
-        for (std::size_t r = 0; r < panel_rows; r += op::lanes) {
-          for (std::size_t t = begin; t < end; t += widest) tile<Exact>(a, p, r, t);
-        }
+        for (std::size_t t = begin; t < end; t += widest) tile<Exact>(a, p, t);
       }
     }
   }
 
   template <bool Exact>
-  static void tile(const gemm_args& a, std::size_t p, std::size_t r, std::size_t t) noexcept {
+  static void tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
     switch (tile_width(a.n_tokens - t, Isa::tile_tokens)) {
-      case 1: return tile_of<1, Exact>(a, p, r, t);
-      case 4: return tile_of<4, Exact>(a, p, r, t);
+      case 1: return panel_of<1, Exact>(a, p, t);
+      case 4: return panel_of<4, Exact>(a, p, t);
       case 8:
-        if constexpr (Isa::tile_tokens >= 8) return tile_of<8, Exact>(a, p, r, t);
+        if constexpr (Isa::tile_tokens >= 8) return panel_of<8, Exact>(a, p, t);
         break;
       default:
-        if constexpr (Isa::tile_tokens > 8) return tile_of<Isa::tile_tokens, Exact>(a, p, r, t);
+        if constexpr (Isa::tile_tokens > 8) return panel_of<Isa::tile_tokens, Exact>(a, p, t);
         break;
     }
+  }
+
+  template <std::size_t W, bool Exact>
+  static CRIA_ALWAYS_INLINE void panel_of(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
+    for (std::size_t r = 0; r < panel_rows; r += row_vectors<W> * op::lanes) tile_of<W, Exact>(a, p, r, t);
   }
 
   template <std::size_t W, bool Exact>
   static CRIA_NOINLINE void tile_of(const gemm_args& a, std::size_t p, std::size_t r, std::size_t t) noexcept {
+    constexpr std::size_t V = row_vectors<W>;
     const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
     const std::int32_t* x = a.activations + t * a.n_groups * activation_words(Exact ? precision::exact : precision::fast);
-    f acc[W];
+    f acc[V * W];
     CRIA_UNROLL
-    for (std::size_t n = 0; n < W; ++n) acc[n] = op::set(0);
+    for (std::size_t n = 0; n < V * W; ++n) acc[n] = op::set(0);
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
-      for (std::size_t g = 0; g < layout::groups; ++g, x += activation_group<W, Exact>::words) group<W, Exact>(block, g, r, x, acc);
+      for (std::size_t g = 0; g < layout::groups; ++g, x += activation_group<W, Exact>::words) group<V, W, Exact>(block, g, r, x, acc);
     }
-    store<W>(a, p * panel_rows + r, t, acc);
+    store<V, W>(a, p * panel_rows + r, t, acc);
   }
 
-  template <std::size_t W, bool Exact>
-  static CRIA_ALWAYS_INLINE void group(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* x, f (&acc)[W]) noexcept {
+  /// Adds one group's products to acc[v][token]: row vector v begins at row r + v lanes.
+  template <std::size_t V, std::size_t W, bool Exact>
+  static CRIA_ALWAYS_INLINE void group(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* x, f (&acc)[V * W]) noexcept {
     using at = activation_group<W, Exact>;
     each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
       if constexpr (Sub > 0 && W > 1) CRIA_FORGET(block);
       constexpr std::size_t which = layout::subs == 1 ? 0 : Sub + 1;  // of bias and ds
       const std::int32_t* bias = x + at::bias + which * W;
-      i sum[W];
+      i sum[V * W];
       CRIA_UNROLL
-      for (std::size_t n = 0; n < W; ++n) sum[n] = Exact ? op::set_i(0) : start(bias[n]);
-      steps<W, Sub>(block, g, r, x + at::h, sum);
+      for (std::size_t n = 0; n < V * W; ++n) sum[n] = Exact ? op::set_i(0) : start(bias[n % W]);
+      steps<V, W, Sub>(block, g, r, x + at::h, sum);
       if constexpr (Exact) {
         CRIA_UNROLL
-        for (std::size_t n = 0; n < W; ++n) sum[n] = zero == 0 ? op::template shl<7>(sum[n]) : op::template shl<7>(sum[n]) + start(bias[n]);
+        for (std::size_t n = 0; n < V * W; ++n) sum[n] = zero == 0 ? op::template shl<7>(sum[n]) : op::template shl<7>(sum[n]) + start(bias[n % W]);
         // The codes are unpacked again: kept from plane h, they would take the accumulators' registers.
         if constexpr (W > 1) CRIA_FORGET(block);
-        steps<W, Sub>(block, g, r, x + at::l, sum);
+        steps<V, W, Sub>(block, g, r, x + at::l, sum);
       }
-      const f scale = unpack::scale(block, g, r, Sub);
-      CRIA_UNROLL
-      for (std::size_t n = 0; n < W; ++n) {
-        const f d = op::set(std::bit_cast<float>(x[at::d + n]));
-        acc[n] = op::fma(op::to_float(sum[n]), scale * d, acc[n]);
-      }
-      if constexpr (layout::has_min) {
-        const f min = unpack::min(block, g, r, Sub);
+      each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
+        const std::size_t row = r + Vector * op::lanes;
+        const f scale = unpack::scale(block, g, row, Sub);
         CRIA_UNROLL
-        for (std::size_t n = 0; n < W; ++n) acc[n] = op::fma(min, op::set(std::bit_cast<float>(x[at::ds + which * W + n])), acc[n]);
-      }
+        for (std::size_t n = 0; n < W; ++n) {
+          const f d = op::set(std::bit_cast<float>(x[at::d + n]));
+          acc[Vector * W + n] = op::fma(op::to_float(sum[Vector * W + n]), scale * d, acc[Vector * W + n]);
+        }
+        if constexpr (layout::has_min) {
+          const f min = unpack::min(block, g, row, Sub);
+          CRIA_UNROLL
+          for (std::size_t n = 0; n < W; ++n) {
+            acc[Vector * W + n] = op::fma(min, op::set(std::bit_cast<float>(x[at::ds + which * W + n])), acc[Vector * W + n]);
+          }
+        }
+      });
     });
   }
 
@@ -146,59 +161,62 @@ struct gemm {
   }
 
   /// Adds the dot products of scale group Sub over one plane of activations to the sums.
-  template <std::size_t W, std::size_t Sub>
-  static CRIA_ALWAYS_INLINE void steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[W]) noexcept {
+  template <std::size_t V, std::size_t W, std::size_t Sub>
+  static CRIA_ALWAYS_INLINE void steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     if constexpr (dot::is_direct) {
-      run_steps<W, Sub, 0, group_steps / layout::subs, 0>(block, g, r, words, sum);
+      run_steps<V, W, Sub, 0, group_steps / layout::subs, 0>(block, g, r, words, sum);
     } else if constexpr (is_split) {
-      narrow<W, Sub, 0, 1>(block, g, r, words, sum);
-      narrow<W, Sub, 0, 2>(block, g, r, words, sum);
+      narrow<V, W, Sub, 0, 1>(block, g, r, words, sum);
+      narrow<V, W, Sub, 0, 2>(block, g, r, words, sum);
     } else {
-      narrow<W, Sub, 0, 0>(block, g, r, words, sum);
+      narrow<V, W, Sub, 0, 0>(block, g, r, words, sum);
     }
   }
 
   /// Runs steps from number First on in 16-bit accumulators, widened as often as needed. Half: 0 whole codes, 1 their low nibble, 2 their high one.
-  template <std::size_t W, std::size_t Sub, std::size_t First, int Half>
-  static CRIA_ALWAYS_INLINE void narrow(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[W]) noexcept {
+  template <std::size_t V, std::size_t W, std::size_t Sub, std::size_t First, int Half>
+  static CRIA_ALWAYS_INLINE void narrow(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     constexpr std::size_t n_steps = group_steps / layout::subs;
     constexpr std::size_t count = First + narrow_steps < n_steps ? narrow_steps : n_steps - First;
-    i part[W];
+    i part[V * W];
     CRIA_UNROLL
-    for (std::size_t n = 0; n < W; ++n) part[n] = op::set_i(0);
-    run_steps<W, Sub, First, count, Half>(block, g, r, words, part);
+    for (std::size_t n = 0; n < V * W; ++n) part[n] = op::set_i(0);
+    run_steps<V, W, Sub, First, count, Half>(block, g, r, words, part);
     CRIA_UNROLL
-    for (std::size_t n = 0; n < W; ++n) {
+    for (std::size_t n = 0; n < V * W; ++n) {
       if constexpr (Half == 2) {
         sum[n] = sum[n] + op::template shl<4>(dot::widen(op::set_i(0), part[n]));
       } else {
         sum[n] = dot::widen(sum[n], part[n]);
       }
     }
-    if constexpr (First + count < n_steps) narrow<W, Sub, First + count, Half>(block, g, r, words, sum);
+    if constexpr (First + count < n_steps) narrow<V, W, Sub, First + count, Half>(block, g, r, words, sum);
   }
 
-  template <std::size_t W, std::size_t Sub, std::size_t First, std::size_t Count, int Half>
-  static CRIA_ALWAYS_INLINE void run_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[W]) noexcept {
+  template <std::size_t V, std::size_t W, std::size_t Sub, std::size_t First, std::size_t Count, int Half>
+  static CRIA_ALWAYS_INLINE void run_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     each<Count>([&]<std::size_t N>() CRIA_LAMBDA_INLINE {
       // One scale: steps s and s + 4 share their loads, so they follow each other. Two scales: steps 0..3, then 4..7.
       constexpr std::size_t step = layout::subs == 1 ? (First + N) / 2 + (First + N) % 2 * 4 : Sub * 4 + First + N;
-      i w = unpack::template codes<step>(block, g, r);
-      if constexpr (is_flipped) w = w ^ op::set_i(static_cast<std::int32_t>(0x80808080U));
-      if constexpr (Half == 1) w = w & op::set_i(0x0f0f0f0f);
-      if constexpr (Half == 2) w = op::template shr<4>(w) & op::set_i(0x0f0f0f0f);
-      CRIA_UNROLL
-      for (std::size_t n = 0; n < W; ++n) sum[n] = dot::step(sum[n], w, op::set_i(words[step * W + n]));
+      each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
+        i w = unpack::template codes<step>(block, g, r + Vector * op::lanes);
+        if constexpr (is_flipped) w = w ^ op::set_i(static_cast<std::int32_t>(0x80808080U));
+        if constexpr (Half == 1) w = w & op::set_i(0x0f0f0f0f);
+        if constexpr (Half == 2) w = op::template shr<4>(w) & op::set_i(0x0f0f0f0f);
+        CRIA_UNROLL
+        for (std::size_t n = 0; n < W; ++n) sum[Vector * W + n] = dot::step(sum[Vector * W + n], w, op::set_i(words[step * W + n]));
+      });
     });
   }
 
-  template <std::size_t W>
-  static CRIA_ALWAYS_INLINE void store(const gemm_args& a, std::size_t row, std::size_t t, const f (&acc)[W]) noexcept {
+  template <std::size_t V, std::size_t W>
+  static CRIA_ALWAYS_INLINE void store(const gemm_args& a, std::size_t first_row, std::size_t t, const f (&acc)[V * W]) noexcept {
     const std::size_t valid = a.n_tokens - t < W ? a.n_tokens - t : W;
     CRIA_UNROLL
-    for (std::size_t n = 0; n < W; ++n) {
-      if (n >= valid) break;
-      float* y = a.y + (t + n) * a.ldy + row;
+    for (std::size_t n = 0; n < V * W; ++n) {
+      if (n % W >= valid) continue;
+      const std::size_t row = first_row + n / W * op::lanes;
+      float* y = a.y + (t + n % W) * a.ldy + row;
       f value = acc[n];
       if (a.bias != nullptr) value = value + op::load(a.bias + row);
       if (a.accumulate) value = op::load(y) + value;

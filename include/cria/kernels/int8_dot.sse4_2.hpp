@@ -21,7 +21,9 @@ struct int8_dot<isa::sse4_2> {
   static constexpr int max_steps(int w_max) noexcept { return 32767 / (2 * 127 * w_max) < 8 ? 32767 / (2 * 127 * w_max) : 8; }
 
   static CRIA_ALWAYS_INLINE op::i step(op::i narrow, op::i w, op::i x) noexcept {
-    return _mm_add_epi16(narrow, _mm_maddubs_epi16(w, x));
+    __m128i sum = _mm_add_epi16(narrow, _mm_maddubs_epi16(w, x));
+    CRIA_KEEP_ORDER(sum);
+    return sum;
   }
   static CRIA_ALWAYS_INLINE op::i widen(op::i sum, op::i narrow) noexcept {
     return _mm_add_epi32(sum, _mm_madd_epi16(narrow, _mm_set1_epi16(1)));
