@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <initializer_list>
 #include <limits>
 #include <memory>
 #include <string>
@@ -119,7 +120,7 @@ TEST_CASE("parallel_for: covers every item once in ranges that start at multiple
     for (std::size_t n = 1; n <= 9; ++n) {
       scripted_executor where{.n = n, .is_reversed = is_reversed};
       for (std::size_t n_items = 0; n_items <= 70; ++n_items) {
-        for (const std::size_t grain : {1, 2, 3, 7, 16, 100}) {
+        for (const std::size_t grain : std::initializer_list<std::size_t>{1, 2, 3, 7, 16, 100}) {
           std::vector<int> times(n_items, 0);
           bool is_well_formed = true;
           for (const call& c : calls_of(where, n_items, grain)) {

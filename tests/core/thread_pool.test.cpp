@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <ctime>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -45,6 +46,7 @@
 using cria::task_ref;
 using cria::thread_pool;
 
+#if !CRIA_TEST_SANITIZED   // which bring operators of their own
 // Counts what the whole program allocates.
 namespace {
 std::atomic<std::size_t> n_allocations{0};
@@ -63,8 +65,11 @@ CRIA_NOINLINE void* operator new(std::size_t n) {
 }
 CRIA_NOINLINE void operator delete(void* p) noexcept { std::free(p); }
 CRIA_NOINLINE void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+#endif
 
 namespace {
+
+using sizes = std::initializer_list<std::size_t>;
 
 static_assert(!std::is_copy_constructible_v<thread_pool> && !std::is_move_constructible_v<thread_pool>);
 static_assert(std::is_nothrow_constructible_v<thread_pool, std::size_t>);
@@ -103,7 +108,7 @@ int status_of_child(Body&& body, unsigned seconds = 20) {
 }  // namespace
 
 TEST_CASE("thread_pool: calls each task once, for any number of threads and tasks") {
-  for (const std::size_t n_threads : {1, 2, 3, 4, 8, 64}) {
+  for (const std::size_t n_threads : sizes{1, 2, 3, 4, 8, 64}) {
     thread_pool pool(n_threads);
     INFO(n_threads);
     CHECK(pool.concurrency() == n_threads);
@@ -172,14 +177,14 @@ TEST_CASE("thread_pool: a worker works while the caller is in its own task") {
 }
 
 TEST_CASE("thread_pool: what tasks write is there after the run, and what the caller wrote before it is there for them") {
-  for (const std::size_t n_threads : {2, 4, 8}) {
+  for (const std::size_t n_threads : sizes{2, 4, 8}) {
     thread_pool pool(n_threads);
     constexpr std::size_t n = 37;
     std::vector<std::uint64_t> here(n, 1);
     std::vector<std::uint64_t> there(n);
     std::vector<std::uint64_t> expected(n, 1);
     for (int phase = 0; phase < 3000; ++phase) {
-      const auto step = [n](const std::vector<std::uint64_t>& in, std::size_t i) { return in[i] * 3 + in[(i + 1) % n] + in[(i + 7) % n]; };
+      const auto step = [](const std::vector<std::uint64_t>& in, std::size_t i) { return in[i] * 3 + in[(i + 1) % n] + in[(i + 7) % n]; };
       pool.run(n, [&](std::size_t i) { there[i] = step(here, i); });
       here.swap(there);
       std::vector<std::uint64_t> next(n);
@@ -191,9 +196,9 @@ TEST_CASE("thread_pool: what tasks write is there after the run, and what the ca
 }
 
 TEST_CASE("thread_pool: parallel_for covers every item once, and no two calls at once have the same worker") {
-  for (const std::size_t n_threads : {1, 2, 5, 16}) {
+  for (const std::size_t n_threads : sizes{1, 2, 5, 16}) {
     thread_pool pool(n_threads);
-    for (const std::size_t n_items : {1, 16, 17, 1000, 4099}) {
+    for (const std::size_t n_items : sizes{1, 16, 17, 1000, 4099}) {
       std::vector<std::atomic<int>> times(n_items);
       std::vector<std::atomic<int>> inside(n_threads);
       std::atomic<bool> is_shared{false};
@@ -223,6 +228,7 @@ TEST_CASE("thread_pool: parks when idle, and comes back") {
   }
 }
 
+#if !CRIA_TEST_SANITIZED
 TEST_CASE("thread_pool: allocates nothing after construction") {
   thread_pool pool(4);
   std::array<std::uint64_t, 64> out{};
@@ -237,6 +243,7 @@ TEST_CASE("thread_pool: allocates nothing after construction") {
   }
   CHECK(n_allocations == before);
 }
+#endif
 
 TEST_CASE("thread_pool: runs of several threads at once are served one after another") {
   thread_pool pool(3);
@@ -297,7 +304,7 @@ TEST_CASE("thread_pool: can be destroyed at once, at rest and a hundred times, a
 
 #if CRIA_HAS_EXCEPTIONS
 TEST_CASE("thread_pool: what a task throws reaches the caller, from any worker, and the pool works on") {
-  for (const std::size_t n_threads : {1, 2, 4}) {
+  for (const std::size_t n_threads : sizes{1, 2, 4}) {
     thread_pool pool(n_threads);
     for (std::size_t thrower = 0; thrower < 8; ++thrower) {
       std::string caught;
@@ -424,8 +431,8 @@ TEST_CASE("thread_pool: gives up waiting for threads that do not run, and takes 
   CHECK(std::chrono::steady_clock::now() - pause_began <= milliseconds(1500));
 }
 
-TEST_CASE("thread_pool: more threads than processors, beside as many busy ones, cost no multiple of one thread's time") {
-  // Twice the bound of 1.5 that is promised: both sides are timed on whatever else the machine does.
+TEST_CASE("thread_pool: any number of threads, beside a busy one on every processor, takes at most 1.5 times as long as one thread does") {
+  // Both sides are timed on whatever else the machine does, hence the five attempts; a pool whose waiting threads only spin is off by 10 and more.
   std::atomic<bool> is_over{false};
   std::vector<std::thread> busy;
   for (std::size_t i = 0; i < cria::detail::runnable_thread_count(); ++i) {
@@ -436,16 +443,17 @@ TEST_CASE("thread_pool: more threads than processors, beside as many busy ones, 
   const auto time_of = [](thread_pool& pool) {
     const std::size_t n = pool.concurrency();
     const auto began = std::chrono::steady_clock::now();
-    for (int run = 0; run < 300; ++run) pool.run(n, [n](std::size_t i) { work(40000 / n, i); });
+    for (int run = 0; run < 1500; ++run) pool.run(n, [n](std::size_t i) { work(40000 / n, i); });
     return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
   };
+  constexpr double bound = CRIA_TEST_SANITIZED ? 30 : 1.5;
   thread_pool one(1);
-  for (const std::size_t n_threads : {std::size_t{2}, cria::detail::runnable_thread_count(), std::size_t{64}}) {
+  for (const std::size_t n_threads : {std::size_t{2}, 2 * cria::detail::runnable_thread_count(), std::size_t{64}}) {
     thread_pool many(n_threads);
     double best = 1e9;
-    for (int attempt = 0; attempt < 5 && best > 3.0; ++attempt) best = std::min(best, time_of(many) / time_of(one));
+    for (int attempt = 0; attempt < 5 && best > bound; ++attempt) best = std::min(best, time_of(many) / time_of(one));
     INFO(n_threads);
-    CHECK(best <= (CRIA_TEST_SANITIZED ? 30.0 : 3.0));
+    CHECK(best <= bound);
   }
   is_over = true;
   for (auto& thread : busy) thread.join();
