@@ -129,6 +129,11 @@ TEST_CASE("truncation: top_p keeps the smallest set of the best with that probab
   CHECK(kept_by(cria::top_p{0.8f}, halves) == ids{0, 1, 2});  // of two equals the lower id
   CHECK(kept_by(cria::top_p{0.9f}, halves) == ids{0, 1, 2, 3});
   CHECK(kept_by(cria::top_p{1.0f}, halves) == ids{0, 1, 2, 3});
+  // Exactly the mass is enough: quarters are exact.
+  const auto quarters = candidates_of(std::vector<float>{0, 0, 0, 0});
+  CHECK(kept_by(cria::top_p{0.25f}, quarters) == ids{0});
+  CHECK(kept_by(cria::top_p{0.75f}, quarters) == ids{0, 1, 2});
+  CHECK(kept_by(cria::typical{0.5f}, quarters) == ids{0, 1});
 }
 
 TEST_CASE("truncation: top_p, min_p, typical and top_n_sigma equal llama.cpp's published examples") {

@@ -70,9 +70,10 @@ class multinomial {
   void save(sampler_state& out) const { out.insert(out.end(), random_.state().begin(), random_.state().end()); }
   [[nodiscard]] bool restore(std::span<const std::uint64_t>& in) noexcept { return restore_generator(random_, in); }
 
-  /// Returns the position i with cdf(i-1) <= u < cdf(i), where cdf adds in the order of the candidates. Requires !candidates.empty().
+  /// Returns the position i with cdf(i-1) <= u < cdf(i), where cdf adds in the order of the candidates. Requires !candidates.empty(), u in [0, 1).
   ///
-  /// One pass of exp: the running total is noted every few candidates, and only the stretch that holds u is walked again.
+  /// One pass of exp: the running total is noted every few candidates, and only the stretch that holds u is walked again, with the same
+  /// additions. u <= 1 - 2^-53 keeps the target below the total, so a candidate of weight 0 is never reached.
   [[nodiscard]] static std::size_t draw(std::span<const candidate> candidates, double u) noexcept {
     constexpr std::size_t marks = 256;
     std::array<double, marks> total_at;
@@ -88,15 +89,9 @@ class multinomial {
     std::size_t mark = (candidates.size() - 1) / stride;
     while (mark > 0 && total_at[mark] > target) --mark;
     double sum = total_at[mark];
-    std::size_t chosen = mark * stride;
-    for (std::size_t i = chosen; i < candidates.size(); ++i) {
-      const double weight = relative_weight(candidates[i].logit, highest);
-      if (weight == 0.0) continue;
-      chosen = i;
-      sum += weight;
-      if (sum > target) break;
-    }
-    return chosen;
+    std::size_t i = mark * stride;
+    while (i + 1 < candidates.size() && (sum += relative_weight(candidates[i].logit, highest)) <= target) ++i;
+    return i;
   }
 
   /// Takes a generator's four words off the front of `in`; returns false where they are not there.
