@@ -30,7 +30,8 @@ enum class kv_type : std::uint8_t { f16, f32, q8_0 };
   return names[static_cast<std::size_t>(t)];
 }
 
-/// A run of positions of one kv head in a cache. Keys lie in panels of 16 positions, [panel][head_dim][16]; values one position after another.
+/// A run of positions of one kv head in a cache. Keys lie in panels of 16 positions, [panel][head_dim][16]; values one position after
+/// another. With q8_0 both go in groups of 32 channels: [16 positions x 32 int8, 16 scales] and [32 int8, scale].
 struct kv_segment {
   const std::byte* k;
   const std::byte* v;

@@ -23,25 +23,78 @@
 
 namespace cria::inline v0::kernels {
 
-/// Sixteen elements of a cache, as floats.
+/// How keys and values of one element type are read: `dot` adds q_r . k to acc[r] for a panel of 16 positions, `value` gives 16 channels of a position.
 template <kv_type Type, class Isa>
 struct kv_element;
 
-template <class Isa>
-struct kv_element<kv_type::f16, Isa> {
-  static constexpr std::size_t bytes = 2;
-  static CRIA_ALWAYS_INLINE isa::f32x16<Isa> load(const std::byte* p) noexcept {
-    using op = isa::vec<Isa>;
-    return isa::f32x16<Isa>::make([=](std::size_t n) CRIA_LAMBDA_INLINE { return op::load_f16(p + 2 * n * op::lanes); });
+template <class Isa, std::size_t Bytes>
+struct plain_kv_element {
+  using v = isa::f32x16<Isa>;
+  using op = isa::vec<Isa>;
+
+  static CRIA_ALWAYS_INLINE v load(const std::byte* p) noexcept {
+    return v::make([=](std::size_t n) CRIA_LAMBDA_INLINE {
+      if constexpr (Bytes == 2) {
+        return op::load_f16(p + 2 * n * op::lanes);
+      } else {
+        return op::as_float(op::load_i(p + 4 * n * op::lanes));
+      }
+    });
   }
+  static CRIA_ALWAYS_INLINE std::size_t k_bytes(std::size_t positions, std::size_t head_dim) noexcept { return positions * head_dim * Bytes; }
+  static CRIA_ALWAYS_INLINE std::size_t v_bytes(std::size_t positions, std::size_t v_stride) noexcept { return positions * v_stride * Bytes; }
+
+  template <std::size_t R, class Query>
+  static CRIA_ALWAYS_INLINE void dot(const std::byte* k, std::size_t head_dim, Query query, v (&acc)[R]) noexcept {
+    for (std::size_t c = 0; c < head_dim; ++c, k += 16 * Bytes) {
+      const v key = load(k);
+      CRIA_UNROLL
+      for (std::size_t r = 0; r < R; ++r) acc[r] = v::fma(key, v::set(query(r)[c]), acc[r]);
+    }
+  }
+  static CRIA_ALWAYS_INLINE v value(const std::byte* row, std::size_t c) noexcept { return load(row + c * Bytes); }
 };
 
 template <class Isa>
-struct kv_element<kv_type::f32, Isa> {
-  static constexpr std::size_t bytes = 4;
-  static CRIA_ALWAYS_INLINE isa::f32x16<Isa> load(const std::byte* p) noexcept {
-    using op = isa::vec<Isa>;
-    return isa::f32x16<Isa>::make([=](std::size_t n) CRIA_LAMBDA_INLINE { return op::as_float(op::load_i(p + 4 * n * op::lanes)); });
+struct kv_element<kv_type::f16, Isa> : plain_kv_element<Isa, 2> {};
+template <class Isa>
+struct kv_element<kv_type::f32, Isa> : plain_kv_element<Isa, 4> {};
+
+/// q8_0: channels in groups of 32 with a half-precision scale a position.
+///   key panel   per group: [32 channels][16 positions] int8, 16 scales         value row   per group: 32 int8, 1 scale
+template <class Isa>
+struct kv_element<kv_type::q8_0, Isa> {
+  using v = isa::f32x16<Isa>;
+  using op = isa::vec<Isa>;
+
+  static CRIA_ALWAYS_INLINE v load(const std::byte* p) noexcept {
+    return v::make([=](std::size_t n) CRIA_LAMBDA_INLINE { return op::to_float(op::load_s8(p + n * op::lanes)); });
+  }
+  static CRIA_ALWAYS_INLINE std::size_t k_bytes(std::size_t positions, std::size_t head_dim) noexcept { return positions * (round_up(head_dim, 32) / 32 * 34); }
+  static CRIA_ALWAYS_INLINE std::size_t v_bytes(std::size_t positions, std::size_t v_stride) noexcept { return positions * (v_stride / 32 * 34); }
+
+  template <std::size_t R, class Query>
+  static CRIA_ALWAYS_INLINE void dot(const std::byte* k, std::size_t head_dim, Query query, v (&acc)[R]) noexcept {
+    for (std::size_t first = 0; first < head_dim; first += 32, k += 544) {
+      const std::size_t n_channels = head_dim - first < 32 ? head_dim - first : 32;
+      v part[R];
+      CRIA_UNROLL
+      for (std::size_t r = 0; r < R; ++r) part[r] = v::set(0);
+      for (std::size_t c = 0; c < n_channels; ++c) {
+        const v key = load(k + 16 * c);
+        CRIA_UNROLL
+        for (std::size_t r = 0; r < R; ++r) part[r] = v::fma(key, v::set(query(r)[first + c]), part[r]);
+      }
+      const v scale = plain_kv_element<Isa, 2>::load(k + 512);
+      CRIA_UNROLL
+      for (std::size_t r = 0; r < R; ++r) acc[r] = v::fma(part[r], scale, acc[r]);
+    }
+  }
+  static CRIA_ALWAYS_INLINE v value(const std::byte* row, std::size_t c) noexcept {
+    const std::byte* group = row + c / 32 * 34;
+    f16 scale;
+    std::memcpy(&scale, group + 32, sizeof scale);
+    return load(group + c % 32) * v::set(to_float(scale));
   }
 };
 
@@ -102,15 +155,10 @@ struct attention {
       const std::size_t first = in.first_pos > from / 16 * 16 ? in.first_pos : from / 16 * 16;
       const std::size_t last = in.first_pos + in.length < to ? in.first_pos + in.length : to;
       for (std::size_t pos = first; pos < last; pos += 16) {
-        const std::byte* k = in.k + (pos - in.first_pos) * a.head_dim * element::bytes;
         v acc[rows_at_once];
         CRIA_UNROLL
         for (std::size_t r = 0; r < rows_at_once; ++r) acc[r] = v::set(0);
-        for (std::size_t c = 0; c < a.head_dim; ++c, k += 16 * element::bytes) {
-          const v key = element::load(k);
-          CRIA_UNROLL
-          for (std::size_t r = 0; r < rows_at_once; ++r) acc[r] = v::fma(key, v::set(rows[r].q[c]), acc[r]);
-        }
+        element::dot(in.k + element::k_bytes(pos - in.first_pos, a.head_dim), a.head_dim, [&](std::size_t r) CRIA_LAMBDA_INLINE { return rows[r].q; }, acc);
         CRIA_UNROLL
         for (std::size_t r = 0; r < rows_at_once; ++r) (a.soft_cap > 0 ? capped(acc[r], a.soft_cap) : acc[r]).store(scores + r * chunk + (pos - base));
       }
@@ -169,7 +217,7 @@ struct attention {
         const std::size_t first = in.first_pos > from ? in.first_pos : from;
         const std::size_t last = in.first_pos + in.length < to ? in.first_pos + in.length : to;
         for (std::size_t pos = first; pos < last; ++pos) {
-          const v value = element::load(in.v + ((pos - in.first_pos) * a.v_stride + c) * element::bytes);
+          const v value = element::value(in.v + element::v_bytes(pos - in.first_pos, a.v_stride), c);
           CRIA_UNROLL
           for (std::size_t r = 0; r < rows_at_once; ++r) acc[r] = v::fma(value, v::set(scores[r * chunk + (pos - base)]), acc[r]);
         }

@@ -45,6 +45,7 @@ consteval kernel_table make_table(type_list<Float...>, type_list<Quantised...>) 
   t.rope = &elementwise<Isa>::rope;
   t.attention[static_cast<std::size_t>(kv_type::f16)] = &attention<kv_type::f16, Isa>::run;
   t.attention[static_cast<std::size_t>(kv_type::f32)] = &attention<kv_type::f32, Isa>::run;
+  t.attention[static_cast<std::size_t>(kv_type::q8_0)] = &attention<kv_type::q8_0, Isa>::run;
   ((t.gemm[format_index<Float>] = &gemm_float<Float, Isa>::run), ...);
   ((t.gemm[format_index<Quantised>] = &gemm<Quantised, Isa>::run), ...);
   ((t.pack[format_index<Float>] = &pack<Float, Isa>::run), ...);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // kv/contiguous.hpp - the plain cache: room for `capacity` positions from the start, one segment a head.
 //
-// Shapes    [layer][kv head]: keys [capacity / 16][head_dim][16], values [capacity][v_stride]
+// Shapes    [layer][kv head]: keys [capacity / 16][head_dim][16], values [capacity][v_stride]; q8_0: groups of 32 channels with a scale
 // Errors    create: out_of_memory, bad_argument; reserve: context_full
 // Threads   as kv_cache.hpp
 //
@@ -12,31 +12,82 @@
 #include <cria/core/checked.hpp>
 #include <cria/core/float16.hpp>
 #include <cria/kv/kv_cache.hpp>
+#include <cria/quant/q8_0.hpp>
 
+#include <cstddef>
 #include <cstring>
+#include <limits>
+#include <span>
 #include <string>
+#include <type_traits>
 
 namespace cria::inline v0 {
 
+/// How a cache writes keys and values of one element type; the layouts are those that kernels/attention.hpp reads.
 template <kv_type Type>
 struct kv_storage;
 
-template <>
-struct kv_storage<kv_type::f16> {
-  using element = f16;
-  static CRIA_ALWAYS_INLINE element store(float x) noexcept { return to_f16(x); }
+template <class Element>
+struct plain_kv_storage {
+  static constexpr std::size_t v_step = 16;  ///< v_stride is a multiple of it
+  static std::size_t k_panel_bytes(std::size_t head_dim) noexcept { return 16 * head_dim * sizeof(Element); }
+  static std::size_t v_row_bytes(std::size_t v_stride) noexcept { return v_stride * sizeof(Element); }
+
+  static CRIA_ALWAYS_INLINE Element stored(float x) noexcept {
+    if constexpr (std::is_same_v<Element, f16>) {
+      return to_f16(x);
+    } else {
+      return x;
+    }
+  }
+  static void write_key(std::byte* panel, std::size_t lane, const float* k, std::size_t head_dim) noexcept {
+    auto* out = reinterpret_cast<Element*>(panel) + lane;
+    for (std::size_t c = 0; c < head_dim; ++c) out[16 * c] = stored(k[c]);
+  }
+  static void write_value(std::byte* row, const float* v, std::size_t head_dim) noexcept {
+    auto* out = reinterpret_cast<Element*>(row);
+    for (std::size_t c = 0; c < head_dim; ++c) out[c] = stored(v[c]);
+  }
 };
 
 template <>
-struct kv_storage<kv_type::f32> {
-  using element = float;
-  static CRIA_ALWAYS_INLINE element store(float x) noexcept { return x; }
+struct kv_storage<kv_type::f16> : plain_kv_storage<f16> {};
+template <>
+struct kv_storage<kv_type::f32> : plain_kv_storage<float> {};
+
+/// Groups of 32 channels as q8_0 blocks: about half of f16's bytes.
+template <>
+struct kv_storage<kv_type::q8_0> {
+  static constexpr std::size_t v_step = 32;
+  static std::size_t k_panel_bytes(std::size_t head_dim) noexcept { return round_up(head_dim, 32) / 32 * 544; }
+  static std::size_t v_row_bytes(std::size_t v_stride) noexcept { return v_stride / 32 * 34; }
+
+  static void write_key(std::byte* panel, std::size_t lane, const float* k, std::size_t head_dim) noexcept {
+    for (std::size_t first = 0; first < head_dim; first += 32, panel += 544) {
+      const q8_0 block = quantised(k + first, head_dim - first);
+      for (std::size_t c = 0; c < 32; ++c) std::memcpy(panel + 16 * c + lane, &block.qs[c], 1);
+      std::memcpy(panel + 512 + 2 * lane, &block.d, sizeof block.d);
+    }
+  }
+  static void write_value(std::byte* row, const float* v, std::size_t head_dim) noexcept {
+    for (std::size_t first = 0; first < head_dim; first += 32, row += 34) {
+      const q8_0 block = quantised(v + first, head_dim - first);
+      std::memcpy(row, block.qs, 32);
+      std::memcpy(row + 32, &block.d, sizeof block.d);
+    }
+  }
+
+ private:
+  static q8_0 quantised(const float* x, std::size_t left) noexcept {
+    float values[32] = {};
+    std::memcpy(values, x, (left < 32 ? left : 32) * sizeof(float));
+    return q8_0::quantize(values);
+  }
 };
 
 template <kv_type Type>
 class contiguous_kv_cache {
   using storage = kv_storage<Type>;
-  using element = typename storage::element;
 
  public:
   static constexpr kv_type type = Type;
@@ -47,14 +98,17 @@ class contiguous_kv_cache {
     contiguous_kv_cache c;
     c.shape_ = shape;
     c.capacity_ = capacity;
-    c.v_stride_ = round_up(shape.head_dim, 16);
-    const std::size_t rows = round_up(capacity, 16);
-    if (rows < capacity || rows > (std::size_t{1} << 40) / (shape.head_dim + c.v_stride_) / (shape.n_layers * shape.n_kv_heads)) {
+    c.v_stride_ = round_up(shape.head_dim, storage::v_step);
+    const checked_u64 rows = checked_u64(capacity).rounded_up(16);
+    const checked_u64 k_bytes = rows / checked_u64(16) * checked_u64(storage::k_panel_bytes(shape.head_dim));
+    const checked_u64 v_bytes = rows * checked_u64(storage::v_row_bytes(c.v_stride_));
+    const auto bytes = ((k_bytes + v_bytes) * checked_u64(shape.n_layers) * checked_u64(shape.n_kv_heads)).get();
+    if (!bytes || *bytes > std::numeric_limits<std::size_t>::max()) {
       return error{errc::out_of_memory, "capacity", "a context of " + std::to_string(capacity) + " positions", error::no_offset};
     }
-    c.k_elements_ = rows * shape.head_dim;
-    c.v_elements_ = rows * c.v_stride_;
-    CRIA_TRY(c.memory_, aligned_buffer::allocate((c.k_elements_ + c.v_elements_) * shape.n_layers * shape.n_kv_heads * sizeof(element)));
+    c.k_bytes_ = static_cast<std::size_t>(*k_bytes.get());
+    c.v_bytes_ = static_cast<std::size_t>(*v_bytes.get());
+    CRIA_TRY(c.memory_, aligned_buffer::allocate(static_cast<std::size_t>(*bytes)));
     return c;
   }
 
@@ -66,8 +120,8 @@ class contiguous_kv_cache {
 
   result<void> reserve(std::size_t n) {
     if (n > capacity_ - length_) {
-      return error{errc::context_full, "context", std::to_string(length_) + " of " + std::to_string(capacity_) + " positions are taken, " + std::to_string(n) + " more do not fit",
-                   error::no_offset};
+      return error{errc::context_full, "context",
+                   std::to_string(length_) + " of " + std::to_string(capacity_) + " positions are taken, " + std::to_string(n) + " more do not fit", error::no_offset};
     }
     pending_ = n;
     return {};
@@ -75,10 +129,9 @@ class contiguous_kv_cache {
 
   void write(kv_slot slot, kv_row row) noexcept {
     CRIA_ASSERT(slot.pos < length_ + pending_);
-    element* k = keys(slot.head) + slot.pos / 16 * 16 * shape_.head_dim + slot.pos % 16;
-    element* v = values(slot.head) + slot.pos * v_stride_;
-    for (std::size_t c = 0; c < shape_.head_dim; ++c) k[16 * c] = storage::store(row.k[c]);
-    for (std::size_t c = 0; c < shape_.head_dim; ++c) v[c] = storage::store(row.v[c]);
+    std::byte* head = memory_.data() + offset(slot.head);
+    storage::write_key(head + slot.pos / 16 * storage::k_panel_bytes(shape_.head_dim), slot.pos % 16, row.k, shape_.head_dim);
+    storage::write_value(head + k_bytes_ + slot.pos * storage::v_row_bytes(v_stride_), row.v, shape_.head_dim);
   }
 
   void commit(std::size_t n) noexcept {
@@ -94,25 +147,23 @@ class contiguous_kv_cache {
   }
 
   std::size_t segments(kv_head head, std::span<kv_segment> out) const noexcept {
-    auto& self = const_cast<contiguous_kv_cache&>(*this);
-    out[0] = {reinterpret_cast<const std::byte*>(self.keys(head)), reinterpret_cast<const std::byte*>(self.values(head)), 0, length_ + pending_};
+    const std::byte* begin = memory_.data() + offset(head);
+    out[0] = {begin, begin + k_bytes_, 0, length_ + pending_};
     return 1;
   }
 
  private:
   contiguous_kv_cache() = default;
 
-  [[nodiscard]] element* keys(kv_head head) noexcept {
-    return reinterpret_cast<element*>(memory_.data()) + (head.layer * shape_.n_kv_heads + head.head) * (k_elements_ + v_elements_);
-  }
-  [[nodiscard]] element* values(kv_head head) noexcept { return keys(head) + k_elements_; }
+  [[nodiscard]] std::size_t offset(kv_head head) const noexcept { return (head.layer * shape_.n_kv_heads + head.head) * (k_bytes_ + v_bytes_); }
 
   kv_shape shape_{};
   std::size_t capacity_ = 0, length_ = 0, pending_ = 0;
-  std::size_t v_stride_ = 0, k_elements_ = 0, v_elements_ = 0;
+  std::size_t v_stride_ = 0;
+  std::size_t k_bytes_ = 0, v_bytes_ = 0;  // of one head
   aligned_buffer memory_;
 };
 
-static_assert(kv_cache<contiguous_kv_cache<kv_type::f16>> && kv_cache<contiguous_kv_cache<kv_type::f32>>);
+static_assert(kv_cache<contiguous_kv_cache<kv_type::f16>> && kv_cache<contiguous_kv_cache<kv_type::f32>> && kv_cache<contiguous_kv_cache<kv_type::q8_0>>);
 
 }  // namespace cria::inline v0
