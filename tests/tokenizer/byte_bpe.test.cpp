@@ -20,7 +20,7 @@ using cria_test::token;
 
 namespace {
 
-constexpr cria::token_id first_piece = 256;   // behind the alphabet, where token and byte are the same number
+constexpr cria::token_id first_piece = 256;  // behind the alphabet, where token and byte are the same number
 
 cria::tokenizer with(const std::vector<token>& pieces, const std::vector<std::string>& merges, std::string_view pre = "gpt-2") {
   std::vector<token> tokens = alphabet_tokens();
@@ -99,17 +99,17 @@ TEST_CASE("byte_bpe: ordinary text never becomes a control token, even where mer
 
 TEST_CASE("byte_bpe: a byte that is no token becomes the unknown token, else U+FFFD, else an error") {
   std::vector<token> tokens = alphabet_tokens();
-  tokens[0xff].text = "\u4e2d\u4e2d";   // byte 0xff has no letter
+  tokens[0xff].text = "\u4e2d\u4e2d";  // byte 0xff has no letter
   tokens.push_back({"<unk>", 0, token_kind::unknown});
   tokens.push_back({"<|endoftext|>", 0, token_kind::control});
   const auto unknown = make(bpe_metadata(tokens, {}).key("tokenizer.ggml.unknown_token_id", 256u));
   CHECK(encode(*unknown, "a\xff", plain) == ids{'a', 256});
-  const auto control = make(bpe_metadata(tokens, {}).key("tokenizer.ggml.unknown_token_id", 257u));   // as in SmolLM2's files
+  const auto control = make(bpe_metadata(tokens, {}).key("tokenizer.ggml.unknown_token_id", 257u));  // as in SmolLM2's files
   CHECK(encode(*control, "a\xff", plain) == ids{'a', 0xef, 0xbf, 0xbd});
   const auto none = make(bpe_metadata(tokens, {}));
   CHECK(encode(*none, "a\xff", plain) == ids{'a', 0xef, 0xbf, 0xbd});
 
-  tokens[0xbf].text = "\u4e2d\u4e2d\u4e2d";   // U+FFFD cannot be written either
+  tokens[0xbf].text = "\u4e2d\u4e2d\u4e2d";  // U+FFFD cannot be written either
   CHECK(encode(*make(bpe_metadata(tokens, {}).key("tokenizer.ggml.unknown_token_id", 257u)), "a\xff", plain) == ids{'a', 257});
   const auto poor = make(bpe_metadata(tokens, {}));
   const auto failed = poor->encode("a\xff");

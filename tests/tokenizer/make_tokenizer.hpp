@@ -95,14 +95,15 @@ inline cria::result<cria::tokenizer> make(const gguf_builder& b) {
 
 /// Returns the tokenizer of a file of the reference data.
 inline cria::tokenizer open_tokenizer(const std::filesystem::path& relative) {
-  auto file = cria::gguf::file::open(data_root() / relative);   // an absolute path stays itself
+  auto file = cria::gguf::file::open(data_root() / relative);  // an absolute path stays itself
   REQUIRE(file.has_value());
   auto t = cria::tokenizer::from_metadata(file->metadata());
   REQUIRE(t.has_value());
   return *std::move(t);
 }
 
-/// Returns where SmolLM2-135M-Instruct.Q4_1.gguf is: $CRIA_SMOLLM2, else where examples/fetch_model.sh puts it; empty, with a word on stderr, if it is not there.
+/// Returns where SmolLM2-135M-Instruct.Q4_1.gguf is: $CRIA_SMOLLM2, else where examples/fetch_model.sh puts it; empty, with a word on stderr, if it
+/// is not there.
 inline std::filesystem::path smollm2_path() {
   std::filesystem::path path;
   if (const char* named = std::getenv("CRIA_SMOLLM2")) {

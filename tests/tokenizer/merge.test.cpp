@@ -18,7 +18,7 @@ using cria::detail::merge_step;
 
 namespace {
 
-using rules = std::map<std::string, std::uint32_t, std::less<>>;   // a text that neighbours may become, and its order
+using rules = std::map<std::string, std::uint32_t, std::less<>>;  // a text that neighbours may become, and its order
 
 struct applied {
   const rules& known;
@@ -62,7 +62,7 @@ constexpr std::size_t always = ~std::size_t{0}, never = 0;
 TEST_CASE("merge: the lowest order joins first, the leftmost of equals, and new neighbours are offered") {
   const rules known = {{"ab", 1}, {"bc", 0}, {"abc", 2}, {"aa", 5}, {"aaa", 5}};
   for (const std::size_t limit : {always, never}) {
-    CHECK(merged("abc", known, limit) == std::vector<std::string>{"abc"});   // bc first, then a + bc
+    CHECK(merged("abc", known, limit) == std::vector<std::string>{"abc"});  // bc first, then a + bc
     CHECK(merged("ab", known, limit) == std::vector<std::string>{"ab"});
     CHECK(merged("aaaaa", known, limit) == std::vector<std::string>{"aaa", "aa"});
     CHECK(merged("xyz", known, limit) == std::vector<std::string>{"x", "y", "z"});

@@ -22,9 +22,9 @@ using cria_test::token;
 
 namespace {
 
-constexpr token_id first_byte = 3, first_piece = 259;
+constexpr token_id first_byte = 3;
 
-/// <unk> <s> </s>, the 256 bytes, then `pieces` from first_piece on.
+/// <unk> <s> </s>, the 256 bytes, then `pieces` from 259 on.
 std::vector<token> vocabulary_with(const std::vector<token>& pieces) {
   std::vector<token> tokens = {{"<unk>", 0, token_kind::unknown}, {"<s>", 0, token_kind::control}, {"</s>", 0, token_kind::control}};
   for (const token& t : cria_test::byte_tokens()) tokens.push_back(t);
@@ -61,7 +61,7 @@ TEST_CASE("spm: scores order across signs, zeros and infinities, and NaN is the 
     }
   }
   const auto t = with({{"x", 0}, {"y", 0}, {"z", 0}, {"xy", -0.0f}, {"yz", 0.0f}});
-  CHECK(encode(t, "xyz", plain) == ids{262, 261});   // equal: the left one
+  CHECK(encode(t, "xyz", plain) == ids{262, 261});  // equal: the left one
 }
 
 TEST_CASE("spm: a pair may join though its parts are no tokens") {
@@ -73,19 +73,33 @@ TEST_CASE("spm: a pair may join though its parts are no tokens") {
 TEST_CASE("spm: what is no piece becomes its bytes, also where it is no UTF-8, and reads back") {
   const auto t = with({{"a", -1}, {"\u00e9", -1}});
   CHECK(encode(t, "a\u00e9\u00e8", plain) == ids{259, 260, byte(0xc3), byte(0xa8)});
-  CHECK(encode(t, "\xc3" "a\xff", plain) == ids{byte(0xc3), 259, byte(0xff)});
-  CHECK(t.decode(encode(t, "\xc3" "a\xff\x00", plain)) == "\xc3" "a\xff");
+  CHECK(encode(t,
+               "\xc3"
+               "a\xff",
+               plain) == ids{byte(0xc3), 259, byte(0xff)});
+  CHECK(t.decode(encode(t,
+                        "\xc3"
+                        "a\xff\x00",
+                        plain)) ==
+        "\xc3"
+        "a\xff");
   CHECK(t.decode(ids{byte(0xf0), byte(0x9f), byte(0x99), byte(0x82)}) == "\U0001f642");
 }
 
-TEST_CASE("spm: a cut character does not swallow the space behind it") {   // llama.cpp d32676d takes three bytes after 0xe2, whatever they are
+TEST_CASE("spm: a cut character does not swallow the space behind it") {  // llama.cpp d32676d takes three bytes after 0xe2, whatever they are
   const auto t = with({{"\u2581", -1}, {"b", -1}});
   CHECK(encode(t, "\xe2 b", plain) == ids{byte(0xe2), 259, 260});
   CHECK(t.decode(encode(t, "\xe2 b", plain)) == "\xe2 b");
 }
 
 TEST_CASE("spm: the space prefix is added at the beginning and after special tokens, and taken away again") {
-  const auto t = with({{"\u2581", -2}, {"a", -2}, {"\u2581" "a", -1}, {"<x>", 0, token_kind::user_defined}}, true);
+  const auto t = with({{"\u2581", -2},
+                       {"a", -2},
+                       {"\u2581"
+                        "a",
+                        -1},
+                       {"<x>", 0, token_kind::user_defined}},
+                      true);
   CHECK(t.adds_space_prefix());
   CHECK(encode(t, "a", plain) == ids{261});
   CHECK(encode(t, " a", plain) == ids{259, 261});
@@ -95,23 +109,48 @@ TEST_CASE("spm: the space prefix is added at the beginning and after special tok
   CHECK(encode(t, "a<x>a<x><x>", plain) == ids{261, 262, 261, 262, 262});
   for (const std::string text : {"a", " a", "aa", "  a a ", "", " ", "a<x>a", "a<x> a<x><x>  "}) CHECK(t.decode(encode(t, text)) == text);
   CHECK(t.piece(261) == " a");
-  CHECK(t.decode(ids{260, 261}) == "a a");   // the model's own space stays
+  CHECK(t.decode(ids{260, 261}) == "a a");  // the model's own space stays
 
-  const auto without = with({{"\u2581", -2}, {"a", -2}, {"\u2581" "a", -1}}, false);
+  const auto without = with({{"\u2581", -2},
+                             {"a", -2},
+                             {"\u2581"
+                              "a",
+                              -1}},
+                            false);
   CHECK(encode(without, "a", plain) == ids{260});
   CHECK(without.decode(ids{261}) == " a");
 }
 
 TEST_CASE("spm: a user-defined run of spaces, made by merging, leaves the space behind it alone") {
-  const auto t = with({{"\u2581", -9}, {"a", -9}, {"\u2581" "a", -2}, {"\u2581\u2581", -1, token_kind::user_defined}}, true);
+  const auto t = with({{"\u2581", -9},
+                       {"a", -9},
+                       {"\u2581"
+                        "a",
+                        -2},
+                       {"\u2581\u2581", -1, token_kind::user_defined}},
+                      true);
   CHECK(encode(t, "a   a", plain) == ids{261, 262, 261});
   CHECK(t.decode(ids{261, 262, 261}) == "a   a");
 }
 
 TEST_CASE("spm: pieces with a space inside join across words") {
-  const auto t = with({{"a", -3}, {"\u2581", -3}, {"b", -3}, {"\u2581" "b", -2}, {"a\u2581" "b", -1}});
+  const auto t = with({{"a", -3},
+                       {"\u2581", -3},
+                       {"b", -3},
+                       {"\u2581"
+                        "b",
+                        -2},
+                       {"a\u2581"
+                        "b",
+                        -1}});
   CHECK(encode(t, "a b", plain) == ids{263});
-  const auto words = with({{"a", -3}, {"\u2581", -3}, {"b", -3}, {"\u2581" "b", -2}, {"\u2581\u2581", -1}});
+  const auto words = with({{"a", -3},
+                           {"\u2581", -3},
+                           {"b", -3},
+                           {"\u2581"
+                            "b",
+                            -2},
+                           {"\u2581\u2581", -1}});
   CHECK(encode(words, "a   b", plain) == ids{259, 263, 262});
 }
 
@@ -137,10 +176,16 @@ TEST_CASE("spm: ordinary text never becomes a control, unknown or byte token, ev
 
 TEST_CASE("spm: without byte tokens a character becomes the unknown token, and an error where there is none") {
   const std::vector<token> tokens = {{"<unk>", 0, token_kind::unknown}, {"a", -1}, {"<s>", 0, token_kind::control}};
-  const auto t = make(spm_metadata(tokens).key("tokenizer.ggml.add_space_prefix", false).key("tokenizer.ggml.bos_token_id", 2u).key("tokenizer.ggml.eos_token_id", 2u));
+  const auto t = make(spm_metadata(tokens)
+                          .key("tokenizer.ggml.add_space_prefix", false)
+                          .key("tokenizer.ggml.bos_token_id", 2u)
+                          .key("tokenizer.ggml.eos_token_id", 2u));
   REQUIRE(t);
   CHECK(t->unk() == 0);
-  CHECK(encode(*t, "a\u4e2d\xff" "a", plain) == ids{1, 0, 0, 1});
+  CHECK(encode(*t,
+               "a\u4e2d\xff"
+               "a",
+               plain) == ids{1, 0, 0, 1});
 
   const auto none = make(spm_metadata(tokens).key("tokenizer.ggml.unknown_token_id", 4294967295u).key("tokenizer.ggml.add_space_prefix", false));
   REQUIRE(none);
@@ -162,7 +207,9 @@ TEST_CASE("spm: a raw byte that is a piece serves where its byte token is absent
 TEST_CASE("spm: without token types <0xNN> is a byte all the same") {
   cria_test::gguf_builder b;
   const std::vector<token> tokens = vocabulary_with({{"a", -1}});
-  b.key("tokenizer.ggml.model", std::string("llama")).array("tokenizer.ggml.tokens", texts_of(tokens)).array("tokenizer.ggml.scores", scores_of(tokens));
+  b.key("tokenizer.ggml.model", std::string("llama"))
+      .array("tokenizer.ggml.tokens", texts_of(tokens))
+      .array("tokenizer.ggml.scores", scores_of(tokens));
   const auto t = make(b.key("tokenizer.ggml.add_space_prefix", false));
   REQUIRE(t);
   CHECK(t->kind(byte(10)) == token_kind::byte);

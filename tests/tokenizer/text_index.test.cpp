@@ -19,7 +19,7 @@ TEST_CASE("text_index: finds the first of equal texts and nothing that was not a
   std::map<std::string, std::size_t> first;
   for (std::size_t i = 0; i < 5000; ++i) {
     std::string text;
-    for (std::size_t n = random() % 20; n > 0; --n) text += static_cast<char>(random() % 3);   // NUL too
+    for (std::size_t n = random() % 20; n > 0; --n) text += static_cast<char>(random() % 3);  // NUL too
     first.emplace(text, i);
     texts.push_back(text);
   }
@@ -54,13 +54,13 @@ TEST_CASE("text_index: texts that differ in one bit anywhere, or only in length,
 
 TEST_CASE("text_index: numbers in any order of bytes spread over the slots") {
   // texts that differ in few high bits are what a multiplicative hash without folding piles up
-  for (const std::size_t shift : {0, 8, 24, 40, 56}) {
+  for (const unsigned shift : {0u, 8u, 24u, 40u, 56u}) {
     std::set<std::uint64_t> slots;
     for (std::uint64_t i = 0; i < 256; ++i) {
       std::string text(8, '\0');
       for (std::size_t b = 0; b < 8; ++b) text[b] = static_cast<char>((i << shift) >> (8 * b));
       slots.insert(cria::detail::hash_text(77, text) & 0xffff);
     }
-    CHECK(slots.size() > 240);   // 256 balls in 65,536 slots: 0.5 expected collisions
+    CHECK(slots.size() > 240);  // 256 balls in 65,536 slots: 0.5 expected collisions
   }
 }

@@ -58,15 +58,22 @@ TEST_CASE("utf8_assembler: bytes that can no longer become a character are hande
   const std::vector<std::vector<step>> cases = {
       {{"\xff", "\xff"}},
       {{"\x80\xbf", "\x80\xbf"}},
-      {{"\xe4", ""}, {"a", "\xe4" "a"}},                  // cut short by another character
-      {{"\xe0", ""}, {"\x80", "\xe0\x80"}},               // overlong
-      {{"\xed", ""}, {"\xa0", "\xed\xa0"}},               // a surrogate
-      {{"\xf4", ""}, {"\x90", "\xf4\x90"}},               // beyond U+10FFFF
+      {{"\xe4", ""},
+       {"a",
+        "\xe4"
+        "a"}},                               // cut short by another character
+      {{"\xe0", ""}, {"\x80", "\xe0\x80"}},  // overlong
+      {{"\xed", ""}, {"\xa0", "\xed\xa0"}},  // a surrogate
+      {{"\xf4", ""}, {"\x90", "\xf4\x90"}},  // beyond U+10FFFF
       {{"\xf5", "\xf5"}},
       {{"\xc0", "\xc0"}},
       {{"\xf0\x9f", ""}, {"\xf0\x9f", "\xf0\x9f"}, {"\x99\x82", "\xf0\x9f\x99\x82"}},
       {{"\x80\x80\x80\x80", "\x80\x80\x80\x80"}},
-      {{"a\xe4\xb8", "a"}, {"\xad" "b", "\xe4\xb8\xad" "b"}},
+      {{"a\xe4\xb8", "a"},
+       {"\xad"
+        "b",
+        "\xe4\xb8\xad"
+        "b"}},
   };
   for (const auto& steps : cases) {
     utf8_assembler assembler;

@@ -29,7 +29,8 @@ namespace {
 
 constexpr std::uint32_t absent = 4294967295u;
 
-const std::vector<token> small = {{"<unk>", 0, token_kind::unknown}, {"<s>", 0, token_kind::control}, {"</s>", 0, token_kind::control}, {"a", -1}, {"b", -2}};
+const std::vector<token> small = {
+    {"<unk>", 0, token_kind::unknown}, {"<s>", 0, token_kind::control}, {"</s>", 0, token_kind::control}, {"a", -1}, {"b", -2}};
 
 std::vector<std::string> small_texts() { return texts_of(small); }
 
@@ -73,7 +74,8 @@ TEST_CASE("vocabulary: what is missing or of another type is an error with its k
       {"no model", spm_without("model"), errc::missing_key, "model"},
       {"no tokens", spm_without("tokens"), errc::missing_key, "tokens"},
       {"no scores", spm_without("scores"), errc::missing_key, "scores"},
-      {"no merges", gguf_builder().key("tokenizer.ggml.model", std::string("gpt2")).array("tokenizer.ggml.tokens", small_texts()), errc::missing_key, "merges"},
+      {"no merges", gguf_builder().key("tokenizer.ggml.model", std::string("gpt2")).array("tokenizer.ggml.tokens", small_texts()), errc::missing_key,
+       "merges"},
       {"model is a number", spm_without("model").key("tokenizer.ggml.model", 1u), errc::wrong_type, "model"},
       {"tokens are one string", spm_without("tokens").key("tokenizer.ggml.tokens", std::string("a")), errc::wrong_type, "tokens"},
       {"tokens are numbers", spm_without("tokens").array<std::uint32_t>("tokenizer.ggml.tokens", {1, 2, 3, 4, 5}), errc::wrong_type, "tokens"},
@@ -81,9 +83,14 @@ TEST_CASE("vocabulary: what is missing or of another type is an error with its k
       {"scores are bytes", spm_without("scores").array<std::uint8_t>("tokenizer.ggml.scores", {0, 0, 0, 0, 0}), errc::wrong_type, "scores"},
       {"scores are bools", spm_without("scores").array<std::int32_t>("tokenizer.ggml.scores", {0, 0, 0, 0, 0}), errc::wrong_type, "scores"},
       {"scores are strings", spm_without("scores").array("tokenizer.ggml.scores", small_texts()), errc::wrong_type, "scores"},
-      {"types are bytes", spm_without("token_type").array<std::uint8_t>("tokenizer.ggml.token_type", {1, 1, 1, 1, 1}), errc::wrong_type, "token_type"},
+      {"types are bytes", spm_without("token_type").array<std::uint8_t>("tokenizer.ggml.token_type", {1, 1, 1, 1, 1}), errc::wrong_type,
+       "token_type"},
       {"types are floats", spm_without("token_type").array<float>("tokenizer.ggml.token_type", {1, 1, 1, 1, 1}), errc::wrong_type, "token_type"},
-      {"merges are numbers", gguf_builder().key("tokenizer.ggml.model", std::string("gpt2")).array("tokenizer.ggml.tokens", small_texts()).array<int>("tokenizer.ggml.merges", {1}),
+      {"merges are numbers",
+       gguf_builder()
+           .key("tokenizer.ggml.model", std::string("gpt2"))
+           .array("tokenizer.ggml.tokens", small_texts())
+           .array<int>("tokenizer.ggml.merges", {1}),
        errc::wrong_type, "merges"},
       {"pre is a number", gguf_builder().key("tokenizer.ggml.model", std::string("gpt2")).key("tokenizer.ggml.pre", 1u), errc::wrong_type, "pre"},
       {"an id is a string", bpe_metadata(small, {}).key("tokenizer.ggml.bos_token_id", std::string("1")), errc::wrong_type, "bos_token_id"},
@@ -101,7 +108,8 @@ TEST_CASE("vocabulary: counts that disagree, and values that mean nothing, are e
       {"a type too few", spm_without("token_type").array<std::int32_t>("tokenizer.ggml.token_type", {1, 1, 1, 1}), errc::bad_value, "token_type"},
       {"type 7", spm_without("token_type").array<std::int32_t>("tokenizer.ggml.token_type", {1, 1, 1, 1, 7}), errc::bad_value, "token_type"},
       {"type -1", spm_without("token_type").array<std::int32_t>("tokenizer.ggml.token_type", {1, 1, 1, 1, -1}), errc::bad_value, "token_type"},
-      {"type 2^31", spm_without("token_type").array<std::uint32_t>("tokenizer.ggml.token_type", {1, 1, 1, 1, 1u << 31}), errc::bad_value, "token_type"},
+      {"type 2^31", spm_without("token_type").array<std::uint32_t>("tokenizer.ggml.token_type", {1, 1, 1, 1, 1u << 31}), errc::bad_value,
+       "token_type"},
       {"bos beyond", spm_metadata(small).key("tokenizer.ggml.bos_token_id", 5u), errc::bad_value, "bos_token_id"},
       {"eos beyond", spm_metadata(small).key("tokenizer.ggml.eos_token_id", 4294967294u), errc::bad_value, "eos_token_id"},
       {"eot beyond", spm_metadata(small).key("tokenizer.ggml.eot_token_id", 1000u), errc::bad_value, "eot_token_id"},
@@ -125,7 +133,8 @@ TEST_CASE("vocabulary: kinds of tokenizers that cria does not know are named") {
 }
 
 TEST_CASE("vocabulary: a byte token is <0x and exactly two hexadecimal digits, nothing else") {
-  for (const std::string bad : {"<0x-1>", "<0x+1>", "<0x 1>", "<0x1>", "<0x001>", "<0xG0>", "<0x0G>", "<0x>", "0x00", "<0X00>", "<0x00", "<0x00>x", "", "\n"}) {
+  for (const std::string bad :
+       {"<0x-1>", "<0x+1>", "<0x 1>", "<0x1>", "<0x001>", "<0xG0>", "<0x0G>", "<0x>", "0x00", "<0X00>", "<0x00", "<0x00>x", "", "\n"}) {
     CAPTURE(bad);
     const auto t = make(spm_metadata(with_tokens({{bad, 0, token_kind::byte}})));
     REQUIRE(!t);
@@ -137,12 +146,15 @@ TEST_CASE("vocabulary: a byte token is <0x and exactly two hexadecimal digits, n
   REQUIRE(t);
   CHECK(t->piece(5) == "\xff");
   CHECK(t->piece(6) == "\n");
-  CHECK(encode(*t, "\n", {.add_bos = false}) == ids{0, 6});   // the space prefix is no piece here
+  CHECK(encode(*t, "\n", {.add_bos = false}) == ids{0, 6});  // the space prefix is no piece here
 }
 
 TEST_CASE("vocabulary: of equal texts the first id is used and every id is read; empty texts are no texts") {
-  const auto t = make(spm_metadata(with_tokens({{"c", -5}, {"c", -1}, {"", 0}, {"", 0, token_kind::user_defined}, {"<x>", 0, token_kind::control}, {"<x>", 0, token_kind::control}}))
-                          .key("tokenizer.ggml.add_space_prefix", false));
+  const auto t = make(
+      spm_metadata(
+          with_tokens(
+              {{"c", -5}, {"c", -1}, {"", 0}, {"", 0, token_kind::user_defined}, {"<x>", 0, token_kind::control}, {"<x>", 0, token_kind::control}}))
+          .key("tokenizer.ggml.add_space_prefix", false));
   REQUIRE(t);
   CHECK(encode(*t, "cc", plain) == ids{5, 5});
   CHECK(encode(*t, "<x>", {.add_bos = false}) == ids{9});
@@ -152,14 +164,18 @@ TEST_CASE("vocabulary: of equal texts the first id is used and every id is read;
 }
 
 TEST_CASE("vocabulary: special ids of 2^32 - 1 or -1 are absent, padding and unknown out of range too") {
-  auto t = make(spm_metadata(small).key("tokenizer.ggml.bos_token_id", absent).key("tokenizer.ggml.eos_token_id", -1).key("tokenizer.ggml.padding_token_id", 99u)
-                    .key("tokenizer.ggml.seperator_token_id", absent).key("tokenizer.ggml.unknown_token_id", 12345u));
+  auto t = make(spm_metadata(small)
+                    .key("tokenizer.ggml.bos_token_id", absent)
+                    .key("tokenizer.ggml.eos_token_id", -1)
+                    .key("tokenizer.ggml.padding_token_id", 99u)
+                    .key("tokenizer.ggml.seperator_token_id", absent)
+                    .key("tokenizer.ggml.unknown_token_id", 12345u));
   REQUIRE(t);
   CHECK(t->bos() == no_token);
   CHECK(t->eos() == no_token);
   CHECK(t->pad() == no_token);
   CHECK(t->unk() == no_token);
-  CHECK(!t->adds_bos());   // there is none to add
+  CHECK(!t->adds_bos());  // there is none to add
   CHECK(encode(*t, "", {}).empty());
 
   t = make(spm_metadata(small).key("tokenizer.ggml.padding_token_id", std::uint16_t{4}).key("tokenizer.ggml.eos_token_id", std::int64_t{3}));
@@ -194,7 +210,10 @@ TEST_CASE("vocabulary: without keys llama has 1, 2 and 0 as begin, end and unkno
 }
 
 TEST_CASE("vocabulary: the flags decide on begin and end, where the kind's default is otherwise") {
-  const auto t = make(spm_metadata(small).key("tokenizer.ggml.add_bos_token", false).key("tokenizer.ggml.add_eos_token", true).key("tokenizer.ggml.add_space_prefix", false));
+  const auto t = make(spm_metadata(small)
+                          .key("tokenizer.ggml.add_bos_token", false)
+                          .key("tokenizer.ggml.add_eos_token", true)
+                          .key("tokenizer.ggml.add_space_prefix", false));
   REQUIRE(t);
   CHECK(encode(*t, "ab") == ids{3, 4, 2});
   CHECK(encode(*t, "ab", {.add_eos = false}) == ids{3, 4});
@@ -204,9 +223,12 @@ TEST_CASE("vocabulary: the flags decide on begin and end, where the kind's defau
   CHECK(llama3->adds_bos());
   CHECK(encode(*llama3, "") == ids{1});
   CHECK(encode(*llama3, "", {.add_bos = false}).empty());
-  const auto off = make(bpe_metadata(with_tokens(alphabet_tokens()), {}, "llama-bpe").key("tokenizer.ggml.bos_token_id", 1u).key("tokenizer.ggml.add_bos_token", false));
+  const auto off = make(bpe_metadata(with_tokens(alphabet_tokens()), {}, "llama-bpe")
+                            .key("tokenizer.ggml.bos_token_id", 1u)
+                            .key("tokenizer.ggml.add_bos_token", false));
   CHECK(encode(*off, "").empty());
-  const auto on = make(bpe_metadata(with_tokens(alphabet_tokens()), {}, "gpt-2").key("tokenizer.ggml.bos_token_id", 1u).key("tokenizer.ggml.add_bos_token", true));
+  const auto on = make(
+      bpe_metadata(with_tokens(alphabet_tokens()), {}, "gpt-2").key("tokenizer.ggml.bos_token_id", 1u).key("tokenizer.ggml.add_bos_token", true));
   CHECK(encode(*on, "") == ids{1});
 }
 
@@ -214,16 +236,19 @@ TEST_CASE("vocabulary: a missing pre-tokenizer is the default one") {
   std::vector<token> tokens = alphabet_tokens();
   tokens.push_back({"34"});
   gguf_builder b;
-  b.key("tokenizer.ggml.model", std::string("gpt2")).array("tokenizer.ggml.tokens", texts_of(tokens)).array<std::string>("tokenizer.ggml.merges", {"3 4"});
+  b.key("tokenizer.ggml.model", std::string("gpt2"))
+      .array("tokenizer.ggml.tokens", texts_of(tokens))
+      .array<std::string>("tokenizer.ggml.merges", {"3 4"});
   const auto missing = make(b);
   REQUIRE(missing);
-  CHECK(encode(*missing, "1234", plain) == ids{'1', '2', '3', '4'});   // cut into 123 and 4
+  CHECK(encode(*missing, "1234", plain) == ids{'1', '2', '3', '4'});  // cut into 123 and 4
   CHECK(encode(*make(bpe_metadata(tokens, {"3 4"}, "default")), "1234", plain) == ids{'1', '2', '3', '4'});
   CHECK(encode(*make(bpe_metadata(tokens, {"3 4"}, "gpt-2")), "1234", plain) == ids{'1', '2', 256});
 }
 
 TEST_CASE("vocabulary: tokens that end an answer are known by id and by text, whatever kind the file gives them") {
-  const auto t = make(spm_metadata(with_tokens({{"<|im_end|>", 0}, {"<|endoftext|>", 0, token_kind::user_defined}, {"<|eot_id|>", 0, token_kind::control}, {"<end_of_turn>", 0}})));
+  const auto t = make(spm_metadata(with_tokens(
+      {{"<|im_end|>", 0}, {"<|endoftext|>", 0, token_kind::user_defined}, {"<|eot_id|>", 0, token_kind::control}, {"<end_of_turn>", 0}})));
   REQUIRE(t);
   CHECK(t->eot() == 7);
   CHECK(std::vector<cria::token_id>(t->end_of_generation().begin(), t->end_of_generation().end()) == ids{2, 5, 6, 7, 8});
@@ -235,15 +260,18 @@ TEST_CASE("vocabulary: tokens that end an answer are known by id and by text, wh
   CHECK(!t->is_end_of_generation(3));
   CHECK(encode(*t, "<|im_end|>", {.add_bos = false}) == ids{5});
 
-  const auto named = make(spm_metadata(with_tokens({{"<stop>", 0}, {"<|im_end|>", 0}})).key("tokenizer.ggml.eot_token_id", 5u).key("tokenizer.ggml.eos_token_id", 3u));
+  const auto named = make(
+      spm_metadata(with_tokens({{"<stop>", 0}, {"<|im_end|>", 0}})).key("tokenizer.ggml.eot_token_id", 5u).key("tokenizer.ggml.eos_token_id", 3u));
   REQUIRE(named);
   CHECK(named->eot() == 5);
   for (const cria::token_id id : {2, 3, 5, 6}) CHECK(named->is_end_of_generation(id));
-  CHECK(named->kind(3) == token_kind::normal);   // an id alone does not silence its token
+  CHECK(named->kind(3) == token_kind::normal);  // an id alone does not silence its token
 }
 
 TEST_CASE("vocabulary: <|end|> does not end an answer in the harmony format, </s> not beside <eos>") {
-  const auto harmony = make(spm_metadata(with_tokens({{"<|end|>", 0, token_kind::control}, {"<|return|>", 0, token_kind::control}, {"<|call|>", 0, token_kind::control},
+  const auto harmony = make(spm_metadata(with_tokens({{"<|end|>", 0, token_kind::control},
+                                                      {"<|return|>", 0, token_kind::control},
+                                                      {"<|call|>", 0, token_kind::control},
                                                       {"<|channel|>", 0, token_kind::control}})));
   REQUIRE(harmony);
   CHECK(!harmony->is_end_of_generation(5));
@@ -252,8 +280,10 @@ TEST_CASE("vocabulary: <|end|> does not end an answer in the harmony format, </s
   const auto plain_end = make(spm_metadata(with_tokens({{"<|end|>", 0, token_kind::control}})));
   CHECK(plain_end->is_end_of_generation(5));
 
-  const std::vector<token> gemma = {{"<pad>", 0, token_kind::control}, {"<eos>", 0, token_kind::control}, {"<bos>", 0, token_kind::control}, {"</s>", 0, token_kind::user_defined}};
-  const auto t = make(spm_metadata(gemma).key("tokenizer.ggml.eos_token_id", 1u).key("tokenizer.ggml.bos_token_id", 2u).key("tokenizer.ggml.unknown_token_id", 0u));
+  const std::vector<token> gemma = {
+      {"<pad>", 0, token_kind::control}, {"<eos>", 0, token_kind::control}, {"<bos>", 0, token_kind::control}, {"</s>", 0, token_kind::user_defined}};
+  const auto t = make(
+      spm_metadata(gemma).key("tokenizer.ggml.eos_token_id", 1u).key("tokenizer.ggml.bos_token_id", 2u).key("tokenizer.ggml.unknown_token_id", 0u));
   REQUIRE(t);
   CHECK(t->is_end_of_generation(1));
   CHECK(!t->is_end_of_generation(3));
@@ -268,14 +298,15 @@ TEST_CASE("vocabulary: white space after special tokens is dropped for Phi 3, an
   CHECK(encode(*phi, "<|user|>  ", {.add_bos = false}) == ids{5});
   const auto other = make(spm_metadata(tokens).key("general.name", std::string("Phil")).key("tokenizer.ggml.add_space_prefix", false));
   CHECK(encode(*other, "<|user|> a", {.add_bos = false}) == ids{5, 7, 3});
-  const auto odd = make(spm_metadata(tokens).key("general.name", 3u));   // keys of other uses may be anything
+  const auto odd = make(spm_metadata(tokens).key("general.name", 3u));  // keys of other uses may be anything
   CHECK(odd.has_value());
 }
 
 TEST_CASE("vocabulary: texts of any bytes, long ones and NUL, are kept as they are") {
   const std::string nul("a\0b", 3);
   const std::string giant(1'000'000, 'x');
-  const auto t = make(spm_metadata(with_tokens({{nul, -1}, {giant, -1}, {"\xff\xfe", -1}, {giant + "<", 0, token_kind::control}})).key("tokenizer.ggml.add_space_prefix", false));
+  const auto t = make(spm_metadata(with_tokens({{nul, -1}, {giant, -1}, {"\xff\xfe", -1}, {giant + "<", 0, token_kind::control}}))
+                          .key("tokenizer.ggml.add_space_prefix", false));
   REQUIRE(t);
   CHECK(t->token_text(5) == nul);
   CHECK(t->piece(6) == giant);

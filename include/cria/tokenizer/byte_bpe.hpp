@@ -69,7 +69,7 @@ class merge_table {
     }
   }
 
-  std::vector<slot> slots_;   // a power of two of them, at most half in use
+  std::vector<slot> slots_;  // a power of two of them, at most half in use
   std::size_t used_ = 0;
   std::uint64_t key_ = 0;
 };
@@ -138,7 +138,7 @@ class byte_bpe {
 
   /// Appends the tokens of `text`, which holds no special tokens. Requires the vocabulary of make().
   [[nodiscard]] result<void> encode(const vocabulary& vocab, std::string_view text, merge_list& parts, std::vector<token_id>& out) const {
-    if (text.size() > merge_list::max_length) return error{errc::limit_exceeded, "text", "more than 1 GiB between two special tokens", error::no_offset};
+    if (text.size() > merge_list::max_length) return vocabulary_error(errc::limit_exceeded, "text", "more than 1 GiB between two special tokens");
     result<void> done;
     std::string letters;
     split_words(text, rule_, [&](std::string_view word) {
@@ -178,7 +178,7 @@ class byte_bpe {
       }
       const auto left = find_symbol(vocab, merge.substr(0, space));
       const auto right = find_symbol(vocab, merge.substr(space + 1));
-      if (!left || !right) continue;   // a side that no text and no earlier merge can make
+      if (!left || !right) continue;  // a side that no text and no earlier merge can make
       joined.assign(merge.substr(0, space)).append(merge.substr(space + 1));
       merges_.insert(*left, *right, {static_cast<std::uint32_t>(rank), make_symbol(vocab, joined)});
     }
@@ -201,7 +201,7 @@ class byte_bpe {
     result<void> done;
     parts.for_each([&](const merge_part& part) {
       if (vocab.has(part.symbol)) return out.push_back(part.symbol);
-      for (const char c : word.substr(part.start, part.length)) {   // made by merges, but no token
+      for (const char c : word.substr(part.start, part.length)) {  // made by merges, but no token
         if (done) done = emit_byte(vocab, static_cast<unsigned char>(c), out);
       }
     });
@@ -214,7 +214,7 @@ class byte_bpe {
     } else if (!replacement_.empty()) {
       out.insert(out.end(), replacement_.begin(), replacement_.end());
     } else {
-      return error{errc::bad_value, "text", "the vocabulary has neither the byte " + std::to_string(byte) + " nor an unknown token", error::no_offset};
+      return vocabulary_error(errc::bad_value, "text", "the vocabulary has neither the byte " + std::to_string(byte) + " nor an unknown token");
     }
     return {};
   }

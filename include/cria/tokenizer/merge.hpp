@@ -67,7 +67,7 @@ class merge_list {
 
   struct queued {
     std::uint32_t order, left;
-    std::uint32_t length;   // of the pair: it changes whenever one of the two does
+    std::uint32_t length;  // of the pair: it changes whenever one of the two does
     std::int32_t symbol;
     friend bool operator>(const queued& a, const queued& b) noexcept { return a.order != b.order ? a.order > b.order : a.left > b.left; }
   };

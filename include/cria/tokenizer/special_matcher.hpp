@@ -15,6 +15,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string_view>
 #include <vector>
@@ -47,7 +48,7 @@ class special_matcher {
       return order != 0 ? order < 0 : a.token < b.token;
     });
     sorted_.erase(std::unique(sorted_.begin(), sorted_.end(), [&](const entry& a, const entry& b) { return text(a) == text(b); }), sorted_.end());
-    for (std::uint32_t i = 1; i < sorted_.size(); ++i) {   // the longest text that this one continues is on the chain of its neighbour
+    for (std::uint32_t i = 1; i < sorted_.size(); ++i) {  // the longest text that this one continues is on the chain of its neighbour
       std::uint32_t shorter = i - 1;
       while (shorter != none && !text(sorted_[i]).starts_with(text(sorted_[shorter]))) shorter = sorted_[shorter].shorter;
       sorted_[i].shorter = shorter;
@@ -69,16 +70,26 @@ class special_matcher {
 
   struct entry {
     token_id token;
-    std::uint32_t shorter;   // the longest other entry that this one begins with
+    std::uint32_t shorter;  // the longest other entry that this one begins with
   };
+
+  [[nodiscard]] static std::size_t common_prefix(std::string_view a, std::string_view b) noexcept {
+    constexpr std::size_t block = 16;
+    const std::size_t limit = std::min(a.size(), b.size());
+    std::size_t n = 0;
+    while (n + block <= limit && std::memcmp(a.data() + n, b.data() + n, block) == 0) n += block;
+    while (n < limit && a[n] == b[n]) ++n;
+    return n;
+  }
 
   /// Returns the longest entry that `text` begins with. It stands at, or is a beginning of, the last entry that is not greater than the text.
   [[nodiscard]] const entry* longest(const vocabulary& vocab, std::string_view text) const noexcept {
-    const auto above = std::upper_bound(sorted_.begin(), sorted_.end(), text, [&](std::string_view t, const entry& e) { return t < vocab.text(e.token); });
+    const auto is_less = [&](std::string_view t, const entry& e) { return t < vocab.text(e.token); };
+    const auto above = std::upper_bound(sorted_.begin(), sorted_.end(), text, is_less);
     if (above == sorted_.begin()) return nullptr;
     auto i = static_cast<std::uint32_t>(above - sorted_.begin() - 1);
     const std::string_view nearest = vocab.text(sorted_[i].token);
-    const auto common = static_cast<std::size_t>(std::mismatch(nearest.begin(), nearest.end(), text.begin(), text.end()).first - nearest.begin());
+    const std::size_t common = common_prefix(nearest, text);
     while (i != none && vocab.text(sorted_[i].token).size() > common) i = sorted_[i].shorter;
     return i == none ? nullptr : &sorted_[i];
   }

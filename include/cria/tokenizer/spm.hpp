@@ -58,7 +58,7 @@ class spm {
   spm() = default;
   explicit spm(const vocabulary& vocab) : orders_(vocab.size()) {
     byte_tokens_.fill(no_token);
-    for (std::size_t i = vocab.size(); i-- > 0;) {   // downwards: the first of equals stays
+    for (std::size_t i = vocab.size(); i-- > 0;) {  // downwards: the first of equals stays
       const std::string_view text = vocab.texts[i];
       orders_[i] = order_of(vocab.scores[i]);
       if (const auto byte = parse_byte_token(text); byte && vocab.kinds[i] == token_kind::byte) byte_tokens_[*byte] = static_cast<token_id>(i);
@@ -87,7 +87,7 @@ class spm {
   [[nodiscard]] result<void> encode(const vocabulary& vocab, std::string_view text, merge_list& parts, std::vector<token_id>& out) const {
     std::string escaped(vocab.adds_space_prefix ? spm_space : std::string_view{});
     append_escaped(escaped, text);
-    if (escaped.size() > merge_list::max_length) return error{errc::limit_exceeded, "text", "more than 1 GiB between two special tokens", error::no_offset};
+    if (escaped.size() > merge_list::max_length) return vocabulary_error(errc::limit_exceeded, "text", "more than 1 GiB between two special tokens");
     for (std::size_t start = 0; start < escaped.size();) {
       const std::size_t end = spaces_inside_ ? escaped.size() : end_of_word(escaped, start);
       CRIA_CHECK(encode_word(vocab, std::string_view(escaped).substr(start, end - start), parts, out));
@@ -100,7 +100,7 @@ class spm {
   /// Returns an integer that is smaller for better scores; NaN is the worst.
   [[nodiscard]] static std::uint32_t order_of(float score) noexcept {
     if (std::isnan(score)) return ~std::uint32_t{0};
-    const auto bits = std::bit_cast<std::uint32_t>(score + 0.0f);   // + 0: no negative zero
+    const auto bits = std::bit_cast<std::uint32_t>(score + 0.0f);  // + 0: no negative zero
     return bits >> 31 != 0 ? bits : 0x7fffffffu - bits;
   }
 
@@ -150,13 +150,13 @@ class spm {
       return {};
     }
     if (vocab.unk == no_token) {
-      return error{errc::bad_value, "text", "the vocabulary has neither \"" + printable(text) + "\" nor bytes nor an unknown token", error::no_offset};
+      return vocabulary_error(errc::bad_value, "text", "the vocabulary has neither \"" + printable(text) + "\" nor bytes nor an unknown token");
     }
     out.push_back(vocab.unk);
     return {};
   }
 
-  std::vector<std::uint32_t> orders_;   // by token
+  std::vector<std::uint32_t> orders_;  // by token
   std::array<token_id, 256> byte_tokens_{};
   std::size_t longest_ = 0;             // bytes of the longest piece
   bool spaces_inside_ = false;

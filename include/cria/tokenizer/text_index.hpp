@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // tokenizer/text_index.hpp - finds a text among many, fast: the question that merging asks several times per character.
 //
-// Ensures   linear time whatever the texts are: the hash is keyed by each table's address and birth, so a file cannot be made whose texts collide on purpose
+// Ensures   linear time whatever the texts are: the hash is keyed by each table's address and birth, so a file cannot be made whose texts collide
+//           on purpose
 // Errors    none; std::bad_alloc passes through
 // Threads   find is const and may run on many threads
 // Source    the hash multiplies and folds eight bytes at a time (xmx, as in public-domain mixers such as splitmix64's)
@@ -37,14 +38,14 @@ namespace cria::inline v0::detail {
 [[nodiscard]] inline std::uint64_t hash_text(std::uint64_t key, std::string_view text) noexcept {
   const char* p = text.data();
   std::size_t n = text.size();
-  std::uint64_t h = key ^ n * 0x9e3779b97f4a7c15u;   // far from any difference of short texts
+  std::uint64_t h = key ^ n * 0x9e3779b97f4a7c15u;  // far from any difference of short texts
   for (; n > 8; p += 8, n -= 8) {
     std::uint64_t word;
     std::memcpy(&word, p, 8);
     h = mix_bits(h ^ word);
   }
   std::uint64_t last = 0;
-  if (n >= 4) {   // two loads that may overlap: the length is part of the hash
+  if (n >= 4) {  // two loads that may overlap: the length is part of the hash
     std::uint32_t low, high;
     std::memcpy(&low, p, 4);
     std::memcpy(&high, p + n - 4, 4);
@@ -83,7 +84,7 @@ class text_index {
  private:
   struct slot {
     std::uint32_t tag = 0;      // the hash's upper half: most texts that differ need no look
-    std::uint32_t number = 0;   // index + 1, 0: empty
+    std::uint32_t number = 0;  // index + 1, 0: empty
   };
 
   [[nodiscard]] static std::uint32_t tag_of(std::uint64_t hash) noexcept { return static_cast<std::uint32_t>(hash >> 32); }
@@ -97,7 +98,7 @@ class text_index {
     return at;
   }
 
-  std::vector<slot> slots_;   // a power of two of them, at most half in use
+  std::vector<slot> slots_;  // a power of two of them, at most half in use
   std::uint64_t key_ = 0;
 };
 

@@ -114,9 +114,12 @@ struct vocabulary_defaults {
 
 /// Returns the byte that `text` names as <0xNN>, exactly two hexadecimal digits.
 [[nodiscard]] constexpr std::optional<unsigned char> parse_byte_token(std::string_view text) noexcept {
-  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; };
-  if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>' || digit(text[3]) < 0 || digit(text[4]) < 0) return std::nullopt;
-  return static_cast<unsigned char>(digit(text[3]) * 16 + digit(text[4]));
+  constexpr std::string_view digits = "0123456789ABCDEFabcdef";
+  if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return std::nullopt;
+  const std::size_t high = digits.find(text[3]), low = digits.find(text[4]);
+  if (high == digits.npos || low == digits.npos) return std::nullopt;
+  const auto value = [](std::size_t digit) { return digit < 16 ? digit : digit - 6; };
+  return static_cast<unsigned char>(value(high) * 16 + value(low));
 }
 
 /// Returns the array under `key` if it has one of the two element types and `count` elements (any count: 0).
@@ -203,9 +206,9 @@ struct vocabulary_defaults {
 inline constexpr std::string_view turn_ends[] = {
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>", "[EOT]",
     "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", "<end_of_utterance>"};
-inline constexpr std::string_view other_ends[] = {"<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "</s>", "<|eom_id|>", "[EOS]", "<eos>",
-                                                  "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>",
-                                                  "<REPO>", "<reponame>", "<|file_sep|>"};
+inline constexpr std::string_view other_ends[] = {
+    "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "</s>", "<|eom_id|>", "[EOS]", "<eos>", "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>",
+    "[PAD]", "<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>", "<|file_sep|>"};
 /// Texts of control tokens that files may call normal.
 inline constexpr std::string_view control_texts[] = {
     "<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<PRE>", "\xe2\x96\x81<PRE>", "<|code_prefix|>", "<|prefix|>",
@@ -218,7 +221,7 @@ inline constexpr std::string_view spoken_texts[] = {"<|channel|>", "<|message|>"
 inline void load_roles(vocabulary& vocab, std::vector<token_id> ends) {
   const auto mark = [&](std::string_view text, bool ends_answer) {
     const auto id = vocab.find(text);
-    if (!id || (text == "</s>" && vocab.find("<eos>"))) return;   // Gemma's: <eos> ends, </s> is a tag like others
+    if (!id || (text == "</s>" && vocab.find("<eos>"))) return;  // Gemma's: <eos> ends, </s> is a tag like others
     vocab.kinds[static_cast<std::size_t>(*id)] = token_kind::control;
     if (ends_answer) ends.push_back(*id);
   };
@@ -233,7 +236,7 @@ inline void load_roles(vocabulary& vocab, std::vector<token_id> ends) {
   }
   const bool harmony = vocab.find("<|call|>") && vocab.find("<|return|>");
   const bool solar = vocab.find("<|calls|>") && vocab.find("<|flush|>");
-  if (const auto end = vocab.find("<|end|>"); end && (harmony || solar)) {   // ends a message there, not the answer
+  if (const auto end = vocab.find("<|end|>"); end && (harmony || solar)) {  // ends a message there, not the answer
     std::erase(ends, *end);
     vocab.kinds[static_cast<std::size_t>(*end)] = token_kind::user_defined;
     if (vocab.eot == *end) vocab.eot = no_token;

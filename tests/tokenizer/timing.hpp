@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+// tests/tokenizer/timing.hpp - how much slower than a plain optimised build this one may be: sanitizers and -O0 cost a factor.
+#pragma once
+
+#include <ctime>
+
+namespace cria_test {
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define CRIA_TEST_SANITIZED 1
+#endif
+#endif
+#if defined(CRIA_TEST_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+    !(defined(__OPTIMIZE__) || (defined(_MSC_VER) && defined(NDEBUG)))
+inline constexpr double slowness = 30;
+#else
+inline constexpr double slowness = 1;
+#endif
+
+/// Returns the processor time that `f` takes: other processes do not count. Requires that no other thread of this one works.
+template <class F>
+double seconds_of(F&& f) {
+  const std::clock_t start = std::clock();
+  f();
+  return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+}
+
+}  // namespace cria_test
