@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""Compiles sets.cpp for every instruction set that the build has, with the build's own flags for it, and runs it where the processor can."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+TMP = os.environ["CRIA_TEST_TMP"]
+SOURCE = os.path.join(os.environ["CRIA_SOURCE_DIR"], "tests", "isa", "sets.cpp")
+
+
+def run(command):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+
+
+def units_of_build():
+    """(set, compile command without optimisation, sanitizer, input and output) of each unit of cria::dispatch, from the build's compile commands."""
+    database = os.path.join(os.environ["CRIA_BINARY_DIR"], "compile_commands.json")
+    if not os.path.exists(database):
+        return []
+    with open(database, encoding="utf-8") as file:
+        entries = [e for e in json.load(file) if "/cria_dispatch/" in e["file"]]
+    units = []
+    for entry in entries:
+        words = shlex.split(entry["command"])
+        words = words[:words.index("-o")]
+        units.append((os.path.basename(entry["file"])[:-4], [w for w in words if not w.startswith(("-O", "-fsanitize", "-fno-sanitize", "-M")) and not w.endswith((".o", ".o.d"))]))
+    return units
+
+
+def main():
+    units = units_of_build()
+    if not units:
+        print("SKIPPED: this build has no units, or no compile_commands.json")
+        return 77
+    shutil.rmtree(TMP, ignore_errors=True)
+    os.makedirs(TMP)
+    baseline = dict(units).get("scalar", units[0][1])
+    detect = os.path.join(TMP, "detect")
+    done = run([*baseline, "-O1", "-o", detect, SOURCE])
+    if done.returncode != 0:
+        print(done.stdout[:3000])
+        return 1
+    try:
+        running = run([detect]).stdout.split()
+    except OSError as error:
+        print("SKIPPED: programs of this build do not run here: %s" % error)
+        return 77
+    failures = 0
+    for name, command in units:
+        program = os.path.join(TMP, name)
+        done = run([*command, "-O2", "-DCRIA_ISA=" + name, "-o", program, SOURCE])
+        if done.returncode != 0:
+            print("%s does not compile:\n%s" % (name, done.stdout[:3000]))
+            failures += 1
+        elif name not in running:
+            print("!!!!! NOT RUN: %s: this processor lacks it (it compiles)" % name)
+        else:
+            done = run([program])
+            print(done.stdout.strip())
+            if done.returncode != 0:
+                print("%s: exit status %d" % (name, done.returncode))
+                failures += 1
+    print("%d sets, %d failures" % (len(units), failures))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
