@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
-# cria_add_dispatch([NAME <target>]): a static library with cria's kernels, compiled once per instruction set of the target's processor family.
-# One program then runs at full speed on all of them: the headers pick the best table that the processor supports when a model is opened.
+# cria_add_dispatch([NAME <target>] [VARIANTS <set>...]): a static library with cria's kernels, compiled once per instruction set of the target's
+# processor family. One program then runs at full speed on all of them: the headers pick the best table that the processor supports when a model is
+# opened. VARIANTS (or the variable CRIA_DISPATCH_VARIANTS) names the sets to compile, of scalar, sse4_2, avx2, avx_vnni, avx512bw, avx512_vnni,
+# neon64, neon_dotprod, neon_i8mm; those of another family are passed over. Without scalar or the family's first set, a processor that runs none of
+# them gets errc::unsupported_cpu.
 #
 #   find_package(cria REQUIRED)
 #   cria_add_dispatch()                                # <target> defaults to cria_dispatch; cria::dispatch is its alias
@@ -62,7 +65,7 @@ function(cria_isa_flags variant out)
 endfunction()
 
 function(cria_add_dispatch)
-  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME" "")
+  cmake_parse_arguments(PARSE_ARGV 0 arg "" "NAME" "VARIANTS")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "cria_add_dispatch: unknown argument '${arg_UNPARSED_ARGUMENTS}'")
   endif()
@@ -85,8 +88,14 @@ function(cria_add_dispatch)
   if(MSVC)
     set(always /fp:precise)
   endif()
+  if(NOT arg_VARIANTS)
+    set(arg_VARIANTS ${CRIA_DISPATCH_VARIANTS})
+  endif()
   cria_isa_variants(variants)
   foreach(variant IN LISTS variants)
+    if(arg_VARIANTS AND NOT variant IN_LIST arg_VARIANTS)
+      continue()
+    endif()
     cria_isa_flags(${variant} flags)
     if(flags)
       check_cxx_compiler_flag("${flags}" CRIA_COMPILER_HAS_${variant})
@@ -106,5 +115,9 @@ function(cria_add_dispatch)
     target_sources(${arg_NAME} PRIVATE $<TARGET_OBJECTS:${arg_NAME}_${variant}>)
     string(TOUPPER ${variant} macro)
     target_compile_definitions(${arg_NAME} INTERFACE CRIA_DISPATCH_${macro}=1)
+    set(any TRUE)
   endforeach()
+  if(NOT any)
+    message(FATAL_ERROR "cria_add_dispatch: none of '${arg_VARIANTS}' can be compiled here; there are: ${variants}")
+  endif()
 endfunction()
