@@ -82,7 +82,8 @@ void equal(const char* what, double got, double expected) {
 // Floats of all sizes; any bits when `any`.
 void fill(float (&x)[16], bool any) {
   for (float& value : x) {
-    value = any ? std::bit_cast<float>(bits()) : std::ldexp(static_cast<float>(static_cast<std::int32_t>(bits())), static_cast<int>(bits() % 60) - 60);
+    value =
+        any ? std::bit_cast<float>(bits()) : std::ldexp(static_cast<float>(static_cast<std::int32_t>(bits())), static_cast<int>(bits() % 60) - 60);
   }
 }
 
@@ -234,11 +235,11 @@ void int8_dot() {
   const int top = dot::max_weight;
   const int bottom = dot::signed_weights ? -128 : 0;
   const auto word = [](int a, int b, int c, int d) {
-    return static_cast<std::int32_t>((static_cast<std::uint32_t>(a) & 255) | (static_cast<std::uint32_t>(b) & 255) << 8 | (static_cast<std::uint32_t>(c) & 255) << 16 |
-                                     (static_cast<std::uint32_t>(d) & 255) << 24);
+    return static_cast<std::int32_t>((static_cast<std::uint32_t>(a) & 255) | (static_cast<std::uint32_t>(b) & 255) << 8 |
+                                     (static_cast<std::uint32_t>(c) & 255) << 16 | (static_cast<std::uint32_t>(d) & 255) << 24);
   };
   // A direct step from any sum.
-  const auto exact = [](std::int32_t sum, const int (&w)[4], const int (&x)[4]) { return sum + w[0] * x[0] + w[1] * x[1] + w[2] * x[2] + w[3] * x[3]; };
+  const auto exact = [](std::int32_t sum, const int(&w)[4], const int(&x)[4]) { return sum + w[0] * x[0] + w[1] * x[1] + w[2] * x[2] + w[3] * x[3]; };
   for (int weight = bottom; weight <= top; ++weight) {
     for (int x = -127; x <= 127; ++x) {
       const int ws[4] = {weight, top - (weight - bottom), weight, static_cast<int>(bits() % static_cast<unsigned>(top - bottom + 1)) + bottom};

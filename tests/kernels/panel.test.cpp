@@ -124,7 +124,8 @@ TEST_CASE("panel: scale (code - zero) + min of the unpacked pieces is the dequan
       const std::vector<std::byte> block = packed(rows);
       float values[panel_rows][256];
       for (std::size_t g = 0; g < panel<Format>::groups; ++g) {
-        [&]<std::size_t... Step>(std::index_sequence<Step...>) { (step_values<Format, Step>(block.data(), g, values), ...); }(std::make_index_sequence<8>{});
+        [&]<std::size_t... Step>(std::index_sequence<Step...>) { (step_values<Format, Step>(block.data(), g, values), ...); }
+        (std::make_index_sequence<8>{});
       }
       for (std::size_t r = 0; r < panel_rows; ++r) {
         float expected[Format::block_size];

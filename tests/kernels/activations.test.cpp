@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: MIT
+#include "kernel_test.hpp"
+
+#include <limits>
+
+using namespace cria_test;
+using cria::precision;
+
+namespace {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+constexpr precision both[] = {precision::exact, precision::fast};
+
+int steps_of(precision p) { return p == precision::exact ? 16256 : 127; }
+
+// |x - d q|: q is x steps / largest with two roundings and then to the nearest integer, d is rounded once. A group below 2^-115 counts as zeros.
+double allowed_error(const token_group& group, float x, float largest, precision p) {
+  if (largest <= 0x1p-115f) return static_cast<double>(largest);
+  const double steps = steps_of(p);
+  return static_cast<double>(group.d) * (0.5 + 4 * steps * unit) + static_cast<double>(std::fabs(x)) * 2 * unit;
+}
+
+std::vector<float> inputs(std::size_t n, std::uint32_t seed) {
+  numbers random(seed);
+  std::vector<float> x = random.normals(n);
+  for (std::size_t g = 0; g < n / 32; ++g) {
+    float* group = x.data() + 32 * g;
+    const float size = std::ldexp(1.0f, static_cast<int>(random.below(40)) - 20);
+    for (std::size_t k = 0; k < 32; ++k) group[k] *= size;
+    switch (random.below(8)) {
+      case 0: std::fill_n(group, 32, 0.0f); break;
+      case 1: std::fill_n(group, 32, -size); break;   // all at the end of the scale
+      case 2: group[random.below(32)] *= 100; break;  // one outlier
+      case 3:
+        for (std::size_t k = 0; k < 32; ++k) group[k] = k % 2 == 0 ? size : -size;
+        break;
+      default: break;
+    }
+  }
+  return x;
+}
+
+}  // namespace
+
+TEST_CASE("activations: d q is within half a step of the value, planes and sums are consistent") {
+  for (const kernel_table* table : tables()) {
+    for (const precision p : both) {
+      CAPTURE(name(*table));
+      CAPTURE(std::string(cria::name(p)));
+      worst_case worst;
+      for (const std::size_t n_tokens : {1, 2, 4, 5, 7, 8, 9, 12, 13, 20, 24, 25}) {
+        const std::size_t k = 96;
+        const std::vector<float> x = inputs(n_tokens * k, static_cast<std::uint32_t>(n_tokens));
+        const activations a = quantize(*table, x, n_tokens, k, p);
+        bool is_consistent = true;
+        for (std::size_t t = 0; t < n_tokens; ++t) {
+          for (std::size_t g = 0; g < k / 32; ++g) {
+            const float* values = x.data() + t * k + 32 * g;
+            const token_group group = read_group(*table, a, t, g);
+            float largest = 0;
+            for (std::size_t n = 0; n < 32; ++n) largest = std::max(largest, std::fabs(values[n]));
+            int sums[3] = {};
+            int top = 0;
+            for (std::size_t n = 0; n < 32; ++n) {
+              worst.see(static_cast<double>(group.d) * group.q[n], static_cast<double>(values[n]), allowed_error(group, values[n], largest, p),
+                        "token " + std::to_string(t) + ", value " + std::to_string(32 * g + n));
+              is_consistent = is_consistent && group.h[n] >= -127 && group.h[n] <= 127 && group.l[n] >= -64 && group.l[n] < 64;
+              sums[0] += group.q[n];
+              sums[n < 16 ? 1 : 2] += group.q[n];
+              top = std::max(top, std::abs(group.q[n]));
+            }
+            is_consistent = is_consistent && top == (largest > 0 ? steps_of(p) : 0);
+            for (int s = 0; s < 3; ++s)
+              is_consistent = is_consistent && group.bias[s] == -8 * sums[s] && group.ds[s] == group.d * static_cast<float>(sums[s]);
+            is_consistent = is_consistent && group.d == largest / static_cast<float>(steps_of(p));
+          }
+        }
+        CHECK(is_consistent);
+      }
+      worst.check("worst value");
+      CHECK(worst.ratio > 0.5);  // the bound is not idle
+    }
+  }
+}
+
+TEST_CASE("activations: every table makes the same numbers, however the tokens are split over calls") {
+  for (const precision p : both) {
+    for (const std::size_t n_tokens : {1, 3, 4, 6, 11, 12, 17, 30}) {
+      const std::size_t k = 64;
+      const std::vector<float> x = inputs(n_tokens * k, 100 + static_cast<std::uint32_t>(n_tokens));
+      const activations expected = quantize(scalar_table(), x, n_tokens, k, p);
+      for (const kernel_table* table : tables()) {
+        CAPTURE(name(*table));
+        CAPTURE(n_tokens);
+        const activations whole = quantize(*table, x, n_tokens, k, p);
+        bool is_equal = true;
+        for (std::size_t t = 0; t < n_tokens; ++t) {
+          for (std::size_t g = 0; g < k / 32; ++g) {
+            const token_group a = read_group(*table, whole, t, g), b = read_group(scalar_table(), expected, t, g);
+            is_equal = is_equal && std::memcmp(&a, &b, sizeof a) == 0;
+          }
+        }
+        CHECK(is_equal);
+        activations parts{std::vector<std::int32_t>(whole.words.size(), 0x55555555), p, n_tokens, k / 32};
+        for (std::size_t begin = n_tokens; begin > 0;) {  // backwards: no call depends on another
+          const std::size_t end = begin;
+          begin -= std::min<std::size_t>(begin, 1 + begin % 3);
+          table->quantize(x.data(), k, begin, end, n_tokens, k / 32, p, parts.words.data());
+        }
+        CHECK(parts.words == whole.words);
+      }
+    }
+  }
+}
+
+TEST_CASE("activations: the words of tokens that do not exist are zeros, and nothing is written behind the tiles") {
+  for (const kernel_table* table : tables()) {
+    for (const precision p : both) {
+      for (std::size_t n_tokens = 1; n_tokens <= 26; ++n_tokens) {
+        CAPTURE(name(*table));
+        CAPTURE(n_tokens);
+        const std::size_t k = 64, words = cria::kernels::activation_words(p);
+        const std::vector<float> x = inputs(n_tokens * k, 7);
+        const activations a = quantize(*table, x, n_tokens, k, p);
+        const auto [first, width] = tile_at(*table, n_tokens - 1, n_tokens);
+        bool is_zero = true, is_untouched = true;
+        for (std::size_t g = 0; g < k / 32; ++g) {
+          for (std::size_t n = 0; n < words; ++n) {
+            for (std::size_t t = n_tokens - first; t < width; ++t)
+              is_zero = is_zero && a.words[first * k / 32 * words + (g * words + n) * width + t] == 0;
+          }
+        }
+        for (std::size_t n = (first + width) * k / 32 * words; n < a.words.size(); ++n) is_untouched = is_untouched && a.words[n] == 0x55555555;
+        CHECK(is_zero);
+        CHECK(is_untouched);
+        CHECK((first + width) * k / 32 * words <= a.words.size());
+      }
+    }
+  }
+}
+
+TEST_CASE("activations: denormals and the smallest floats count as zeros or keep the bound, the largest float does not overflow") {
+  for (const kernel_table* table : tables()) {
+    for (const precision p : both) {
+      CAPTURE(name(*table));
+      for (int exponent = -149; exponent <= 127; ++exponent) {
+        std::vector<float> x(32, std::ldexp(0.75f, exponent));
+        x[5] = -std::ldexp(1.0f, exponent);
+        if (exponent == 127) x[6] = std::numeric_limits<float>::max();
+        const activations a = quantize(*table, x, 1, 32, p);
+        const token_group group = read_group(*table, a, 0, 0);
+        const float largest = exponent == 127 ? x[6] : std::fabs(x[5]);
+        CHECK(std::isfinite(group.d));
+        worst_case worst;
+        for (std::size_t n = 0; n < 32; ++n)
+          worst.see(static_cast<double>(group.d) * group.q[n], static_cast<double>(x[n]), allowed_error(group, x[n], largest, p),
+                    "2^" + std::to_string(exponent));
+        worst.check("");
+      }
+    }
+  }
+}
+
+TEST_CASE("activations: inf or NaN anywhere in a group make its scale non-finite and leave the others alone") {
+  for (const kernel_table* table : tables()) {
+    for (const precision p : both) {
+      CAPTURE(name(*table));
+      const std::size_t k = 96;
+      const std::vector<float> clean = inputs(3 * k, 9);
+      const activations expected = quantize(*table, clean, 3, k, p);
+      for (const float bad : {infinity, -infinity, not_a_number, -not_a_number}) {
+        for (std::size_t n = 0; n < 32; ++n) {
+          std::vector<float> x = clean;
+          x[k + 32 + n] = bad;
+          const activations a = quantize(*table, x, 3, k, p);
+          bool is_same = true;
+          for (std::size_t t = 0; t < 3; ++t) {
+            for (std::size_t g = 0; g < 3; ++g) {
+              const token_group got = read_group(*table, a, t, g), other = read_group(*table, expected, t, g);
+              if (t == 1 && g == 1) {
+                CHECK(!std::isfinite(got.d));
+              } else {
+                is_same = is_same && std::memcmp(&got, &other, sizeof got) == 0;
+              }
+            }
+          }
+          CHECK(is_same);
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: MIT
+#include "kernel_test.hpp"
+
+#include <limits>
+
+using namespace cria_test;
+using cria::kv_type;
+
+namespace {
+
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+
+// A cache of one kv head: positions [0, length) in one run or more. What lies behind the last position and the last channel is NaN.
+struct cache {
+  kv_type type;
+  std::size_t head_dim, length, v_stride;
+  std::vector<float> keys, values;  // [length][head_dim], as stored
+  std::vector<std::vector<std::byte>> k_bytes, v_bytes;
+  std::vector<cria::kv_segment> runs;
+
+  [[nodiscard]] std::size_t element_bytes() const { return type == kv_type::f16 ? 2 : 4; }
+  void put(std::vector<std::byte>& bytes, std::size_t n, float x) const {
+    const cria::f16 half = cria::to_f16(x);
+    if (type == kv_type::f16) std::memcpy(bytes.data() + 2 * n, &half, 2);
+    if (type == kv_type::f32) std::memcpy(bytes.data() + 4 * n, &x, 4);
+  }
+
+  // Runs end where `cuts` says, multiples of 16.
+  void lay_out(const std::vector<std::size_t>& cuts) {
+    runs.clear();
+    k_bytes.clear();
+    v_bytes.clear();
+    for (std::size_t first = 0, c = 0; first < length; ++c) {
+      const std::size_t end = c < cuts.size() && cuts[c] < length ? cuts[c] : length, n_panels = (end - first + 15) / 16;
+      std::vector<std::byte> k(n_panels * 16 * head_dim * element_bytes()), v((end - first) * v_stride * element_bytes());
+      for (std::size_t n = 0; n < k.size() / element_bytes(); ++n) put(k, n, not_a_number);
+      for (std::size_t n = 0; n < v.size() / element_bytes(); ++n) put(v, n, not_a_number);
+      for (std::size_t pos = first; pos < end; ++pos) {
+        for (std::size_t i = 0; i < head_dim; ++i) {
+          put(k, (pos - first) / 16 * 16 * head_dim + i * 16 + (pos - first) % 16, keys[pos * head_dim + i]);
+          put(v, (pos - first) * v_stride + i, values[pos * head_dim + i]);
+        }
+      }
+      k_bytes.push_back(std::move(k));
+      v_bytes.push_back(std::move(v));
+      runs.push_back({k_bytes.back().data(), v_bytes.back().data(), first, end - first});
+      first = end;
+    }
+  }
+};
+
+cache make_cache(kv_type type, std::size_t head_dim, std::size_t length, numbers& random, float size = 1) {
+  cache c{type, head_dim, length, (head_dim + 15) / 16 * 16, random.normals(length * head_dim, size), random.normals(length * head_dim), {}, {}, {}};
+  if (type == kv_type::f16) {
+    for (float& x : c.keys) x = cria::to_float(cria::to_f16(x));
+    for (float& x : c.values) x = cria::to_float(cria::to_f16(x));
+  }
+  c.lay_out({});
+  return c;
+}
+
+struct queries {
+  std::size_t head_dim;
+  std::vector<float> q;
+  std::vector<std::size_t> begin, end;  // what each row sees
+  [[nodiscard]] std::size_t n() const { return begin.size(); }
+};
+
+queries make_queries(std::size_t n_rows, std::size_t head_dim, numbers& random) {
+  return {head_dim, random.normals(n_rows * head_dim, 1 / std::sqrt(static_cast<float>(head_dim))), std::vector<std::size_t>(n_rows, 0),
+          std::vector<std::size_t>(n_rows, 0)};
+}
+
+// Rows [first, first + count) in one call.
+std::vector<float> attend(const kernel_table& table, const cache& c, const queries& rows, std::size_t first, std::size_t count, float soft_cap = 0) {
+  std::vector<float> out(count * c.head_dim + 1, 9.0f), scratch(cria::kernels::attention_scratch(c.head_dim), not_a_number);
+  std::vector<const float*> q;
+  std::vector<float*> to;
+  for (std::size_t r = 0; r < count; ++r) {
+    q.push_back(rows.q.data() + (first + r) * c.head_dim);
+    to.push_back(out.data() + r * c.head_dim);
+  }
+  table.attention[static_cast<std::size_t>(c.type)]({c.runs.data(), c.runs.size(), c.head_dim, c.v_stride, q.data(), rows.begin.data() + first,
+                                                     rows.end.data() + first, to.data(), count, scratch.data(), soft_cap});
+  REQUIRE(out.back() == 9.0f);
+  out.pop_back();
+  return out;
+}
+
+std::vector<float> attend(const kernel_table& table, const cache& c, const queries& rows, float soft_cap = 0) {
+  return attend(table, c, rows, 0, rows.n(), soft_cap);
+}
+
+// Naive softmax in double precision, and what roundings may do to it.
+//   A score is head_dim fused multiply-adds (two roundings without FMA): off by (2 head_dim + 1) 2^-24 sum |q k|. A weight e^(score - max) is off,
+//   relatively, by the errors of score and max, the rounding of their difference and 2 ulp of exp. Sums of a chunk of 256 and of the chunks add
+//   one rounding (two) a term. All this counts once for sum p v and once for sum p.
+void check_against_double(const cache& c, const queries& rows, const std::vector<float>& got, worst_case& worst, float soft_cap = 0) {
+  const auto dim = static_cast<double>(c.head_dim);
+  for (std::size_t r = 0; r < rows.n(); ++r) {
+    std::vector<double> scores;
+    double largest = -HUGE_VAL, score_error = 0;
+    for (std::size_t pos = rows.begin[r]; pos < rows.end[r]; ++pos) {
+      double score = 0, size = 0;
+      for (std::size_t i = 0; i < c.head_dim; ++i) {
+        const double term = static_cast<double>(rows.q[r * c.head_dim + i]) * static_cast<double>(c.keys[pos * c.head_dim + i]);
+        score += term;
+        size += std::abs(term);
+      }
+      double error = (2 * dim + 1) * unit * size;
+      if (soft_cap > 0) {
+        score = static_cast<double>(soft_cap) * std::tanh(score / static_cast<double>(soft_cap));
+        error += 16 * unit * static_cast<double>(soft_cap);  // exp, sum, quotient, difference, product, near 1 each
+      }
+      scores.push_back(score);
+      largest = std::max(largest, score);
+      score_error = std::max(score_error, error);
+    }
+    double least = largest;
+    for (const double s : scores) least = std::min(least, s);
+    const double chunks = std::ceil(static_cast<double>(rows.end[r]) / 256) + 1;
+    const double relative = 2 * (2 * score_error + unit * (largest - least) + 4 * unit + (2 * 256 + 6 * chunks) * unit);
+    std::vector<double> out(c.head_dim, 0.0), size(c.head_dim, 0.0);
+    double sum = 0;
+    for (std::size_t n = 0; n < scores.size(); ++n) {
+      const double p = std::exp(scores[n] - largest);
+      sum += p;
+      for (std::size_t i = 0; i < c.head_dim; ++i) {
+        const double value = static_cast<double>(c.values[(rows.begin[r] + n) * c.head_dim + i]);
+        out[i] += p * value;
+        size[i] += p * std::abs(value);
+      }
+    }
+    for (std::size_t i = 0; i < c.head_dim; ++i) {
+      worst.see(static_cast<double>(got[r * c.head_dim + i]), out[i] / sum, relative * size[i] / sum + 1e-35,
+                "row " + std::to_string(r) + ", channel " + std::to_string(i));
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("attention: within the derived bound of a double-precision softmax, the same bits on every set with FMA and in any company") {
+  table_hashes hashes("attention");
+  for (const kv_type type : {kv_type::f16, kv_type::f32}) {
+    for (const std::size_t head_dim : {8, 16, 48, 64, 80, 128}) {
+      for (const std::size_t length : {1, 2, 15, 16, 17, 33, 100, 255, 256, 257, 300, 512, 513, 600}) {
+        numbers random(static_cast<std::uint32_t>(1000 * head_dim + length));
+        const cache c = make_cache(type, head_dim, length, random);
+        // Nine rows: a group of query heads on the last positions, some of which see a window only.
+        queries rows = make_queries(9, head_dim, random);
+        for (std::size_t r = 0; r < rows.n(); ++r) {
+          rows.end[r] = length - std::min(length - 1, r / 3);
+          if (r % 4 == 3) rows.begin[r] = random.below(rows.end[r]);
+        }
+        const std::vector<float> reference = attend(scalar_table(), c, rows);
+        worst_case worst;
+        for (std::size_t t = 0; t < tables().size(); ++t) {
+          const kernel_table& table = *tables()[t];
+          CAPTURE(name(table));
+          CAPTURE(head_dim);
+          CAPTURE(length);
+          CAPTURE(std::string(cria::name(type)));
+          const std::vector<float> all = attend(table, c, rows);
+          hashes[t].add(all);
+          if (is_fused(table)) CHECK(same_bits(all, reference));
+          check_against_double(c, rows, all, worst);
+          bool is_same = true;
+          for (std::size_t r = 0; r < rows.n(); ++r) {
+            is_same = is_same && same_bits(attend(table, c, rows, r, 1), std::span(all).subspan(r * head_dim, head_dim));
+          }
+          is_same = is_same && same_bits(attend(table, c, rows, 2, 5), std::span(all).subspan(2 * head_dim, 5 * head_dim));
+          CHECK(is_same);
+        }
+        worst.check("attention");
+      }
+    }
+  }
+  hashes.check();
+}
+
+TEST_CASE("attention: a prompt's rows, each seeing one position more, and rows far apart in one call") {
+  numbers random(3);
+  const std::size_t head_dim = 64, length = 530;
+  const cache c = make_cache(kv_type::f16, head_dim, length, random);
+  queries rows = make_queries(40, head_dim, random);
+  for (std::size_t r = 0; r < rows.n(); ++r)
+    rows.end[r] = r < 30 ? 241 + r : r % 2 == 0 ? length : 1 + r;  // across the end of a chunk; the last and the first chunk
+  for (const kernel_table* table : tables()) {
+    CAPTURE(name(*table));
+    const std::vector<float> all = attend(*table, c, rows);
+    worst_case worst;
+    check_against_double(c, rows, all, worst);
+    worst.check("prompt");
+    bool is_same = true;
+    for (std::size_t r = 0; r < rows.n(); ++r)
+      is_same = is_same && same_bits(attend(*table, c, rows, r, 1), std::span(all).subspan(r * head_dim, head_dim));
+    CHECK(is_same);
+  }
+}
+
+TEST_CASE("attention: sliding windows see their positions only, whatever lies before") {
+  numbers random(4);
+  const std::size_t head_dim = 48, length = 600;
+  cache c = make_cache(kv_type::f32, head_dim, length, random);
+  queries rows = make_queries(12, head_dim, random);
+  for (std::size_t r = 0; r < rows.n(); ++r) {
+    rows.begin[r] = 300 + 13 * r;
+    rows.end[r] = rows.begin[r] + 1 + 11 * r;
+  }
+  for (const kernel_table* table : tables()) {
+    CAPTURE(name(*table));
+    c.lay_out({});
+    const std::vector<float> all = attend(*table, c, rows);
+    worst_case worst;
+    check_against_double(c, rows, all, worst);
+    worst.check("window");
+    cache other = c;
+    for (std::size_t n = 0; n < 256 * head_dim; ++n) other.keys[n] = other.values[n] = not_a_number;  // a chunk that no row sees
+    other.lay_out({});
+    CHECK(same_bits(attend(*table, other, rows), all));
+  }
+}
+
+TEST_CASE("attention: cutting the cache into runs changes no bit") {
+  for (const kv_type type : {kv_type::f16, kv_type::f32}) {
+    numbers random(5);
+    const std::size_t head_dim = 80, length = 555;
+    cache c = make_cache(type, head_dim, length, random);
+    queries rows = make_queries(5, head_dim, random);
+    for (std::size_t r = 0; r < rows.n(); ++r) {
+      rows.end[r] = length - r;
+      rows.begin[r] = 37 * r;
+    }
+    for (const kernel_table* table : tables()) {
+      CAPTURE(name(*table));
+      c.lay_out({});
+      const std::vector<float> whole = attend(*table, c, rows);
+      for (const std::vector<std::size_t>& cuts : {std::vector<std::size_t>{16}, {256}, {64, 128, 144, 512}, {32, 304, 320, 336, 544}}) {
+        c.lay_out(cuts);
+        REQUIRE(c.runs.size() == cuts.size() + 1);
+        CHECK(same_bits(attend(*table, c, rows), whole));
+      }
+    }
+  }
+}
+
+TEST_CASE("attention: scores far apart neither overflow nor vanish") {
+  numbers random(6);
+  const std::size_t head_dim = 16, length = 520;
+  for (const float size : {30.0f, 1000.0f}) {
+    const cache c = make_cache(kv_type::f32, head_dim, length, random, size);
+    queries rows = make_queries(4, head_dim, random);
+    for (std::size_t r = 0; r < rows.n(); ++r) rows.end[r] = length - 100 * r;
+    for (const kernel_table* table : tables()) {
+      CAPTURE(name(*table));
+      worst_case worst;
+      check_against_double(c, rows, attend(*table, c, rows), worst);
+      worst.check("size " + std::to_string(size));
+    }
+  }
+  // One score dwarfs the others: the output is its value, exactly.
+  cache c = make_cache(kv_type::f32, head_dim, length, random, 0.1f);
+  for (std::size_t i = 0; i < head_dim; ++i) c.keys[300 * head_dim + i] = 1e4f;
+  c.lay_out({});
+  queries rows{head_dim, std::vector<float>(head_dim, 1.0f), {0}, {length}};
+  for (const kernel_table* table : tables()) {
+    CAPTURE(name(*table));
+    const std::vector<float> out = attend(*table, c, rows);
+    bool is_right = true;
+    for (std::size_t i = 0; i < head_dim; ++i) is_right = is_right && out[i] == c.values[300 * head_dim + i];
+    CHECK(is_right);
+  }
+}
+
+TEST_CASE("attention: soft capping bends the scores by tanh") {
+  numbers random(7);
+  const std::size_t head_dim = 32, length = 290;
+  const cache c = make_cache(kv_type::f16, head_dim, length, random, 4);
+  queries rows = make_queries(9, head_dim, random);
+  for (std::size_t r = 0; r < rows.n(); ++r) rows.end[r] = length - r;
+  for (const float cap : {5.0f, 50.0f}) {
+    const std::vector<float> reference = attend(scalar_table(), c, rows, cap);
+    for (const kernel_table* table : tables()) {
+      CAPTURE(name(*table));
+      const std::vector<float> got = attend(*table, c, rows, cap);
+      if (is_fused(*table)) CHECK(same_bits(got, reference));
+      worst_case worst;
+      check_against_double(c, rows, got, worst, cap);
+      worst.check("cap " + std::to_string(cap));
+    }
+  }
+}
+
+TEST_CASE("attention: a NaN in a query spoils its row and no other") {
+  numbers random(8);
+  const std::size_t head_dim = 64, length = 40;
+  const cache c = make_cache(kv_type::f32, head_dim, length, random);
+  queries rows = make_queries(8, head_dim, random);
+  for (std::size_t r = 0; r < rows.n(); ++r) rows.end[r] = r < 4 ? 32 : 40;
+  for (const kernel_table* table : tables()) {
+    CAPTURE(name(*table));
+    const std::vector<float> clean = attend(*table, c, rows);
+    queries bad = rows;
+    bad.q[2 * head_dim + 5] = not_a_number;
+    const std::vector<float> got = attend(*table, c, bad);
+    bool is_right = true;
+    for (std::size_t n = 0; n < got.size(); ++n) is_right = is_right && (n / head_dim == 2 ? !std::isfinite(got[n]) : got[n] == clean[n]);
+    CHECK(is_right);
+  }
+}
