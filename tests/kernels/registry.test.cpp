@@ -40,15 +40,15 @@ TEST_CASE("registry: tables are complete, in order, and one a set") {
     last = table->set;
     CHECK(table->tile_tokens % 4 == 0);
     for (std::size_t n = 0; n < cria::n_formats; ++n) {
-      CHECK(table->gemm[n] != nullptr);
-      CHECK(table->pack[n] != nullptr);
-      CHECK(table->row[n] != nullptr);
+      CHECK((table->gemm[n] != nullptr));
+      CHECK((table->pack[n] != nullptr));
+      CHECK((table->row[n] != nullptr));
     }
-    CHECK(table->quantize != nullptr);
-    CHECK(table->rms_norm != nullptr);
-    CHECK(table->silu_mul != nullptr);
-    CHECK(table->rope_table != nullptr);
-    CHECK(table->rope != nullptr);
-    for (const cria::kv_type type : {cria::kv_type::f16, cria::kv_type::f32}) CHECK(table->attention[static_cast<std::size_t>(type)] != nullptr);
+    CHECK((table->quantize != nullptr));
+    CHECK((table->rms_norm != nullptr));
+    CHECK((table->silu_mul != nullptr));
+    CHECK((table->rope_table != nullptr));
+    CHECK((table->rope != nullptr));
+    for (const cria::kv_type type : {cria::kv_type::f16, cria::kv_type::f32}) CHECK((table->attention[static_cast<std::size_t>(type)] != nullptr));
   }
 }
