@@ -89,7 +89,7 @@ TEST_CASE("activations: every table makes the same numbers, however the tokens a
     for (const std::size_t n_tokens : {1, 3, 4, 6, 11, 12, 17, 30}) {
       const std::size_t k = 64;
       const std::vector<float> x = inputs(n_tokens * k, 100 + static_cast<std::uint32_t>(n_tokens));
-      const activations expected = quantize(scalar_table(), x, n_tokens, k, p);
+      const activations expected = quantize(reference_table(), x, n_tokens, k, p);
       for (const kernel_table* table : tables()) {
         CAPTURE(name(*table));
         CAPTURE(n_tokens);
@@ -97,7 +97,7 @@ TEST_CASE("activations: every table makes the same numbers, however the tokens a
         bool is_equal = true;
         for (std::size_t t = 0; t < n_tokens; ++t) {
           for (std::size_t g = 0; g < k / 32; ++g) {
-            const token_group a = read_group(*table, whole, t, g), b = read_group(scalar_table(), expected, t, g);
+            const token_group a = read_group(*table, whole, t, g), b = read_group(reference_table(), expected, t, g);
             is_equal = is_equal && std::memcmp(&a, &b, sizeof a) == 0;
           }
         }

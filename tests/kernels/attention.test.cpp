@@ -153,7 +153,7 @@ TEST_CASE("attention: within the derived bound of a double-precision softmax, th
           rows.end[r] = length - std::min(length - 1, r / 3);
           if (r % 4 == 3) rows.begin[r] = random.below(rows.end[r]);
         }
-        const std::vector<float> reference = attend(scalar_table(), c, rows);
+        const std::vector<float> reference = attend(reference_table(), c, rows);
         worst_case worst;
         for (std::size_t t = 0; t < tables().size(); ++t) {
           const kernel_table& table = *tables()[t];
@@ -280,7 +280,7 @@ TEST_CASE("attention: soft capping bends the scores by tanh") {
   queries rows = make_queries(9, head_dim, random);
   for (std::size_t r = 0; r < rows.n(); ++r) rows.end[r] = length - r;
   for (const float cap : {5.0f, 50.0f}) {
-    const std::vector<float> reference = attend(scalar_table(), c, rows, cap);
+    const std::vector<float> reference = attend(reference_table(), c, rows, cap);
     for (const kernel_table* table : tables()) {
       CAPTURE(name(*table));
       const std::vector<float> got = attend(*table, c, rows, cap);

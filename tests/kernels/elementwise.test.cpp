@@ -32,7 +32,7 @@ TEST_CASE("elementwise.rms_norm: x / sqrt(mean(x^2) + eps) * weight within the r
         const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + static_cast<double>(eps));
         const double allowed = (std::ceil(static_cast<double>(n) / 16) + 4 + 7) * unit;
         std::vector<float> reference(n);
-        scalar_table().rms_norm(x.data(), weight.data(), eps, n, reference.data());
+        reference_table().rms_norm(x.data(), weight.data(), eps, n, reference.data());
         for (std::size_t t = 0; t < tables().size(); ++t) {
           const kernel_table& table = *tables()[t];
           CAPTURE(name(table));
@@ -83,7 +83,7 @@ TEST_CASE("elementwise.silu_mul: within 4 ulp of gate / (1 + e^-gate) over every
   for (float gate = -110; gate < 110; gate += 0.0137f) gates.push_back(gate);
   const std::vector<float> ones(gates.size(), 1.0f);
   std::vector<float> reference(gates.size());
-  scalar_table().silu_mul(gates.data(), ones.data(), gates.size(), reference.data());
+  reference_table().silu_mul(gates.data(), ones.data(), gates.size(), reference.data());
   for (std::size_t t = 0; t < tables().size(); ++t) {
     const kernel_table& table = *tables()[t];
     CAPTURE(name(table));
@@ -175,9 +175,9 @@ TEST_CASE("elementwise.rope: rotates the pairs of each head, leaves the channels
       std::vector<float> table(2 * rope_dim);
       std::vector<double> frequencies(half);
       for (std::size_t n = 0; n < half; ++n) frequencies[n] = std::pow(10000.0, -2.0 * static_cast<double>(n) / static_cast<double>(rope_dim));
-      scalar_table().rope_table({77, frequencies.data(), 1.0, rope_dim, pairing, table.data()});
+      reference_table().rope_table({77, frequencies.data(), 1.0, rope_dim, pairing, table.data()});
       std::vector<float> reference = x;
-      scalar_table().rope({reference.data(), n_heads, stride, rope_dim, table.data(), pairing});
+      reference_table().rope({reference.data(), n_heads, stride, rope_dim, table.data(), pairing});
       for (std::size_t t = 0; t < tables().size(); ++t) {
         CAPTURE(name(*tables()[t]));
         CAPTURE(rope_dim);

@@ -85,7 +85,7 @@ TEST_CASE("gemm_float: within the derived bound of a double-precision product, t
       numbers random(static_cast<std::uint32_t>(k));
       const file_rows<Format> w = normal_rows<Format>(37, k, random);
       const std::vector<float> x = random.normals(30 * k);
-      const std::vector<float> reference = multiply(scalar_table(), w, x, 30);
+      const std::vector<float> reference = multiply(reference_table(), w, x, 30);
       worst_case worst;
       for (std::size_t n = 0; n < tables().size(); ++n) {
         const kernel_table& table = *tables()[n];
