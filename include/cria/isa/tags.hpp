@@ -84,7 +84,7 @@ struct neon64 {
 struct neon_dotprod {
   using arch = xsimd::neon64;
   static constexpr id set = id::neon_dotprod;
-  static constexpr std::size_t tile_tokens = 8;
+  static constexpr std::size_t tile_tokens = 4;
 };
 #endif
 
@@ -92,7 +92,7 @@ struct neon_dotprod {
 struct neon_i8mm {
   using arch = xsimd::neon64;
   static constexpr id set = id::neon_i8mm;
-  static constexpr std::size_t tile_tokens = 8;
+  static constexpr std::size_t tile_tokens = 4;
 };
 #endif
 

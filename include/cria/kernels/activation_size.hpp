@@ -13,12 +13,27 @@ namespace cria::inline v0::kernels {
 /// Returns the 32-bit words that one token's group takes.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t activation_words(precision p) noexcept { return (p == precision::exact ? 16 : 8) + 7; }
 
-/// Returns the width of the tile that begins with `remaining` tokens to go, on a set whose widest tile is `widest` (4, 8 or 12).
+/// Returns the width of the tile that begins with `remaining` tokens to go, on a set whose widest tile is `widest` (a multiple of 4): full tiles
+/// first, then one of 4 or a padded full one, whichever takes fewer.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t tile_width(std::size_t remaining, std::size_t widest) noexcept {
-  if (remaining <= 1) return remaining;
-  if (remaining <= 4) return 4;
-  if (remaining <= 8 && widest > 4) return 8;
-  return widest;
+  if (remaining >= widest || remaining > 8) return widest;
+  return remaining == 1 ? 1 : 4;
+}
+
+/// A tile's first token and width.
+struct token_tile {
+  std::size_t first, width;
+};
+
+/// Returns the tile that token `t` of `n_tokens` belongs to.
+[[nodiscard]] CRIA_ALWAYS_INLINE constexpr token_tile tile_of(std::size_t t, std::size_t n_tokens, std::size_t widest) noexcept {
+  token_tile tile{t - t % widest, 0};
+  tile.width = tile_width(n_tokens - tile.first, widest);
+  if (tile.width == 4) {
+    tile.first += (t - tile.first) / 4 * 4;
+    tile.width = tile_width(n_tokens - tile.first, widest);
+  }
+  return tile;
 }
 
 /// Returns the words that `n_tokens` of `k` values take at most, on any set.

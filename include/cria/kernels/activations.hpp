@@ -26,10 +26,14 @@
 
 namespace cria::inline v0::kernels {
 
-/// Offsets of the fields of one group of a tile of W tokens.
-template <std::size_t W, bool Exact>
+/// Where the fields of one group of a tile of W tokens lie, in words; plane h is at 0, plane l at `plane`.
+template <std::size_t W>
 struct activation_group {
-  static constexpr std::size_t h = 0, l = group_steps * W, d = (Exact ? 2 : 1) * group_steps * W, bias = d + W, ds = bias + 3 * W, words = ds + 3 * W;
+  static constexpr std::size_t plane = group_steps * W;
+  std::size_t d, bias, ds, words;
+
+  explicit CRIA_ALWAYS_INLINE constexpr activation_group(std::size_t n_planes) noexcept
+      : d(n_planes * plane), bias(d + W), ds(bias + 3 * W), words(ds + 3 * W) {}
 };
 
 template <class Isa>
@@ -39,8 +43,7 @@ struct quantize_activations {
 
   /// Quantises group `g` of token `t`, whose 32 values are at `x`, into the tile that it belongs to. `out` is the whole buffer.
   static void group(const float* x, std::size_t t, std::size_t g, std::size_t n_tokens, std::size_t n_groups, precision p, std::int32_t* out) noexcept {
-    const std::size_t first = t - t % Isa::tile_tokens;
-    const std::size_t width = tile_width(n_tokens - first, Isa::tile_tokens);
+    const auto [first, width] = tile_of(t, n_tokens, Isa::tile_tokens);
     std::int32_t* tile = out + first * n_groups * activation_words(p) + g * width * activation_words(p);
     quantize(x, tile, width, t - first, p);
     if (t + 1 == n_tokens) {

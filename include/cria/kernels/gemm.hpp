@@ -39,11 +39,17 @@ struct gemm {
   using i = typename op::i;
   static constexpr std::size_t block_bytes = panel_rows * sizeof(Format);
 
+  /// Panels outside, tiles inside, so that a panel is read from memory once for the tokens whose activations stay in the cache.
   static void run(const gemm_args& a) noexcept {
-    if (a.activations_precision == precision::exact) {
-      blocks<true>(a);
-    } else {
-      blocks<false>(a);
+    constexpr std::size_t widest = Isa::tile_tokens;
+    const std::size_t token_bytes = a.n_groups * activation_words(a.activations_precision) * sizeof(std::int32_t);
+    const std::size_t fitting = cached_bytes / token_bytes / widest * widest;
+    const std::size_t step = fitting < widest ? widest : fitting;
+    for (std::size_t begin = 0; begin < a.n_tokens; begin += step) {
+      const std::size_t end = begin + step < a.n_tokens ? begin + step : a.n_tokens;
+      for (std::size_t p = a.panel_begin; p < a.panel_end; ++p) {
+        for (std::size_t t = begin; t < end;) t += tile(a, p, t);
+      }
     }
   }
 
@@ -55,96 +61,126 @@ struct gemm {
   static constexpr bool is_split = layout::w_max > dot::max_weight && !is_flipped;
   static constexpr int narrow_steps = dot::max_steps(is_split ? 15 : layout::w_max);
 
-  /// Row vectors that a tile of W tokens takes at once: the whole panel for one token, so that memory is read in one stream; two where
-  /// vectors are short and there are 32 of them.
-  template <std::size_t W>
-  static constexpr std::size_t row_vectors = W == 1 ? panel_rows / op::lanes : op::lanes == 4 && CRIA_HAS_NEON64 ? 2 : 1;
+  /// Row vectors that a tile of several tokens takes at once: two where vectors are short and there are 32 of them.
+  static constexpr std::size_t row_vectors = op::lanes == 4 && CRIA_HAS_NEON64 ? 2 : 1;
+  /// Which of an activation group's sums belong to scale group Sub.
+  template <std::size_t Sub>
+  static constexpr std::size_t which = layout::subs == 1 ? 0 : Sub + 1;
+  static constexpr std::int32_t no_bias[16] = {};
 
   /// Tokens whose activations stay in the second-level cache beside a panel.
   static constexpr std::size_t cached_bytes = 512 * 1024;
 
+  /// Computes the tile of panel p that begins at token t; returns its width.
+  static CRIA_ALWAYS_INLINE std::size_t tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
+    const std::size_t width = tile_width(a.n_tokens - t, Isa::tile_tokens);
+    if (width == 1) {
+      if (a.activations_precision == precision::exact) {
+        row_tile<true>(a, p, t);
+      } else {
+        row_tile<false>(a, p, t);
+      }
+    } else if (width == 4) {
+      for (std::size_t r = 0; r < panel_rows; r += row_vectors * op::lanes) wide_tile<4>(a, p, r, t);
+    } else {
+      if constexpr (Isa::tile_tokens > 4) wide_tile<Isa::tile_tokens>(a, p, 0, t);
+    }
+    return width;
+  }
+
+  static CRIA_ALWAYS_INLINE const std::int32_t* activations_of(const gemm_args& a, std::size_t t) noexcept {
+    return a.activations + t * a.n_groups * activation_words(a.activations_precision);
+  }
+
+  /// One token: a whole panel at a time, both planes from one unpacking.
   template <bool Exact>
-  static void blocks(const gemm_args& a) noexcept {
-    constexpr std::size_t widest = Isa::tile_tokens;
-    const std::size_t token_bytes = a.n_groups * activation_words(a.activations_precision) * sizeof(std::int32_t);
-    const std::size_t fitting = cached_bytes / token_bytes / widest * widest;
-    const std::size_t step = fitting < widest ? widest : fitting;
-    for (std::size_t begin = 0; begin < a.n_tokens; begin += step) {
-      const std::size_t end = begin + step < a.n_tokens ? begin + step : a.n_tokens;
-      for (std::size_t p = a.panel_begin; p < a.panel_end; ++p) {
-        for (std::size_t t = begin; t < end; t += widest) tile<Exact>(a, p, t);
+  static CRIA_NOINLINE void row_tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
+    constexpr std::size_t V = panel_rows / op::lanes;
+    constexpr activation_group<1> at(Exact ? 2 : 1);
+    const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
+    const std::int32_t* x = activations_of(a, t);
+    f acc[V];
+    CRIA_UNROLL
+    for (std::size_t n = 0; n < V; ++n) acc[n] = op::set(0);
+    for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
+      for (std::size_t g = 0; g < layout::groups; ++g, x += at.words) {
+        each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
+          each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
+            const std::size_t r = Vector * op::lanes;
+            i sum[1] = {start(x[at.bias + which<Sub>])};
+            if constexpr (Exact) {
+              i high[1] = {op::set_i(0)};
+              steps<1, 1, Sub>(block, g, r, x, high);
+              steps<1, 1, Sub>(block, g, r, x + at.plane, sum);
+              sum[0] = op::template shl<7>(high[0]) + sum[0];
+            } else {
+              steps<1, 1, Sub>(block, g, r, x, sum);
+            }
+            f one[1] = {acc[Vector]};
+            scale_and_add<1, Sub>(block, g, r, x, at, sum, one);
+            acc[Vector] = one[0];
+          });
+        });
       }
     }
+    store<V, 1>(a, p * panel_rows, t, acc);
   }
 
-  template <bool Exact>
-  static void tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
-    switch (tile_width(a.n_tokens - t, Isa::tile_tokens)) {
-      case 1: return panel_of<1, Exact>(a, p, t);
-      case 4: return panel_of<4, Exact>(a, p, t);
-      case 8:
-        if constexpr (Isa::tile_tokens >= 8) return panel_of<8, Exact>(a, p, t);
-        break;
-      default:
-        if constexpr (Isa::tile_tokens > 8) return panel_of<Isa::tile_tokens, Exact>(a, p, t);
-        break;
-    }
-  }
-
-  template <std::size_t W, bool Exact>
-  static CRIA_ALWAYS_INLINE void panel_of(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
-    for (std::size_t r = 0; r < panel_rows; r += row_vectors<W> * op::lanes) tile_of<W, Exact>(a, p, r, t);
-  }
-
-  template <std::size_t W, bool Exact>
-  static CRIA_NOINLINE void tile_of(const gemm_args& a, std::size_t p, std::size_t r, std::size_t t) noexcept {
-    constexpr std::size_t V = row_vectors<W>;
+  /// W tokens, rows [r, r + row_vectors lanes) of the panel.
+  template <std::size_t W>
+  static CRIA_NOINLINE void wide_tile(const gemm_args& a, std::size_t p, std::size_t r, std::size_t t) noexcept {
+    constexpr std::size_t V = row_vectors;
+    const std::size_t n_planes = a.activations_precision == precision::exact ? 2 : 1;
+    const activation_group<W> at(n_planes);
     const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
-    const std::int32_t* x = a.activations + t * a.n_groups * activation_words(Exact ? precision::exact : precision::fast);
+    const std::int32_t* x = activations_of(a, t);
     f acc[V * W];
     CRIA_UNROLL
     for (std::size_t n = 0; n < V * W; ++n) acc[n] = op::set(0);
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
-      for (std::size_t g = 0; g < layout::groups; ++g, x += activation_group<W, Exact>::words) group<V, W, Exact>(block, g, r, x, acc);
+      for (std::size_t g = 0; g < layout::groups; ++g, x += at.words) {
+        each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
+          i sum[V * W];
+          // Plane h counts 128 times, so at two planes the bias joins behind it. The codes are unpacked anew for each plane: kept, they would
+          // take the accumulators' registers.
+          const std::int32_t* bias = n_planes == 1 ? x + at.bias + which<Sub> * W : no_bias;
+          CRIA_UNROLL
+          for (std::size_t n = 0; n < V * W; ++n) sum[n] = start(bias[n % W]);
+          const std::int32_t* words = x;
+          for (std::size_t plane = 1;; ++plane, words += at.plane) {
+            const std::byte* codes = block;
+            CRIA_FORGET(codes);
+            steps<V, W, Sub>(codes, g, r, words, sum);
+            if (plane == n_planes) break;
+            CRIA_UNROLL
+            for (std::size_t n = 0; n < V * W; ++n) sum[n] = op::template shl<7>(sum[n]) + start(x[at.bias + which<Sub> * W + n % W]);
+          }
+          scale_and_add<W, Sub>(block, g, r, x, at, sum, acc);
+        });
+      }
     }
     store<V, W>(a, p * panel_rows + r, t, acc);
   }
 
-  /// Adds one group's products to acc[v][token]: row vector v begins at row r + v lanes.
-  template <std::size_t V, std::size_t W, bool Exact>
-  static CRIA_ALWAYS_INLINE void group(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* x, f (&acc)[V * W]) noexcept {
-    using at = activation_group<W, Exact>;
-    each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
-      if constexpr (Sub > 0 && W > 1) CRIA_FORGET(block);
-      constexpr std::size_t which = layout::subs == 1 ? 0 : Sub + 1;  // of bias and ds
-      const std::int32_t* bias = x + at::bias + which * W;
-      i sum[V * W];
+  /// acc[v][token] += scale d sum (+ min ds) for row vectors from r on.
+  template <std::size_t W, std::size_t Sub, std::size_t N>
+  static CRIA_ALWAYS_INLINE void scale_and_add(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* x, const activation_group<W>& at,
+                                               const i (&sum)[N], f (&acc)[N]) noexcept {
+    each<N / W>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
+      const std::size_t row = r + Vector * op::lanes;
+      const f scale = unpack::scale(block, g, row, Sub);
       CRIA_UNROLL
-      for (std::size_t n = 0; n < V * W; ++n) sum[n] = Exact ? op::set_i(0) : start(bias[n % W]);
-      steps<V, W, Sub>(block, g, r, x + at::h, sum);
-      if constexpr (Exact) {
-        CRIA_UNROLL
-        for (std::size_t n = 0; n < V * W; ++n) sum[n] = zero == 0 ? op::template shl<7>(sum[n]) : op::template shl<7>(sum[n]) + start(bias[n % W]);
-        // The codes are unpacked again: kept from plane h, they would take the accumulators' registers.
-        if constexpr (W > 1) CRIA_FORGET(block);
-        steps<V, W, Sub>(block, g, r, x + at::l, sum);
+      for (std::size_t n = 0; n < W; ++n) {
+        const f d = op::set(std::bit_cast<float>(x[at.d + n]));
+        acc[Vector * W + n] = op::fma(op::to_float(sum[Vector * W + n]), scale * d, acc[Vector * W + n]);
       }
-      each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
-        const std::size_t row = r + Vector * op::lanes;
-        const f scale = unpack::scale(block, g, row, Sub);
+      if constexpr (layout::has_min) {
+        const f min = unpack::min(block, g, row, Sub);
         CRIA_UNROLL
         for (std::size_t n = 0; n < W; ++n) {
-          const f d = op::set(std::bit_cast<float>(x[at::d + n]));
-          acc[Vector * W + n] = op::fma(op::to_float(sum[Vector * W + n]), scale * d, acc[Vector * W + n]);
+          acc[Vector * W + n] = op::fma(min, op::set(std::bit_cast<float>(x[at.ds + which<Sub> * W + n])), acc[Vector * W + n]);
         }
-        if constexpr (layout::has_min) {
-          const f min = unpack::min(block, g, row, Sub);
-          CRIA_UNROLL
-          for (std::size_t n = 0; n < W; ++n) {
-            acc[Vector * W + n] = op::fma(min, op::set(std::bit_cast<float>(x[at::ds + which * W + n])), acc[Vector * W + n]);
-          }
-        }
-      });
+      }
     });
   }
 

@@ -154,7 +154,7 @@ struct code_planes {
   }
 
   /// The bits whose number has digit A clear and digit B set.
-  static consteval std::uint32_t numbers_with(int a, int b) {
+  static constexpr std::uint32_t numbers_with(int a, int b) {
     std::uint32_t mask = 0;
     for (int n = 0; n < 32; ++n) mask |= (n >> a & 1) == 0 && (n >> b & 1) != 0 ? 1u << n : 0u;
     return mask;

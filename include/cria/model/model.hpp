@@ -73,7 +73,7 @@ class model {
     thread_pool pool(options.n_threads);
     weight_loader loader(file, *kernels, pool, options.progress, options.stop);
     CRIA_TRY(auto weights, llama_weights::load(config, loader));
-    return model(std::make_shared<const state>(file, kernels, options.precision, std::move(tokenizer), llama(config, std::move(weights))));
+    return model(std::make_shared<const state>(state{file, kernels, options.precision, std::move(tokenizer), llama(config, std::move(weights))}));
   }
 
   std::shared_ptr<const state> state_;
