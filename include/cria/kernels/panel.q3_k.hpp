@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // kernels/panel.q3_k.hpp - sixteen q3_k rows side by side.
 //
-//   byte  0                  32                              224                  1248                 1760
-//         | 16 scales d, f16 | 12 bytes of scales each       | low 0 | ... | low 7 | high 0 | ... high 7 |
-//   scales     byte 16 n + r is byte n of row r (quant/q3_k.hpp)
-//   low, high  two-bit plane (panel.hpp), 128 bytes, and one-bit plane with bit 2, 64 bytes, of a group
+//   byte  0                  32                              224                   1760
+//         | 16 scales d, f16 | 12 bytes of scales each       | codes 0 | ... | codes 7 |
+//   scales  byte 16 n + r is byte n of row r (quant/q3_k.hpp)
+//   codes   two-bit plane (panel.hpp), 128 bytes, and one-bit plane with bit 2, 64 bytes, of a group
 #pragma once
 
 #include <cria/kernels/panel.hpp>
@@ -18,7 +18,7 @@ struct panel<q3_k> {
   static constexpr int w_max = 7, zero = 4;
   static constexpr std::size_t subs = 2;
   static constexpr bool has_min = false;
-  static constexpr std::size_t d = 0, scales = 32, low = 224, high = 1248;
+  static constexpr std::size_t d = 0, scales = 32, qs = 224, group_bytes = 192, high = 128;
 
   static CRIA_ALWAYS_INLINE void pack(const q3_k (&rows)[panel_rows], std::byte* out) noexcept {
     for (std::size_t r = 0; r < panel_rows; ++r) {
@@ -26,18 +26,18 @@ struct panel<q3_k> {
       put(out + d, r, b.d);
       put_bytes(out + scales, r, b.scales);
       for (std::size_t half = 0; half < 2; ++half) {
-        code_planes::put_four_groups(out + low + 4 * half * code_planes::two_bits_bytes, code_planes::two_bits_bytes, r, b.qs + 32 * half);
+        code_planes::put_four_groups(out + qs + 4 * half * group_bytes, group_bytes, r, b.qs + 32 * half);
       }
-      code_planes::put_eight_groups(out + high, code_planes::one_bit_bytes, r, b.hmask);
+      code_planes::put_eight_groups(out + qs + high, group_bytes, r, b.hmask);
     }
   }
   static CRIA_ALWAYS_INLINE q3_k row(const std::byte* block, std::size_t r) noexcept {
     q3_k b{{}, {}, {}, get<f16>(block + d, r)};
     get_bytes(block + scales, r, b.scales);
     for (std::size_t half = 0; half < 2; ++half) {
-      code_planes::get_four_groups(block + low + 4 * half * code_planes::two_bits_bytes, code_planes::two_bits_bytes, r, b.qs + 32 * half);
+      code_planes::get_four_groups(block + qs + 4 * half * group_bytes, group_bytes, r, b.qs + 32 * half);
     }
-    code_planes::get_eight_groups(block + high, code_planes::one_bit_bytes, r, b.hmask);
+    code_planes::get_eight_groups(block + qs + high, group_bytes, r, b.hmask);
     return b;
   }
 
@@ -46,8 +46,8 @@ struct panel<q3_k> {
     using op = isa::vec<Isa>;
     template <std::size_t Step>
     static CRIA_ALWAYS_INLINE typename op::i codes(const std::byte* block, std::size_t g, std::size_t r) noexcept {
-      return code_planes::two_bits<Isa, Step, 0>(block + low + g * code_planes::two_bits_bytes, r) |
-             code_planes::one_bit<Isa, Step, 2>(block + high + g * code_planes::one_bit_bytes, r);
+      const std::byte* group = block + qs + group_bytes * g;
+      return code_planes::two_bits<Isa, Step, 0>(group, r) | code_planes::one_bit<Isa, Step, 2>(group + high, r);
     }
     /// d times six bits: exact. The scale of sub-block n = 2 g + sub is in bytes n % 8 and 8 + n % 4.
     static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, std::size_t g, std::size_t r, std::size_t sub) noexcept {
