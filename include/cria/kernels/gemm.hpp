@@ -96,7 +96,7 @@ struct gemm {
   template <bool Exact>
   static CRIA_NOINLINE void row_tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
     constexpr std::size_t V = panel_rows / op::lanes;
-    constexpr activation_group<1> at(Exact ? 2 : 1);
+    const activation_group<1> at(Exact ? 2 : 1);  // constexpr crashes GCC 12 in the lambdas below
     const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
     const std::int32_t* x = activations_of(a, t);
     f acc[V];
