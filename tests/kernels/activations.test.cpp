@@ -49,7 +49,7 @@ TEST_CASE("activations: d q is within half a step of the value, planes and sums 
       CAPTURE(name(*table));
       CAPTURE(std::string(cria::name(p)));
       worst_case worst;
-      for (const std::size_t n_tokens : {1, 2, 4, 5, 7, 8, 9, 12, 13, 20, 24, 25}) {
+      for (const std::size_t n_tokens : sizes{1, 2, 4, 5, 7, 8, 9, 12, 13, 20, 24, 25}) {
         const std::size_t k = 96;
         const std::vector<float> x = inputs(n_tokens * k, static_cast<std::uint32_t>(n_tokens));
         const activations a = quantize(*table, x, n_tokens, k, p);
@@ -86,7 +86,7 @@ TEST_CASE("activations: d q is within half a step of the value, planes and sums 
 
 TEST_CASE("activations: every table makes the same numbers, however the tokens are split over calls") {
   for (const precision p : both) {
-    for (const std::size_t n_tokens : {1, 3, 4, 6, 11, 12, 17, 30}) {
+    for (const std::size_t n_tokens : sizes{1, 3, 4, 6, 11, 12, 17, 30}) {
       const std::size_t k = 64;
       const std::vector<float> x = inputs(n_tokens * k, 100 + static_cast<std::uint32_t>(n_tokens));
       const activations expected = quantize(reference_table(), x, n_tokens, k, p);

@@ -143,8 +143,8 @@ void check_against_double(const cache& c, const queries& rows, const std::vector
 TEST_CASE("attention: within the derived bound of a double-precision softmax, the same bits on every set with FMA and in any company") {
   table_hashes hashes("attention");
   for (const kv_type type : {kv_type::f16, kv_type::f32}) {
-    for (const std::size_t head_dim : {8, 16, 48, 64, 80, 128}) {
-      for (const std::size_t length : {1, 2, 15, 16, 17, 33, 100, 255, 256, 257, 300, 512, 513, 600}) {
+    for (const std::size_t head_dim : sizes{8, 16, 48, 64, 80, 128}) {
+      for (const std::size_t length : sizes{1, 2, 15, 16, 17, 33, 100, 255, 256, 257, 300, 512, 513, 600}) {
         numbers random(static_cast<std::uint32_t>(1000 * head_dim + length));
         const cache c = make_cache(type, head_dim, length, random);
         // Nine rows: a group of query heads on the last positions, some of which see a window only.

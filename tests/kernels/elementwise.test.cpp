@@ -22,7 +22,7 @@ double ulp_at(double x) {
 // n / 16 additions a lane and 4 in the tree, two roundings each at most, halved by the root; then mean, eps, root, reciprocal and two products.
 TEST_CASE("elementwise.rms_norm: x / sqrt(mean(x^2) + eps) * weight within the roundings of its sum, the same bits on every set with FMA") {
   table_hashes hashes("rms_norm");
-  for (const std::size_t n : {1, 2, 15, 16, 17, 31, 32, 33, 64, 100, 576, 2048, 4100}) {
+  for (const std::size_t n : sizes{1, 2, 15, 16, 17, 31, 32, 33, 64, 100, 576, 2048, 4100}) {
     for (const float eps : {1e-5f, 1e-6f, 0.5f}) {
       for (const float size : {1.0f, 1e-6f, 1e6f}) {
         numbers random(static_cast<std::uint32_t>(n));
@@ -130,7 +130,7 @@ TEST_CASE("elementwise.silu_mul: multiplies by up, for every length, and writes 
 TEST_CASE("elementwise.rope_table: cos and sin of pos x frequency as long double has them, rounded once") {
   table_hashes hashes("rope_table");
   for (const rope_pairing pairing : {rope_pairing::adjacent, rope_pairing::halves}) {
-    for (const std::size_t rope_dim : {2, 20, 64, 128}) {
+    for (const std::size_t rope_dim : sizes{2, 20, 64, 128}) {
       const std::size_t half = rope_dim / 2;
       std::vector<double> frequencies(half);
       for (std::size_t n = 0; n < half; ++n) frequencies[n] = std::pow(10000.0, -2.0 * static_cast<double>(n) / static_cast<double>(rope_dim));
@@ -168,7 +168,7 @@ TEST_CASE("elementwise.rope_table: cos and sin of pos x frequency as long double
 TEST_CASE("elementwise.rope: rotates the pairs of each head, leaves the channels behind rope_dim, the same bits on every set with FMA") {
   table_hashes hashes("rope");
   for (const rope_pairing pairing : {rope_pairing::adjacent, rope_pairing::halves}) {
-    for (const std::size_t rope_dim : {2, 4, 8, 10, 16, 20, 32, 48, 64, 80, 96, 128}) {
+    for (const std::size_t rope_dim : sizes{2, 4, 8, 10, 16, 20, 32, 48, 64, 80, 96, 128}) {
       numbers random(static_cast<std::uint32_t>(rope_dim));
       const std::size_t half = rope_dim / 2, n_heads = 3, stride = rope_dim + 16;
       const std::vector<float> x = random.normals(n_heads * stride);

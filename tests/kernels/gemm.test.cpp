@@ -325,7 +325,7 @@ TEST_CASE("gemm: more tokens than the cache holds at once give the bits of a few
     CAPTURE(name(*table));
     const std::vector<std::byte> panels = w.file.packed(*table);
     const output all = multiply(*table, panels, w, quantize(*table, x, n_tokens, k, precision::exact));
-    for (const std::size_t t : {0, 100, 150, 298, 299}) {
+    for (const std::size_t t : sizes{0, 100, 150, 298, 299}) {
       const std::vector<float> one(x.begin() + static_cast<std::ptrdiff_t>(t * k), x.begin() + static_cast<std::ptrdiff_t>((t + 1) * k));
       CHECK(same_bits(multiply(*table, panels, w, quantize(*table, one, 1, k, precision::exact)).y, all.token(t)));
     }

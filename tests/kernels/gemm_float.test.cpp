@@ -81,7 +81,7 @@ void check_against_double(const file_rows<Format>& w, const std::vector<float>& 
 TEST_CASE("gemm_float: within the derived bound of a double-precision product, the same bits on every set with FMA and for any number of tokens") {
   table_hashes hashes("gemm_float");
   each_format(number_formats{}, [&]<class Format>(std::type_identity<Format>) {
-    for (const std::size_t k : {1, 3, 32, 77, 300}) {
+    for (const std::size_t k : sizes{1, 3, 32, 77, 300}) {
       numbers random(static_cast<std::uint32_t>(k));
       const file_rows<Format> w = normal_rows<Format>(37, k, random);
       const std::vector<float> x = random.normals(30 * k);

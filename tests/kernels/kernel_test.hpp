@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <iostream>
 #include <random>
 #include <span>
@@ -24,6 +25,8 @@
 namespace cria_test {
 
 using cria::kernels::kernel_table;
+
+using sizes = std::initializer_list<std::size_t>;
 
 inline constexpr double unit = 0x1p-24;  ///< half the distance from 1 to the next float: what one rounding changes at most, relatively
 

@@ -51,8 +51,8 @@ template <class Format>
 void check_format() {
   constexpr std::size_t block = cria::block_traits<Format>::block_size;
   for (const kernel_table* table : tables()) {
-    for (const std::size_t n : {1, 15, 16, 17, 40}) {
-      for (const std::size_t blocks : {1, 3}) check_rows<Format>(*table, n, blocks * block * (block == 1 ? 7 : 1));
+    for (const std::size_t n : sizes{1, 15, 16, 17, 40}) {
+      for (const std::size_t blocks : sizes{1, 3}) check_rows<Format>(*table, n, blocks * block * (block == 1 ? 7 : 1));
     }
   }
 }
