@@ -11,15 +11,15 @@
 
 namespace {
 
-// Least weighted error of a fine grid of scales and minima.
+// Least squared error of a fine grid of scales and minima.
 template <int Top, std::size_t N>
-double best_error(std::span<const float, N> x, const float (&weights)[N]) {
+double best_error(std::span<const float, N> x) {
   const float low = std::min(*std::min_element(x.begin(), x.end()), 0.0f), high = *std::max_element(x.begin(), x.end());
   double best = std::numeric_limits<double>::infinity();
   for (int s = 40; s <= 110; ++s) {
     for (int m = 40; m <= 110; ++m) {
       const float scale = std::max(high - low, 0.0f) / Top * static_cast<float>(s) / 100.0f;
-      best = std::fmin(best, cria::detail::affine_error<Top>(x, weights, scale, -low * static_cast<float>(m) / 100.0f));
+      best = std::fmin(best, cria::detail::affine_error<Top>(x, scale, -low * static_cast<float>(m) / 100.0f));
     }
   }
   return best;
@@ -36,16 +36,14 @@ double ratio_to_best() {
     double ours = 0, best = 0, size = 0;
     for (std::size_t b = 0; b < Count; ++b) {
       const auto x = all.subspan(b * Size).template first<Size>();
-      float weights[Size];
-      cria::detail::error_weights(x, weights);
       REQUIRE(fit.scale[b] >= 0);
       REQUIRE(fit.scale[b] <= ScaleTop);
       REQUIRE(fit.min[b] >= 0);
       REQUIRE(fit.min[b] <= ScaleTop);
-      ours += cria::detail::affine_error<Top>(x, weights, cria::to_float(fit.d) * static_cast<float>(fit.scale[b]),
+      ours += cria::detail::affine_error<Top>(x, cria::to_float(fit.d) * static_cast<float>(fit.scale[b]),
                                               cria::to_float(fit.dmin) * static_cast<float>(fit.min[b]));
-      best += best_error<Top>(x, weights);
-      for (std::size_t i = 0; i < Size; ++i) size += static_cast<double>(weights[i]) * x[i] * x[i];
+      best += best_error<Top>(x);
+      for (std::size_t i = 0; i < Size; ++i) size += static_cast<double>(x[i]) * x[i];
     }
     ours_sum += ours / size;
     best_sum += best / size;
@@ -53,36 +51,34 @@ double ratio_to_best() {
   return ours_sum / best_sum;
 }
 
-cria::detail::affine_fit fit_of(float (&x)[32], float (&weights)[32]) {
-  cria::detail::error_weights(std::span<const float, 32>(x), weights);
-  return cria::detail::fit_affine<15>(std::span<const float, 32>(x), weights);
-}
+cria::detail::affine_fit fit_of(const float (&x)[32]) { return cria::detail::fit_affine<15>(std::span<const float, 32>(x)); }
 
 }  // namespace
 
 TEST_CASE("affine_search: values on a lattice below, across and above zero are fitted") {
-  float x[32], weights[32];
+  float x[32];
   for (const float offset : {-0.75f, -0.25f, 0.0f}) {
     for (int k = 0; k < 32; ++k) x[k] = 0x1p-5f * static_cast<float>(k % 16) + offset;
-    const auto fit = fit_of(x, weights);
+    const auto fit = fit_of(x);
     CHECK(fit.scale == doctest::Approx(0x1p-5f));
     CHECK(fit.min == doctest::Approx(-offset));
   }
   // All codes are multiples of the scale above zero: no minimum below 0 exists in the formats.
   for (int k = 0; k < 32; ++k) x[k] = 0x1p-5f * static_cast<float>(10 + k % 6);
-  const auto fit = fit_of(x, weights);
+  const auto fit = fit_of(x);
   CHECK(fit.scale == doctest::Approx(0x1p-5f));
   CHECK(fit.min == 0.0f);
 }
 
 TEST_CASE("affine_search: blocks of one value are that value, by the scale above zero and by the minimum below") {
-  float x[32], weights[32];
+  float x[32];
   std::fill(std::begin(x), std::end(x), 0.3f);
-  auto fit = fit_of(x, weights);
+  auto fit = fit_of(x);
   CHECK(fit.min == 0.0f);
-  CHECK(15 * fit.scale == doctest::Approx(0.3f));
+  CHECK(fit.scale * std::round(0.3f / fit.scale) == doctest::Approx(0.3f));   // any code meets it
+  CHECK(0.3f / fit.scale <= 15.5f);
   std::fill(std::begin(x), std::end(x), -0.3f);
-  fit = fit_of(x, weights);
+  fit = fit_of(x);
   CHECK(fit.scale == 0.0f);
   CHECK(fit.min == doctest::Approx(0.3f));
 }
@@ -90,7 +86,7 @@ TEST_CASE("affine_search: blocks of one value are that value, by the scale above
 TEST_CASE("affine_search: nested scales and minima come close to each sub-block's own best") {
   const double two = ratio_to_best<3, 15, 16, 16>(), four = ratio_to_best<15, 63, 8, 32>(), five = ratio_to_best<31, 63, 8, 32>();
   // The optimum here has a free scale and minimum for each sub-block, out of 71 x 71. Measured August 2026:
-  // 1.012, 1.024 and 1.098 times the least squared error.
+  // 1.026, 1.034 and 1.087 times the least squared error.
   CHECK(two <= 1.05);
   CHECK(four <= 1.05);
   CHECK(five <= 1.12);

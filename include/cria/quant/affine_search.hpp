@@ -26,39 +26,38 @@ struct affine_fit {
   float scale = 0, min = 0, scale_curvature = 0, min_curvature = 0;
 };
 
-/// Sums over a sub-block, all weighted: of 1, q, q q, x and x q.
+/// Sums over a sub-block of n values: of the codes q, q q, x and x q.
 struct affine_sums {
-  float one, q, qq, x, xq;
+  float n, q, qq, x, xq;
 };
 
 /// Returns the scale and minimum of least squared error for codes with these sums; a scale that is not above 0 is no fit.
 [[nodiscard]] inline affine_fit solve_affine(const affine_sums& s) noexcept {
-  const float determinant = s.one * s.qq - s.q * s.q;
-  const affine_fit fit{(s.one * s.xq - s.x * s.q) / determinant, (s.q * s.xq - s.qq * s.x) / determinant, determinant / s.one, s.one};
-  return determinant > 0 && fit.min > 0 ? fit : affine_fit{s.xq / s.qq, 0, s.qq, s.one};
+  const float determinant = s.n * s.qq - s.q * s.q;
+  const affine_fit fit{(s.n * s.xq - s.x * s.q) / determinant, (s.q * s.xq - s.qq * s.x) / determinant, determinant / s.n, s.n};
+  return determinant > 0 && fit.min > 0 ? fit : affine_fit{s.xq / s.qq, 0, s.qq, s.n};
 }
 
-/// Returns the scale and minimum of least weighted squared error for codes 0 to Top, both at least 0.
+/// Returns the scale and minimum of least squared error for codes 0 to Top, both at least 0.
 template <int Top, std::size_t N>
-[[nodiscard]] affine_fit fit_affine(std::span<const float, N> x, const float (&weights)[N]) noexcept {
-  float weighted_x[N];
-  for (std::size_t i = 0; i < N; ++i) weighted_x[i] = weights[i] * x[i];
-  affine_sums sums{sum_of(weights), 0, 0, sum_of(weighted_x), 0};
-  affine_fit best{0, sums.x < 0 ? -sums.x / sums.one : 0, 0, sums.one};   // of all codes 0
+[[nodiscard]] affine_fit fit_affine(std::span<const float, N> x) noexcept {
+  float terms[N];
+  std::copy(x.begin(), x.end(), terms);
+  affine_sums sums{static_cast<float>(N), 0, 0, sum_of(terms), 0};
+  affine_fit best{0, sums.x < 0 ? -sums.x / sums.n : 0, 0, sums.n};   // of all codes 0
   float best_gain = best.min * -sums.x;                                  // by how much the error is below the one of value 0
   const auto consider = [&](float inverse, float min) CRIA_LAMBDA_INLINE {
     float q[N], qq[N], xq[N];
     for (std::size_t i = 0; i < N; ++i) {
-      const float code = integer_codes<0, Top>::nearest((x[i] + min) * inverse);
-      q[i] = weights[i] * code;
-      qq[i] = q[i] * code;
-      xq[i] = weighted_x[i] * code;
+      q[i] = integer_codes<0, Top>::nearest((x[i] + min) * inverse);
+      qq[i] = q[i] * q[i];
+      xq[i] = x[i] * q[i];
     }
     sums.q = sum_of(q);
     sums.qq = sum_of(qq);
     sums.xq = sum_of(xq);
     const affine_fit fit = solve_affine(sums);
-    const float gain = fit.scale * (2 * sums.xq + 2 * fit.min * sums.q - fit.scale * sums.qq) - fit.min * (2 * sums.x + fit.min * sums.one);
+    const float gain = fit.scale * (2 * sums.xq + 2 * fit.min * sums.q - fit.scale * sums.qq) - fit.min * (2 * sums.x + fit.min * sums.n);
     if (!(gain > best_gain && fit.scale > 0)) return;
     best_gain = gain;
     best = fit;
@@ -72,14 +71,14 @@ template <int Top, std::size_t N>
   return best;
 }
 
-/// Returns the weighted squared error of the codes nearest to (x + min) / scale.
+/// Returns the squared error of the codes nearest to (x + min) / scale.
 template <int Top, std::size_t N>
-[[nodiscard]] CRIA_ALWAYS_INLINE float affine_error(std::span<const float, N> x, const float (&weights)[N], float scale, float min) noexcept {
+[[nodiscard]] CRIA_ALWAYS_INLINE float affine_error(std::span<const float, N> x, float scale, float min) noexcept {
   const float inverse = reciprocal_or_zero(scale);
   float errors[N];
   for (std::size_t i = 0; i < N; ++i) {
     const float difference = scale * integer_codes<0, Top>::nearest((x[i] + min) * inverse) - min - x[i];
-    errors[i] = weights[i] * difference * difference;
+    errors[i] = difference * difference;
   }
   return sum_of(errors);
 }
@@ -92,29 +91,28 @@ struct nested_affine {
   std::uint8_t q[Count * Size];    ///< codes
 };
 
-/// Returns the block of least weighted squared error with codes up to Top, scales and minima up to ScaleTop.
+/// Returns the block of least squared error with codes up to Top, scales and minima up to ScaleTop.
 template <int Top, int ScaleTop, std::size_t Count, std::size_t Size>
 [[nodiscard]] nested_affine<Count, Size> fit_nested_affine(std::span<const float, Count * Size> values) noexcept {
   using scale_codes = integer_codes<0, ScaleTop>;
   static constexpr search_grid unit_grid[] = {{1.02f * ScaleTop, -0.01f * ScaleTop, 10}};   // the largest gets the top code, or nearly
   const auto sub_block = [&](std::size_t b) { return values.subspan(b * Size).template first<Size>(); };
-  float weights[Count][Size], scales[Count], mins[Count], scale_curvatures[Count], min_curvatures[Count];
+  float scales[Count], mins[Count], scale_curvatures[Count], min_curvatures[Count];
   for (std::size_t b = 0; b < Count; ++b) {
-    error_weights(sub_block(b), weights[b]);
-    const affine_fit fit = fit_affine<Top>(sub_block(b), weights[b]);
+    const affine_fit fit = fit_affine<Top>(sub_block(b));
     scales[b] = fit.scale;
     mins[b] = fit.min;
     scale_curvatures[b] = fit.scale_curvature;
     min_curvatures[b] = fit.min_curvature;
   }
   nested_affine<Count, Size> block;
-  block.d = to_f16(fit_scale<scale_codes, Count>(scales, scale_curvatures, unit_grid).scale);
-  block.dmin = to_f16(fit_scale<scale_codes, Count>(mins, min_curvatures, unit_grid).scale);
+  block.d = to_f16(fit_scale<scale_codes, Count>(scales, unit_grid, scale_curvatures).scale);
+  block.dmin = to_f16(fit_scale<scale_codes, Count>(mins, unit_grid, min_curvatures).scale);
   const float d = to_float(block.d), dmin = to_float(block.dmin);
   for (std::size_t b = 0; b < Count; ++b) {
     const int scale = scale_codes::index(scales[b] * reciprocal_or_zero(d)), min = scale_codes::index(mins[b] * reciprocal_or_zero(dmin));
     const auto error_of = [&](int s, int m) CRIA_LAMBDA_INLINE {
-      return affine_error<Top>(sub_block(b), weights[b], d * static_cast<float>(s), dmin * static_cast<float>(m));
+      return affine_error<Top>(sub_block(b), d * static_cast<float>(s), dmin * static_cast<float>(m));
     };
     float best_error = error_of(scale, min);
     block.scale[b] = scale;

@@ -66,10 +66,8 @@ struct iq4_nl {
   }
 
   [[nodiscard]] static iq4_nl quantize(std::span<const float, block_size> values) noexcept {
-    float weights[block_size];
-    detail::error_weights(values, weights);
     iq4_nl block;
-    block.d = to_f16(detail::fit_scale<detail::iq4_codes>(values, weights, detail::iq4_grid).scale);
+    block.d = to_f16(detail::fit_scale<detail::iq4_codes>(values, detail::iq4_grid).scale);
     const float inverse = detail::reciprocal_or_zero(to_float(block.d));
     for (std::size_t j = 0; j < 16; ++j) {
       const int low = detail::iq4_codes::index(values[j] * inverse), high = detail::iq4_codes::index(values[j + 16] * inverse);
