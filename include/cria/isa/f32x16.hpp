@@ -78,6 +78,14 @@ struct f32x16 {
     return op::hmax(m);
   }
 
+  /// Returns the bits of the largest |lane|; those of NaN when a lane is NaN, which are above infinity's.
+  CRIA_ALWAYS_INLINE std::int32_t hmax_abs_bits() const noexcept {
+    auto m = op::as_int(v[0]) & op::set_i(0x7fffffff);
+    CRIA_UNROLL
+    for (std::size_t n = 1; n < parts; ++n) m = op::max_i(m, op::as_int(v[n]) & op::set_i(0x7fffffff));
+    return op::hmax_i(m);
+  }
+
   /// Returns the sum of the lanes by the fixed tree.
   CRIA_ALWAYS_INLINE float sum() const noexcept {
     float x[16];

@@ -25,6 +25,13 @@ struct vec<avx2> : batch_vec<avx2::arch> {
     s = _mm_add_epi32(s, _mm_unpackhi_epi64(s, s));
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 1)));
   }
+  static CRIA_ALWAYS_INLINE std::int32_t hmax_i(i a) noexcept {
+    const __m256i r = a;
+    __m128i m = _mm_max_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
+    m = _mm_max_epi32(m, _mm_unpackhi_epi64(m, m));
+    return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 1)));
+  }
+  static CRIA_ALWAYS_INLINE i as_int(f a) noexcept { return _mm256_castps_si256(a); }
   static CRIA_ALWAYS_INLINE f as_float(i a) noexcept { return _mm256_castsi256_ps(a); }
   static CRIA_ALWAYS_INLINE f load_f16(const void* p) noexcept { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
   static CRIA_ALWAYS_INLINE void store_f16(void* p, f x) noexcept {

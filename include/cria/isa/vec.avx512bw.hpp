@@ -15,6 +15,10 @@ struct vec<avx512bw> : batch_vec<avx512bw::arch> {
   static CRIA_ALWAYS_INLINE f swap_pairs(f a) noexcept { return _mm512_permute_ps(a, 0xb1); }
   static CRIA_ALWAYS_INLINE float hmax(f a) noexcept { return _mm512_reduce_max_ps(a); }
   static CRIA_ALWAYS_INLINE std::int32_t hsum_i(i a) noexcept { return _mm512_reduce_add_epi32(a); }
+  static CRIA_ALWAYS_INLINE std::int32_t hmax_i(i a) noexcept {
+    return _mm512_reduce_max_epi32(a);
+  }
+  static CRIA_ALWAYS_INLINE i as_int(f a) noexcept { return _mm512_castps_si512(a); }
   static CRIA_ALWAYS_INLINE f as_float(i a) noexcept { return _mm512_castsi512_ps(a); }
   static CRIA_ALWAYS_INLINE f load_f16(const void* p) noexcept { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
   static CRIA_ALWAYS_INLINE void store_f16(void* p, f x) noexcept {

@@ -125,6 +125,17 @@ struct vec<scalar> {
       return r >= -2147483648.0f && r < 2147483648.0f ? static_cast<std::int32_t>(r) : INT32_MIN;
     });
   }
+  static CRIA_ALWAYS_INLINE i max_i(const i& a, const i& b) noexcept {
+    return i::make([&](std::size_t n) { return a.v[n] > b.v[n] ? a.v[n] : b.v[n]; });
+  }
+  static CRIA_ALWAYS_INLINE std::int32_t hmax_i(const i& a) noexcept {
+    std::int32_t m = a.v[0];
+    for (const std::int32_t x : a.v) m = x > m ? x : m;
+    return m;
+  }
+  static CRIA_ALWAYS_INLINE i as_int(const f& a) noexcept {
+    return i::make([&](std::size_t n) { return std::bit_cast<std::int32_t>(a.v[n]); });
+  }
   static CRIA_ALWAYS_INLINE f as_float(const i& a) noexcept {
     return f::make([&](std::size_t n) { return std::bit_cast<float>(a.v[n]); });
   }
@@ -185,6 +196,7 @@ struct batch_vec {
   static CRIA_ALWAYS_INLINE i load_i(const void* p) noexcept { return i::load_unaligned(static_cast<const std::int32_t*>(p)); }
   static CRIA_ALWAYS_INLINE f max(f a, f b) noexcept { return xsimd::max(a, b); }
   static CRIA_ALWAYS_INLINE f min(f a, f b) noexcept { return xsimd::min(a, b); }
+  static CRIA_ALWAYS_INLINE i max_i(i a, i b) noexcept { return xsimd::max(a, b); }
   static CRIA_ALWAYS_INLINE f abs(f a) noexcept { return xsimd::abs(a); }
   template <int N>
   static CRIA_ALWAYS_INLINE i shl(i a) noexcept {

@@ -17,6 +17,10 @@ struct vec<neon64> : batch_vec<neon64::arch> {
   static CRIA_ALWAYS_INLINE std::int32_t hsum_i(i a) noexcept { return vaddvq_s32(a); }
   static CRIA_ALWAYS_INLINE f to_float(i a) noexcept { return vcvtq_f32_s32(a); }
   static CRIA_ALWAYS_INLINE i to_int(f a) noexcept { return vcvtnq_s32_f32(a); }
+  static CRIA_ALWAYS_INLINE std::int32_t hmax_i(i a) noexcept {
+    return vmaxvq_s32(a);
+  }
+  static CRIA_ALWAYS_INLINE i as_int(f a) noexcept { return vreinterpretq_s32_f32(a); }
   static CRIA_ALWAYS_INLINE f as_float(i a) noexcept { return vreinterpretq_f32_s32(a); }
   template <int N>
   static CRIA_ALWAYS_INLINE i shr(i a) noexcept {

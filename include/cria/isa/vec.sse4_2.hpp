@@ -23,6 +23,12 @@ struct vec<sse4_2> : batch_vec<sse4_2::arch> {
     const __m128i s = _mm_add_epi32(r, _mm_unpackhi_epi64(r, r));
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 1)));
   }
+  static CRIA_ALWAYS_INLINE std::int32_t hmax_i(i a) noexcept {
+    const __m128i r = a;
+    const __m128i m = _mm_max_epi32(r, _mm_unpackhi_epi64(r, r));
+    return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 1)));
+  }
+  static CRIA_ALWAYS_INLINE i as_int(f a) noexcept { return _mm_castps_si128(a); }
   static CRIA_ALWAYS_INLINE f as_float(i a) noexcept { return _mm_castsi128_ps(a); }
   /// Shifts exponent and mantissa into place and scales by 2^112, which is exact; infinities and NaN keep a full exponent.
   static CRIA_ALWAYS_INLINE f load_f16(const void* p) noexcept {
