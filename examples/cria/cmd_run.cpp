@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+// cria run: answers a question (with the model's chat template) or continues a text (--raw, or a model without a template).
+#include "command.hpp"
+
+#include <chrono>
+#include <cinttypes>
+#include <random>
+
+namespace cria_program {
+
+namespace {
+
+struct run_flags {
+  std::string model, system;
+  prompt_flags prompt;
+  engine_flags engine;
+  std::int64_t n_tokens = -1;
+  bool is_raw = false, prints_ids = false, prints_stats = false;
+  std::optional<std::uint64_t> seed;
+  cria::generation_options options;
+};
+
+/// A prompt as tokens, and whether the reply begins a turn.
+struct wrapped_prompt {
+  std::vector<cria::token_id> tokens;
+  bool is_turn = false;
+};
+
+result<wrapped_prompt> wrap(const run_flags& flags, const cria::model& model, const std::string& text) {
+  const bool has_template = model.metadata().contains("tokenizer.chat_template");
+  if (!flags.is_raw && has_template) {
+    auto found = cria::find_template(model.metadata());
+    if (!found) {
+      error e = std::move(found).error();
+      e.message += "; use --raw to complete the prompt as it stands";
+      return e;
+    }
+    CRIA_TRY(auto tokens, cria::encode_turn(*found, model.tokenizer(), {.user = text, .system = flags.system}));
+    return wrapped_prompt{std::move(tokens), true};
+  }
+  if (!flags.system.empty()) return error{errc::bad_argument, "--system", "the model has no chat template to put it into", error::no_offset};
+  CRIA_TRY(auto tokens, model.tokenizer().encode(text));
+  return wrapped_prompt{std::move(tokens)};
+}
+
+void print_stats(const cria::generation& g, const cria::session_statistics& s, const cria::model& model, double load_seconds, std::uint64_t seed) {
+  std::fprintf(stderr,
+               "\nload        %.2f s, %.1f MB of weights, %s, %s\n"
+               "prompt      %zu tokens (%zu reused), %.1f tokens/s\n"
+               "first token %.3f s\n"
+               "generated   %zu tokens, %.1f tokens/s, ended by %s\n"
+               "cache       %zu of %zu positions, %.1f MB\n"
+               "seed        %" PRIu64 "\n",
+               load_seconds, static_cast<double>(model.weight_bytes()) / 1e6, std::string(cria::isa::name(model.kernels().set)).c_str(),
+               std::string(name(model.precision())).c_str(), g.n_prompt, g.n_reused, g.prompt_tokens_per_second(), g.timings.first_token_seconds, g.n_generated(),
+               g.tokens_per_second(), std::string(name(g.reason)).c_str(), s.length, s.capacity, static_cast<double>(s.cache_bytes) / 1e6, seed);
+}
+
+/// Streams one generation to stdout, as text or as ids.
+template <class Session>
+result<void> reply(Session& session, const wrapped_prompt& prompt, const run_flags& flags, cria::generation& done) {
+  result<void> written;
+  bool is_start = true;
+  const auto on_token = [&](const cria::token_event& event) {
+    if (flags.prints_ids) {
+      if (event.token != cria::no_token) written = print((event.index == 0 ? "" : " ") + std::to_string(event.token));
+      return written.has_value();
+    }
+    std::string_view text = event.text;
+    // Vocabularies of whole words begin a reply with the space that would part it from a word before.
+    if (is_start && prompt.is_turn && session.model().tokenizer().adds_space_prefix() && text.starts_with(' ')) text.remove_prefix(1);
+    if (!event.text.empty()) is_start = false;
+    if (!text.empty()) written = print(text);
+    return written.has_value();
+  };
+  CRIA_TRY(done, session.generate(prompt.tokens, flags.options, on_token));
+  CRIA_CHECK(std::move(written));
+  return flags.prints_ids ? print("\n") : end_line_on_terminal();
+}
+
+result<void> run(run_flags& flags) {
+  const interrupt ctrl_c;
+  CRIA_TRY(const std::string text, flags.prompt.read());
+  const auto start = std::chrono::steady_clock::now();
+  CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
+  const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  CRIA_TRY(const wrapped_prompt prompt, wrap(flags, model, text));
+  flags.options.stop = ctrl_c.token();
+  return with_session(flags.engine.chosen_cache(), model, flags.engine.session_options(), [&](auto& session) -> result<void> {
+    cria::generation done;
+    CRIA_CHECK(reply(session, prompt, flags, done));
+    if (flags.prints_stats) print_stats(done, session.statistics(), model, load_seconds, flags.options.sampling.seed);
+    return {};
+  });
+}
+
+/// What only the whole command line can tell.
+void check(run_flags& flags) {
+  if (flags.n_tokens >= 0) flags.options.max_tokens = static_cast<std::size_t>(flags.n_tokens);
+  flags.options.sampling.seed = flags.seed ? *flags.seed : (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
+  if (const auto valid = flags.options.sampling.validate(); !valid) usage_error(valid.error().where, valid.error().message);
+  for (const std::string& stop : flags.options.stop_strings) {
+    if (stop.empty()) usage_error("--stop", "is empty");
+  }
+  if (flags.is_raw && !flags.system.empty()) usage_error("--system", "needs the chat template that --raw leaves out");
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, action& chosen) {
+  const auto flags = std::make_shared<run_flags>();
+  cria::sampler_config& sampling = flags->options.sampling;
+  CLI::App& c = *app.add_subcommand("run", "Answer a question or continue a text, streaming");
+  add_model_option(c, flags->model);
+  flags->prompt.add_to(c, true);
+  c.add_option("-n,--tokens", flags->n_tokens, "at most so many tokens; -1: until the model ends")->check(CLI::Range(std::int64_t{-1}, std::int64_t{1} << 31));
+  c.add_flag("--raw", flags->is_raw, "continue the prompt as it stands, without the chat template");
+  c.add_option("--system", flags->system, "system message");
+  c.add_option("--temp", sampling.temperature, "temperature; 0 is greedy")->capture_default_str();
+  c.add_option("--top-k", sampling.top_k, "keep the K likeliest; 0 is off")->capture_default_str();
+  c.add_option("--top-p", sampling.top_p, "keep the likeliest that add up to P; 1 is off")->capture_default_str();
+  c.add_option("--min-p", sampling.min_p, "keep those of at least P times the likeliest; 0 is off")->capture_default_str();
+  c.add_option("--repeat-penalty", sampling.repeat_penalty, "against the last 64 tokens; 1 is off")->capture_default_str();
+  c.add_option("--seed", flags->seed, "of the random numbers; another one each time by default");
+  c.add_option("--stop", flags->options.stop_strings, "end before this text; may be given several times")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  flags->engine.add_to(c, true);
+  c.add_flag("--ids", flags->prints_ids, "print token ids instead of text");
+  c.add_flag("--stats", flags->prints_stats, "print times and counts on stderr");
+  c.callback([flags, &chosen] {
+    check(*flags);
+    chosen = [flags] { return run(*flags); };
+  });
+}
+
+}  // namespace cria_program

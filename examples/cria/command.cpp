@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+#include "command.hpp"
+
+#include <cstdio>
+
+namespace cria_program {
+
+void usage_error(const std::string& option, const std::string& message) { throw CLI::ValidationError(option, message); }
+
+void add_model_option(CLI::App& command, std::string& path) { command.add_option("-m,--model", path, "GGUF file (of one in parts: the first)")->required(); }
+
+void engine_flags::add_to(CLI::App& command, bool with_context) {
+  command.add_option("-t,--threads", threads, "threads; 0: the physical cores")->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::thread_pool::max_threads}));
+  if (with_context) {
+    command.add_option("-c,--context", context, "positions of the cache; 0: the model's, 4096 at most")
+        ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
+  }
+  command.add_option("--precision", precision, "exact or fast")->check(CLI::IsMember({"exact", "fast"}))->capture_default_str();
+  command.add_option("--cache", cache, "what keys and values are stored as: f16 or f32")->check(CLI::IsMember({"f16", "f32"}))->capture_default_str();
+  command.add_option("--isa", isa, "instruction set instead of the best one; `cria cpu` lists them")->check([](const std::string& given) {
+    return cria::isa::find(given) ? std::string{} : "no instruction set is called " + given;
+  });
+}
+
+cria::precision engine_flags::chosen_precision() const { return precision == "fast" ? cria::precision::fast : cria::precision::exact; }
+cria::kv_type engine_flags::chosen_cache() const { return cache == "f32" ? cria::kv_type::f32 : cria::kv_type::f16; }
+
+result<cria::model> engine_flags::load(const std::string& path, const std::stop_token& stop) const {
+  cria::load_options options;
+  options.precision = chosen_precision();
+  options.n_threads = static_cast<std::size_t>(threads);
+  options.instruction_set = isa.empty() ? std::nullopt : cria::isa::find(isa);
+  options.stop = stop;
+  const bool shows = is_terminal(stderr);
+  if (shows) {
+    options.progress = [shown = -1](const cria::load_progress& p) mutable {
+      const int percent = p.total_bytes == 0 ? 100 : static_cast<int>(p.done_bytes * 100 / p.total_bytes);
+      if (percent != shown) std::fprintf(stderr, "\rloading %3d %%", percent);
+      shown = percent;
+      return true;
+    };
+  }
+  auto model = cria::load_model(path, options);
+  if (shows) std::fputs("\r              \r", stderr);
+  return model;
+}
+
+cria::session_options engine_flags::session_options() const {
+  cria::session_options options;
+  options.n_threads = static_cast<std::size_t>(threads);
+  options.context_size = static_cast<std::size_t>(context);
+  return options;
+}
+
+void prompt_flags::add_to(CLI::App& command, bool is_required) {
+  auto* group = command.add_option_group("prompt");
+  group->add_option("-p,--prompt", text, "the prompt");
+  group->add_option("-f,--file", file, "file that holds it; - is standard input");
+  if (is_required) {
+    group->require_option(1);
+  } else {
+    group->require_option(0, 1);
+  }
+}
+
+result<std::string> prompt_flags::read() const {
+  if (text) return *text;
+  return read_all(file.empty() ? "-" : file);
+}
+
+}  // namespace cria_program

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+// cria: runs GGUF language models from the command line, and looks inside them.
+// stdout holds results only. Exit status: 0 done, 1 error, 2 wrong usage.
+#include "command.hpp"
+
+#include <exception>
+#include <new>
+
+namespace cria_program {
+
+static int run(int argc, char** argv) {
+  const std::string version = std::to_string(CRIA_VERSION_MAJOR) + "." + std::to_string(CRIA_VERSION_MINOR) + "." + std::to_string(CRIA_VERSION_PATCH);
+  CLI::App app("cria " + version + ": language models on the CPU", "cria");
+  app.set_version_flag("--version", version);
+  app.require_subcommand(1);
+  action chosen;
+  add_run(app, chosen);
+  add_tokenize(app, chosen);
+  add_detokenize(app, chosen);
+  add_logits(app, chosen);
+  add_inspect(app, chosen);
+  add_cpu(app, chosen);
+  add_bench(app, chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForVersion&) {
+    const auto done = print(version + "\n");
+    return done ? 0 : (print_error(done.error()), 1);
+  } catch (const CLI::Success&) {
+    const auto chosen_commands = app.get_subcommands();
+    const auto done = print(chosen_commands.empty() ? app.help() : chosen_commands.front()->help());
+    return done ? 0 : (print_error(done.error()), 1);
+  } catch (const CLI::ParseError& e) {
+    const auto chosen_commands = app.get_subcommands();
+    print_error("usage", chosen_commands.empty() ? "cria" : "cria " + chosen_commands.front()->get_name(), e.what());
+    return 2;
+  }
+  const auto done = chosen();
+  return done ? 0 : (print_error(done.error()), 1);
+}
+
+}  // namespace cria_program
+
+int main(int argc, char** argv) {
+  cria_program::prepare_streams();
+  try {
+    return cria_program::run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    cria_program::print_error("out_of_memory", "cria", "the system gave no memory");
+  } catch (const std::exception& e) {
+    cria_program::print_error("internal", "cria", e.what());
+  }
+  return 1;
+}

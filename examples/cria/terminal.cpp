@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+#include "terminal.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <memory>
+
+#ifdef _WIN32
+#include <fcntl.h>
+#include <io.h>
+#else
+#include <unistd.h>
+#endif
+
+namespace cria_program {
+
+namespace {
+
+cria::error io_error(std::string where, int code) {
+  return {cria::errc::io, std::move(where), std::strerror(code), cria::error::no_offset};
+}
+
+}  // namespace
+
+void print_error(std::string_view code, std::string_view where, std::string_view message) {
+  std::string line = "cria: error: ";
+  line.append(code).append(": ").append(where).append(": ").append(message).append("\n");
+  std::fputs(line.c_str(), stderr);
+}
+
+void print_error(const cria::error& e) {
+  std::string message = e.message;
+  if (message.empty()) {
+    message = name(e.code);
+    for (char& c : message) c = c == '_' ? ' ' : c;
+  }
+  if (e.offset != cria::error::no_offset) message += " (at byte " + std::to_string(e.offset) + ")";
+  print_error(name(e.code), e.where.empty() ? std::string_view("cria") : std::string_view(e.where), message);
+}
+
+bool is_terminal(std::FILE* file) {
+#ifdef _WIN32
+  return _isatty(_fileno(file)) != 0;
+#else
+  return ::isatty(::fileno(file)) != 0;
+#endif
+}
+
+void prepare_streams() {
+#ifdef _WIN32
+  _setmode(_fileno(stdin), _O_BINARY);
+  _setmode(_fileno(stdout), _O_BINARY);
+#else
+  std::signal(SIGPIPE, SIG_IGN);
+#endif
+}
+
+cria::result<void> print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return {};
+  return io_error("stdout", errno);
+}
+
+cria::result<void> end_line_on_terminal() {
+  if (!is_terminal(stdout)) return {};
+  return print("\n");
+}
+
+cria::result<std::string> read_all(const std::string& path) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> opened(path == "-" ? nullptr : std::fopen(path.c_str(), "rb"),
+                                                               [](std::FILE* f) { return f == nullptr ? 0 : std::fclose(f); });
+  std::FILE* const file = path == "-" ? stdin : opened.get();
+  if (file == nullptr) return io_error(path, errno);
+  std::string text;
+  char block[65536];
+  while (const std::size_t n = std::fread(block, 1, sizeof block, file)) text.append(block, n);
+  if (std::ferror(file) != 0) return io_error(path, errno);
+  return text;
+}
+
+#ifdef _WIN32
+
+namespace {
+std::stop_source* interrupted = nullptr;
+extern "C" void on_interrupt(int) {   // runs on a thread of its own
+  if (interrupted != nullptr) interrupted->request_stop();
+}
+}  // namespace
+
+interrupt::interrupt() {
+  interrupted = &source_;
+  std::signal(SIGINT, on_interrupt);
+}
+interrupt::~interrupt() {
+  std::signal(SIGINT, SIG_DFL);
+  interrupted = nullptr;
+}
+
+#else
+
+namespace {
+int wake_up[2] = {-1, -1};
+extern "C" void on_interrupt(int) {
+  const int code = errno;
+  const char byte = 1;
+  static_cast<void>(!::write(wake_up[1], &byte, 1));   // all that a signal handler may do
+  std::signal(SIGINT, SIG_DFL);
+  errno = code;
+}
+}  // namespace
+
+interrupt::interrupt() {
+  if (::pipe(wake_up) != 0) return;
+  waiter_ = std::thread([this] {
+    char byte = 0;
+    while (::read(wake_up[0], &byte, 1) < 0 && errno == EINTR) {
+    }
+    if (byte == 1) source_.request_stop();
+  });
+  std::signal(SIGINT, on_interrupt);
+}
+
+interrupt::~interrupt() {
+  if (!waiter_.joinable()) return;
+  std::signal(SIGINT, SIG_DFL);
+  const char byte = 2;
+  static_cast<void>(!::write(wake_up[1], &byte, 1));
+  waiter_.join();
+  ::close(wake_up[0]);
+  ::close(wake_up[1]);
+}
+
+#endif
+
+}  // namespace cria_program

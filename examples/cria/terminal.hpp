@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+// What the program says and where: results on stdout, everything else on stderr; and ctrl-C.
+#pragma once
+
+#include <cria/core/result.hpp>
+
+#include <cstdio>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <thread>
+
+namespace cria_program {
+
+/// Prints `cria: error: <code>: <where>: <message>` on stderr.
+void print_error(const cria::error& e);
+void print_error(std::string_view code, std::string_view where, std::string_view message);
+
+[[nodiscard]] bool is_terminal(std::FILE* file);
+
+/// Makes stdin and stdout carry bytes as they are, and a closed pipe an error rather than a signal.
+void prepare_streams();
+
+/// Writes results to stdout at once; the system's refusal is an error.
+[[nodiscard]] cria::result<void> print(std::string_view text);
+
+/// Ends a result that is not a line of its own: on a terminal only, so that a file gets the result's bytes and nothing else.
+[[nodiscard]] cria::result<void> end_line_on_terminal();
+
+/// Reads a file, or standard input for "-".
+[[nodiscard]] cria::result<std::string> read_all(const std::string& path);
+
+/// While it lives, ctrl-C triggers token(); a second one ends the program as usual. One at a time.
+class interrupt {
+ public:
+  interrupt();
+  ~interrupt();
+  interrupt(const interrupt&) = delete;
+  interrupt& operator=(const interrupt&) = delete;
+
+  [[nodiscard]] std::stop_token token() const { return source_.get_token(); }
+
+ private:
+  std::stop_source source_;
+  std::thread waiter_;
+};
+
+}  // namespace cria_program

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+// cria.hpp - the header that hosts include: everything from a GGUF file to streamed text.
+//
+//   #include <cria/cria.hpp>
+//
+//   auto model = cria::load_model("model.gguf");                          // result<model>: weights, tokenizer; shared and immutable
+//   if (!model) return fail(model.error().to_string());
+//   auto session = cria::session::create(*model);                         // threads, cache, buffers; one user at a time
+//   if (!session) return fail(session.error().to_string());
+//   auto done = session->generate("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { std::cout << text << std::flush; });
+//
+// Where to look    generate/session.hpp      generate, stream, evaluate, top_logits
+//                  generate/options.hpp      what can be chosen            sampling/sampler_config.hpp   how tokens are drawn
+//                  chat/named_templates.hpp  prompts for chat models       tokenizer/tokenizer.hpp       text to tokens and back
+//                  kv/kv_cache.hpp, sampling/sampler.hpp, core/executor.hpp: what a host may bring itself
+// Errors           core/result.hpp; nothing prints, exits or reads the environment
+#pragma once
+
+#include <cria/chat/named_templates.hpp>
+#include <cria/core/byte_source.hpp>
+#include <cria/core/config.hpp>
+#include <cria/core/cpu_count.hpp>
+#include <cria/core/executor.hpp>
+#include <cria/core/result.hpp>
+#include <cria/core/thread_pool.hpp>
+#include <cria/core/types.hpp>
+#include <cria/generate/generation.hpp>
+#include <cria/generate/load.hpp>
+#include <cria/generate/options.hpp>
+#include <cria/generate/session.hpp>
+#include <cria/generate/stop.hpp>
+#include <cria/generate/text_output.hpp>
+#include <cria/generate/token_stream.hpp>
+#include <cria/gguf/file.hpp>
+#include <cria/gguf/writer.hpp>
+#include <cria/isa/isa.hpp>
+#include <cria/kernels/registry.hpp>
+#include <cria/kv/contiguous.hpp>
+#include <cria/kv/kv_cache.hpp>
+#include <cria/model/model.hpp>
+#include <cria/sampling/runtime_sampler.hpp>
+#include <cria/sampling/sampler.hpp>
+#include <cria/sampling/sampler_config.hpp>
+#include <cria/tokenizer/tokenizer.hpp>
+#include <cria/tokenizer/utf8_assembler.hpp>

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+// generate/cached_sequence.hpp - a cache together with the tokens that its positions stand for: what makes re-using a prompt's beginning possible.
+//
+// Ensures   tokens().size() == the cache's length(), whatever fails
+// Errors    make_room: out_of_memory
+// Threads   one at a time
+#pragma once
+
+#include <cria/core/result.hpp>
+#include <cria/core/types.hpp>
+#include <cria/kv/kv_cache.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+namespace cria::inline v0 {
+
+template <kv_cache Cache>
+class cached_sequence {
+ public:
+  /// Takes a cache and forgets what it holds.
+  explicit cached_sequence(Cache cache) : cache_(std::move(cache)) { cache_.truncate(0); }
+
+  [[nodiscard]] Cache& cache() noexcept { return cache_; }
+  [[nodiscard]] const Cache& cache() const noexcept { return cache_; }
+  [[nodiscard]] std::span<const token_id> tokens() const noexcept { return tokens_; }
+  [[nodiscard]] std::size_t length() const noexcept { return tokens_.size(); }
+
+  /// Reserves the list of tokens for n in all, so that committing them allocates nothing.
+  [[nodiscard]] result<void> make_room(std::size_t n) {
+    if (n <= tokens_.capacity()) return {};
+    return catch_bad_alloc([&]() -> result<void> {
+      tokens_.reserve(std::max(n, 2 * tokens_.capacity()));
+      return {};
+    }, "tokens");
+  }
+
+  /// Notes tokens that a pass has just put into the cache. Requires room for them.
+  void commit(std::span<const token_id> tokens) { tokens_.insert(tokens_.end(), tokens.begin(), tokens.end()); }
+
+  /// Forgets all positions from n on. Requires n <= length().
+  void truncate(std::size_t n) noexcept {
+    cache_.truncate(n);
+    tokens_.resize(n);
+  }
+
+  /// Keeps of the cache what `prompt` begins with, but for its last token, whose logits must be computed; returns how many tokens that is.
+  std::size_t keep_common(std::span<const token_id> prompt) noexcept {
+    const std::size_t limit = std::min(tokens_.size(), prompt.empty() ? 0 : prompt.size() - 1);
+    const auto kept = std::mismatch(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(limit), tokens_.begin()).first;
+    const auto n = static_cast<std::size_t>(kept - prompt.begin());
+    truncate(n);
+    return n;
+  }
+
+ private:
+  Cache cache_;
+  std::vector<token_id> tokens_;
+};
+
+}  // namespace cria::inline v0

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+// generate/generation.hpp - what a generation gives: an event per token while it runs, a summary at its end; and the shapes of callbacks.
+//
+// Units     seconds of wall-clock time; what the host's callback takes is not counted
+#pragma once
+
+#include <cria/core/types.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+namespace cria::inline v0 {
+
+/// Why a generation ended.
+enum class finish_reason : std::uint8_t {
+  end_of_text,          ///< the model chose an end token, or one of stop_tokens
+  stop_string,          ///< the text reached a stop string, which was cut off
+  max_tokens,           ///< as many tokens as asked for
+  context_full,         ///< the next token does not fit the cache
+  cancelled,            ///< the stop token was triggered, in the prompt or after it
+  stopped_by_callback,  ///< the callback returned false
+};
+
+[[nodiscard]] constexpr std::string_view name(finish_reason reason) noexcept {
+  constexpr std::string_view names[] = {"end_of_text", "stop_string", "max_tokens", "context_full", "cancelled", "stopped_by_callback"};
+  return names[static_cast<std::size_t>(reason)];
+}
+
+/// One step of a generation. Valid until the next step.
+struct token_event {
+  token_id token = no_token;   ///< no_token: text that was held back and follows at the end
+  std::string_view text;       ///< what became certain with this token: whole UTF-8 characters, often empty or of several tokens
+  std::size_t index = 0;       ///< of the token among the generated ones
+
+  operator std::string_view() const noexcept { return text; }
+};
+
+struct generation_timings {
+  double prompt_seconds = 0;       ///< processing the part of the prompt that was not in the cache
+  double first_token_seconds = 0;  ///< from the start to the first token
+  double decode_seconds = 0;       ///< for the tokens after the first
+};
+
+struct generation {
+  finish_reason reason = finish_reason::end_of_text;
+  std::string text;                ///< everything that was handed out
+  std::vector<token_id> tokens;    ///< everything that the model chose, an end token and tokens of a stop string included
+  std::size_t n_prompt = 0;        ///< tokens of the prompt
+  std::size_t n_reused = 0;        ///< of these, found in the cache
+  generation_timings timings;
+
+  [[nodiscard]] std::size_t n_generated() const noexcept { return tokens.size(); }
+  /// Returns prompt tokens processed per second, 0 where there were none.
+  [[nodiscard]] double prompt_tokens_per_second() const noexcept {
+    return timings.prompt_seconds > 0 ? static_cast<double>(n_prompt - n_reused) / timings.prompt_seconds : 0;
+  }
+  /// Returns tokens per second after the first one, 0 where there were none.
+  [[nodiscard]] double tokens_per_second() const noexcept {
+    return tokens.size() > 1 && timings.decode_seconds > 0 ? static_cast<double>(tokens.size() - 1) / timings.decode_seconds : 0;
+  }
+};
+
+/// What the counts of a session say.
+struct session_statistics {
+  std::size_t length;          ///< positions in the cache
+  std::size_t capacity;
+  std::size_t cache_bytes;
+  std::size_t n_evaluated;     ///< tokens computed since the session was made
+  std::size_t n_reused;        ///< prompt tokens that were found in the cache instead
+};
+
+/// A candidate for the next token.
+struct token_candidate {
+  token_id token;
+  float logit;
+  float probability;           ///< of the softmax over all logits
+  std::string_view text;       ///< what it would add to the text; its name in the vocabulary where that is nothing. Lives as long as the model.
+};
+
+namespace detail {
+template <class F, class... Args>
+concept callback_of = std::invocable<F&, Args...> && (std::is_void_v<std::invoke_result_t<F&, Args...>> || std::convertible_to<std::invoke_result_t<F&, Args...>, bool>);
+}
+
+/// Called with each piece of text that is not empty; may return false to stop.
+template <class F>
+concept text_callback = detail::callback_of<std::remove_reference_t<F>, std::string_view>;
+
+/// Called with each token; may return false to stop. What takes a std::string_view is a text_callback.
+template <class F>
+concept token_callback = !text_callback<F> && detail::callback_of<std::remove_reference_t<F>, const token_event&>;
+
+/// A prompt: text, or tokens taken as they are.
+template <class P>
+concept prompt_text = std::convertible_to<const P&, std::string_view>;
+template <class P>
+concept prompt_tokens = !prompt_text<P> && std::convertible_to<const P&, std::span<const token_id>>;
+
+}  // namespace cria::inline v0

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+// generate/load.hpp - opens a model in one call, and says beforehand what it will take.
+//
+// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: those of llama_config
+// Threads   pure functions; loading uses its own threads and ends them
+#pragma once
+
+#include <cria/core/byte_source.hpp>
+#include <cria/core/result.hpp>
+#include <cria/generate/options.hpp>
+#include <cria/gguf/file.hpp>
+#include <cria/kernels/activation_size.hpp>
+#include <cria/model/model.hpp>
+#include <cria/quant/format.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <utility>
+
+namespace cria::inline v0 {
+
+/// Opens the GGUF file (of one in parts: the first) and loads its weights.
+[[nodiscard]] inline result<model> load_model(const std::filesystem::path& path, const load_options& options = {}) {
+  CRIA_TRY(const gguf::file file, gguf::file::open(path, options.limits));
+  return model::load(file, options);
+}
+
+/// As above, from wherever the host keeps its bytes.
+[[nodiscard]] inline result<model> load_model(std::shared_ptr<const byte_source> source, const load_options& options = {}) {
+  CRIA_TRY(const gguf::file file, gguf::file::open(std::move(source), options.limits));
+  return model::load(file, options);
+}
+
+/// As above, from a file that is open already.
+[[nodiscard]] inline result<model> load_model(const gguf::file& file, const load_options& options = {}) { return model::load(file, options); }
+
+/// What a model and one session of it take, in bytes.
+struct memory_estimate {
+  std::uint64_t context;       ///< positions that the figures are for
+  std::uint64_t weights;
+  std::uint64_t cache;         ///< of a contiguous cache when all positions are used
+  std::uint64_t activations;   ///< buffers of a pass, logits included
+
+  [[nodiscard]] std::uint64_t total() const noexcept { return weights + cache + activations; }
+};
+
+namespace detail {
+
+[[nodiscard]] inline std::uint64_t weight_bytes_of(const gguf::tensor_info& t) noexcept {
+  if (t.rank < 2) return round_up(static_cast<std::size_t>(t.elements), 16) * sizeof(float);
+  const std::uint64_t rows = t.elements / t.shape[0];
+  return (rows + 15) / 16 * 16 * (t.size_bytes / rows);
+}
+
+[[nodiscard]] inline std::uint64_t cache_bytes_of(const kv_shape& s, std::uint64_t positions, kv_type type) noexcept {
+  const std::uint64_t channels = s.head_dim + round_up(s.head_dim, 16), element = type == kv_type::f32 ? 4 : 2;
+  return (positions + 15) / 16 * 16 * channels * s.n_layers * s.n_kv_heads * element;
+}
+
+[[nodiscard]] inline std::uint64_t activation_bytes_of(const nn::activation_shape& s, precision p) noexcept {
+  const std::size_t queries = s.n_heads * s.head_dim, keys = s.n_kv_heads * s.head_dim;
+  std::uint64_t per_token = 0;
+  for (const std::size_t width : {s.dim, s.dim, queries, queries, keys, keys, s.ffn_dim, s.ffn_dim, 2 * s.rope_dim}) per_token += round_up(width, 16);
+  return 4 * (s.max_tokens * per_token + kernels::activation_capacity(s.max_tokens, std::max({s.dim, queries, s.ffn_dim}), p));
+}
+
+}  // namespace detail
+
+/// Returns what the file's model and a session of these options will take, from the metadata alone.
+[[nodiscard]] inline result<memory_estimate> estimate_memory(const gguf::file& file, const session_options& options = {}, kv_type type = kv_type::f16,
+                                                             precision p = precision::exact) {
+  CRIA_TRY(const auto tokens, file.metadata().get<gguf::array_view>("tokenizer.ggml.tokens"));
+  CRIA_TRY(const llama_config c, llama_config::from_metadata(file.metadata(), tokens.size()));
+  memory_estimate m{};
+  m.context = options.context_for(c.context_length);
+  if (m.context > session_options::max_context) return error{errc::bad_argument, "context_size", "is more than 2^31", error::no_offset};
+  for (const gguf::tensor_info& t : file.tensors()) m.weights += detail::weight_bytes_of(t);
+  m.cache = detail::cache_bytes_of({c.n_layers, c.n_kv_heads, c.head_dim}, m.context, type);
+  const std::size_t n_tokens = std::min<std::size_t>(options.max_batch, static_cast<std::size_t>(m.context));
+  m.activations = detail::activation_bytes_of({n_tokens, c.dim, c.n_heads, c.n_kv_heads, c.head_dim, c.ffn_dim, c.rope.rope_dim}, p) +
+                  4 * round_up(c.vocab_size, 16);
+  return m;
+}
+
+}  // namespace cria::inline v0

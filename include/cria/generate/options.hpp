@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// generate/options.hpp - what a host chooses for a session and for one generation.
+//
+// Units     positions and tokens
+// Errors    none here; create() and generate() check every field (bad_argument, `where` is the field)
+// Lifetime  session_options::executor refers to the host's executor, which must outlive the session
+#pragma once
+
+#include <cria/core/executor.hpp>
+#include <cria/core/types.hpp>
+#include <cria/sampling/sampler_config.hpp>
+#include <cria/tokenizer/tokenizer.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+namespace cria::inline v0 {
+
+struct session_options {
+  static constexpr std::size_t default_context = 4096;   ///< a cache for a long training context would surprise small machines
+  static constexpr std::size_t max_context = std::size_t{1} << 31;
+  static constexpr std::size_t most_batch = 65'536;
+
+  std::size_t context_size = 0;           ///< positions; 0: the model's training context, 4,096 at most
+  std::size_t n_threads = 0;              ///< 0: the physical cores that the process may use
+  std::size_t max_batch = 256;            ///< prompt tokens of one pass: more is faster up to a point and takes memory
+  std::optional<executor_ref> executor = {};  ///< the host's own threads instead of a pool
+
+  /// Returns the positions that a session of these options holds.
+  [[nodiscard]] std::size_t context_for(std::size_t trained_context) const noexcept {
+    return context_size != 0 ? context_size : std::min(trained_context, default_context);
+  }
+};
+
+struct generation_options {
+  static constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
+
+  std::size_t max_tokens = no_limit;        ///< no_limit: until the model ends its text or the context is full; 0: only process the prompt
+  sampler_config sampling = {};             ///< unless generate() is given a sampler
+  std::vector<std::string> stop_strings = {}; ///< any bytes, none empty; the text ends before the first that appears
+  std::vector<token_id> stop_tokens = {};   ///< end the text as the model's own end tokens do
+  bool ignore_eos = false;                  ///< end tokens do not end the text (a logit_bias of -inf keeps them out altogether)
+  encode_options encode = {};               ///< for prompts given as text
+  std::stop_token stop = {};                ///< takes effect within one layer
+};
+
+}  // namespace cria::inline v0

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT
+// generate/session.hpp - a conversation with a model: prompt in, text out.
+//
+//   auto session = cria::session::create(model);
+//   session->generate("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { std::cout << text << std::flush; });
+//
+// Ensures   Memory is taken by create() and at the start of a generation, never per token. A prompt that begins as what the cache holds is
+//           processed from the first difference on; the result is the same bits as of a fresh session.
+// Errors    as values; after any error, cancellation or exception of a callback the session goes on with what the cache holds (tokens())
+// Threads   used by one thread at a time; two at once, or a call from inside a callback that computes, get bad_argument
+// Lifetime  keeps its model alive; moves freely, also while a stream of it is open
+#pragma once
+
+#include <cria/core/result.hpp>
+#include <cria/generate/generation.hpp>
+#include <cria/generate/generation_run.hpp>
+#include <cria/generate/options.hpp>
+#include <cria/generate/session_state.hpp>
+#include <cria/generate/token_stream.hpp>
+#include <cria/kv/contiguous.hpp>
+#include <cria/model/model.hpp>
+#include <cria/sampling/candidate.hpp>
+#include <cria/sampling/runtime_sampler.hpp>
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace cria::inline v0 {
+
+/// Takes text and tokens, throws them away.
+struct no_callback {
+  void operator()(std::string_view) const noexcept {}
+};
+
+/// Cache: where keys and values are kept (kv/kv_cache.hpp).
+template <kv_cache Cache = contiguous_kv_cache<kv_type::f16>>
+class basic_session {
+ public:
+  using cache_type = Cache;
+  template <class Sampler>
+  using stream_of = token_stream<Cache, Sampler>;
+
+  /// Makes a session with a cache of options.context_for(the model's context) positions.
+  [[nodiscard]] static result<basic_session> create(cria::model model, const session_options& options = {})
+    requires requires(const kv_shape& shape, std::size_t n) { { Cache::create(shape, n) } -> std::same_as<result<Cache>>; }
+  {
+    if (options.context_size > session_options::max_context) return error{errc::bad_argument, "context_size", "is more than 2^31", error::no_offset};
+    CRIA_TRY(Cache cache, Cache::create(model.cache_shape(), options.context_for(model.config().context_length)));
+    return create(std::move(model), std::move(cache), options);
+  }
+
+  /// Makes a session with the host's cache, whose capacity is what counts. Requires a cache of model.cache_shape().
+  [[nodiscard]] static result<basic_session> create(cria::model model, Cache cache, const session_options& options = {}) {
+    CRIA_TRY(auto state, detail::session_state<Cache>::create(std::move(model), std::move(cache), options));
+    return basic_session(std::move(state));
+  }
+
+  /// Processes the prompt (text or tokens) and generates; the callback gets every token or piece of text and may return false to stop.
+  template <class Prompt, class Callback = no_callback>
+    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && (text_callback<Callback> || token_callback<Callback>))
+  result<generation> generate(const Prompt& prompt, const generation_options& options = {}, Callback&& callback = {}) {
+    CRIA_TRY(auto sampler, runtime_sampler::create(options.sampling, state_->model().vocab_size()));
+    return generate_with<runtime_sampler>(prompt, options, std::move(sampler), callback);
+  }
+
+  /// As above, with the host's sampler, which goes on from its state: it is told the prompt and each token, and never reset.
+  template <class Prompt, class Sampler, class Callback = no_callback>
+    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && sampler<std::remove_reference_t<Sampler>> && (text_callback<Callback> || token_callback<Callback>))
+  result<generation> generate(const Prompt& prompt, const generation_options& options, Sampler&& sampler, Callback&& callback = {}) {
+    return generate_with<Sampler>(prompt, options, std::forward<Sampler>(sampler), callback);
+  }
+
+  /// Returns a range of the tokens to come. Nothing is computed before its begin().
+  template <class Prompt>
+    requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
+  [[nodiscard]] token_stream<Cache, runtime_sampler> stream(const Prompt& prompt, const generation_options& options = {}) {
+    auto sampler = runtime_sampler::create(options.sampling, state_->model().vocab_size());
+    if (!sampler) return stream_of<runtime_sampler>(std::move(sampler).error());
+    return stream_of<runtime_sampler>(make_run<runtime_sampler>(prompt, options, *std::move(sampler)));
+  }
+
+  /// As above, with the host's sampler: an lvalue must outlive the stream.
+  template <class Prompt, class Sampler>
+    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && sampler<std::remove_reference_t<Sampler>>)
+  [[nodiscard]] token_stream<Cache, Sampler> stream(const Prompt& prompt, const generation_options& options, Sampler&& sampler) {
+    return stream_of<Sampler>(make_run<Sampler>(prompt, options, std::forward<Sampler>(sampler)));
+  }
+
+  /// Puts tokens behind what the cache holds; logits() are then the last one's. context_full changes nothing; where it is cancelled, whole passes stay.
+  [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, const std::stop_token& stop = {}) { return evaluate_into(tokens, nullptr, stop); }
+
+  /// As above, and writes every token's logits, vocab_size() floats in each row of logits_stride(). Requires rows.size() >= tokens.size() * logits_stride().
+  [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, std::span<float> rows, const std::stop_token& stop = {}) {
+    if (rows.size() / state_->logits_stride() < tokens.size()) return error{errc::bad_argument, "rows", "are too few for the tokens", error::no_offset};
+    return evaluate_into(tokens, rows.data(), stop);
+  }
+
+  /// Returns the logits that the next token is sampled from; none before the first token and after truncate() and reset(). Valid until the next step.
+  [[nodiscard]] std::span<const float> logits() const noexcept { return state_->logits(); }
+  [[nodiscard]] std::size_t logits_stride() const noexcept { return state_->logits_stride(); }
+
+  /// Returns the k likeliest next tokens by the model alone, the likeliest first. May be called from a callback.
+  [[nodiscard]] result<std::vector<token_candidate>> top_logits(std::size_t k) const {
+    if (state_->logits().empty()) return error{errc::bad_argument, "top_logits", "nothing was evaluated", error::no_offset};
+    return catch_bad_alloc([&]() -> result<std::vector<token_candidate>> {
+      CRIA_TRY(const auto best, top_candidates(state_->logits(), k));
+      std::vector<token_candidate> out;
+      out.reserve(best.size());
+      const tokenizer& t = state_->model().tokenizer();
+      for (const token_probability& c : best) out.push_back({c.id, c.logit, c.probability, t.piece(c.id).empty() ? t.token_text(c.id) : t.piece(c.id)});
+      return out;
+    }, "top_logits");
+  }
+
+  /// Forgets everything.
+  void reset() noexcept { static_cast<void>(truncate_to(0)); }
+
+  /// Forgets all positions from n on. Errors: bad_argument where there are fewer.
+  [[nodiscard]] result<void> truncate(std::size_t n) {
+    if (n > length()) return error{errc::bad_argument, "truncate", std::to_string(n) + " of " + std::to_string(length()) + " positions", error::no_offset};
+    truncate_to(n);
+    return {};
+  }
+
+  /// Returns the tokens that the cache holds.
+  [[nodiscard]] std::span<const token_id> tokens() const noexcept { return state_->sequence().tokens(); }
+  [[nodiscard]] std::size_t length() const noexcept { return state_->sequence().length(); }
+  [[nodiscard]] std::size_t capacity() const noexcept { return cache().capacity(); }
+  [[nodiscard]] const Cache& cache() const noexcept { return state_->sequence().cache(); }
+  [[nodiscard]] const cria::model& model() const noexcept { return state_->model(); }
+  [[nodiscard]] std::size_t max_batch() const noexcept { return state_->max_batch(); }
+  [[nodiscard]] std::size_t n_threads() const noexcept { return state_->n_threads(); }
+  [[nodiscard]] session_statistics statistics() const noexcept {
+    return {length(), capacity(), cache().bytes(), state_->n_evaluated(), state_->n_reused()};
+  }
+
+ private:
+  explicit basic_session(std::unique_ptr<detail::session_state<Cache>> state) noexcept : state_(std::move(state)) {}
+
+  void truncate_to(std::size_t n) noexcept {
+    state_->begin();
+    state_->truncate(n);
+  }
+
+  [[nodiscard]] result<void> evaluate_into(std::span<const token_id> tokens, float* rows, const std::stop_token& stop) {
+    CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+    CRIA_CHECK(state_->check_prompt(tokens));
+    if (tokens.size() > capacity() - std::min(length(), capacity())) {
+      return error{errc::context_full, "context", std::to_string(length()) + " of " + std::to_string(capacity()) + " positions are taken, " +
+                   std::to_string(tokens.size()) + " more do not fit", error::no_offset};
+    }
+    return state_->append(tokens, stop, rows);
+  }
+
+  template <class Prompt>
+  [[nodiscard]] result<std::vector<token_id>> to_tokens(const Prompt& prompt, const generation_options& options) const {
+    if constexpr (prompt_text<Prompt>) {
+      return state_->model().tokenizer().encode(std::string_view(prompt), options.encode);
+    } else {
+      const std::span<const token_id> tokens(prompt);
+      return catch_bad_alloc([&]() -> result<std::vector<token_id>> { return std::vector<token_id>(tokens.begin(), tokens.end()); }, "prompt");
+    }
+  }
+
+  template <class Sampler, class Prompt>
+  [[nodiscard]] result<std::unique_ptr<detail::generation_run<Cache, Sampler>>> make_run(const Prompt& prompt, const generation_options& options, Sampler&& sampler) {
+    using run_type = detail::generation_run<Cache, Sampler>;
+    CRIA_TRY(auto tokens, to_tokens(prompt, options));
+    CRIA_TRY(run_type run, run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler)));
+    return catch_bad_alloc([&]() -> result<std::unique_ptr<run_type>> { return std::make_unique<run_type>(std::move(run)); }, "generation");
+  }
+
+  template <class Sampler, class Prompt, class Callback>
+  [[nodiscard]] result<generation> generate_with(const Prompt& prompt, const generation_options& options, Sampler&& sampler, Callback& callback) {
+    using run_type = detail::generation_run<Cache, Sampler>;
+    CRIA_TRY(auto tokens, to_tokens(prompt, options));
+    CRIA_TRY(run_type run, run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler)));
+    while (true) {
+      CRIA_TRY(const bool has_event, run.advance());
+      if (!has_event) break;
+      if (!deliver(callback, run.event())) run.stop_by_callback();
+    }
+    return run.finish();
+  }
+
+  /// Calls back; returns whether to go on.
+  template <class Callback>
+  [[nodiscard]] static bool deliver(Callback& callback, const token_event& event) {
+    if constexpr (text_callback<Callback>) {
+      if (event.text.empty()) return true;
+      return call(callback, event.text);
+    } else {
+      return call(callback, event);
+    }
+  }
+
+  template <class Callback, class Argument>
+  [[nodiscard]] static bool call(Callback& callback, const Argument& argument) {
+    if constexpr (std::is_void_v<std::invoke_result_t<Callback&, const Argument&>>) {
+      std::invoke(callback, argument);
+      return true;
+    } else {
+      return static_cast<bool>(std::invoke(callback, argument));
+    }
+  }
+
+  std::unique_ptr<detail::session_state<Cache>> state_;
+};
+
+using session = basic_session<>;
+
+}  // namespace cria::inline v0

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+// generate/session_state.hpp - what a session owns: threads, buffers, cache, the last logits; and the one way tokens get into it.
+//
+// Shapes    logits[V], its memory rounded up to 16
+// Ensures   everything is allocated by create(); append() allocates nothing; after any failure the cache holds whole tokens and tokens() names them
+// Errors    create: bad_argument, out_of_memory; append: bad_argument, context_full, cancelled, non_finite, mismatch
+// Threads   one at a time: enter() notices two
+// Lifetime  does not move: streams and passes refer to it
+#pragma once
+
+#include <cria/core/aligned_buffer.hpp>
+#include <cria/core/executor.hpp>
+#include <cria/core/result.hpp>
+#include <cria/core/thread_pool.hpp>
+#include <cria/generate/cached_sequence.hpp>
+#include <cria/generate/options.hpp>
+#include <cria/model/model.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <utility>
+
+namespace cria::inline v0::detail {
+
+template <kv_cache Cache>
+class session_state {
+ public:
+  /// Held while the session works; what comes in meanwhile is refused.
+  class use {
+   public:
+    explicit use(std::atomic<bool>& flag) noexcept : flag_(&flag) {}
+    use(use&& other) noexcept : flag_(std::exchange(other.flag_, nullptr)) {}
+    use& operator=(use&&) = delete;
+    ~use() {
+      if (flag_ != nullptr) flag_->store(false, std::memory_order_release);
+    }
+
+   private:
+    std::atomic<bool>* flag_;
+  };
+
+  [[nodiscard]] static result<std::unique_ptr<session_state>> create(cria::model model, Cache cache, const session_options& options) {
+    CRIA_CHECK(check(options));
+    return catch_bad_alloc([&]() -> result<std::unique_ptr<session_state>> {
+      std::unique_ptr<thread_pool> pool;
+      if (!options.executor) pool = std::make_unique<thread_pool>(options.n_threads);
+      const executor_ref executor = options.executor ? *options.executor : executor_ref(*pool);
+      const std::size_t capacity = cache.capacity(), n_batch = std::max<std::size_t>(1, std::min(options.max_batch, capacity));
+      CRIA_TRY(auto activations, nn::activations::create(model.activation_shape(n_batch), model.precision(), executor.concurrency(), cache.max_segments()));
+      CRIA_TRY(auto logits, array_buffer<float>::allocate(round_up(model.vocab_size(), 16)));
+      std::unique_ptr<session_state> made(
+          new session_state(std::move(model), std::move(pool), executor, std::move(activations), std::move(cache), std::move(logits)));
+      CRIA_CHECK(made->sequence_.make_room(std::min(capacity, most_tokens_reserved)));
+      return made;
+    }, "session");
+  }
+
+  /// Begins something new: streams that are under way end. Returns what enter() wants to hear.
+  std::uint64_t begin() noexcept { return ++ticket_; }
+
+  /// Lets one caller in: bad_argument where another one is inside, or something else has begun since `ticket` was given out.
+  [[nodiscard]] result<use> enter(std::uint64_t ticket) {
+    if (is_used_.exchange(true, std::memory_order_acquire)) return error{errc::bad_argument, "session", "is used by two callers at once", error::no_offset};
+    use guard(is_used_);
+    if (ticket != ticket_) return error{errc::bad_argument, "session", "has been used for something else meanwhile", error::no_offset};
+    return guard;
+  }
+
+  /// Checks a prompt before anything changes.
+  [[nodiscard]] result<void> check_prompt(std::span<const token_id> prompt) const {
+    if (prompt.empty()) return error{errc::bad_argument, "prompt", "has no tokens", error::no_offset};
+    for (const token_id id : prompt) CRIA_CHECK(check_token("prompt", id));
+    const std::size_t capacity = sequence_.cache().capacity();
+    if (prompt.size() <= capacity) return {};
+    return error{errc::context_full, "prompt", std::to_string(prompt.size()) + " tokens do not fit a context of " + std::to_string(capacity), error::no_offset};
+  }
+
+  [[nodiscard]] result<void> check_token(std::string_view where, token_id id) const {
+    if (id >= 0 && static_cast<std::size_t>(id) < model_.vocab_size()) return {};
+    return error{errc::bad_argument, std::string(where),
+                 "token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(model_.vocab_size()), error::no_offset};
+  }
+
+  /// Puts tokens behind what the cache holds, in passes of at most max_batch; then logits() are those of the last one. Where it fails, the passes
+  /// before stay. With `rows`, every token's logits go there, `logits_stride()` floats each.
+  [[nodiscard]] result<void> append(std::span<const token_id> tokens, const std::stop_token& stop, float* rows = nullptr) {
+    CRIA_CHECK(sequence_.make_room(sequence_.length() + tokens.size()));
+    for (std::size_t done = 0; done < tokens.size();) {
+      const auto part = tokens.subspan(done, std::min(max_batch(), tokens.size() - done));
+      const bool is_last = done + part.size() == tokens.size();
+      nn::sequence_slice<Cache> slice{&sequence_.cache(), part, rows != nullptr ? part.size() : std::size_t{is_last}};
+      float* const out = rows != nullptr ? rows + done * logits_stride() : logits_.data();
+      CRIA_CHECK(model_.template forward<Cache>(executor_, activations_, std::span(&slice, 1),
+                                                {out, logits_stride(), slice.n_logits, model_.vocab_size()}, stop));
+      sequence_.commit(part);
+      has_logits_ = false;
+      n_evaluated_ += part.size();
+      done += part.size();
+    }
+    if (rows != nullptr) std::copy_n(rows + (tokens.size() - 1) * logits_stride(), model_.vocab_size(), logits_.data());
+    CRIA_CHECK(check_logits());
+    has_logits_ = true;
+    return {};
+  }
+
+  /// Forgets positions from n on, and the logits.
+  void truncate(std::size_t n) noexcept {
+    sequence_.truncate(n);
+    has_logits_ = false;
+  }
+
+  /// Keeps the beginning that the prompt shares with the cache; returns its length.
+  std::size_t reuse(std::span<const token_id> prompt) noexcept {
+    const std::size_t n = sequence_.keep_common(prompt);
+    has_logits_ = false;
+    n_reused_ += n;
+    return n;
+  }
+
+  [[nodiscard]] const cria::model& model() const noexcept { return model_; }
+  [[nodiscard]] const cached_sequence<Cache>& sequence() const noexcept { return sequence_; }
+  [[nodiscard]] std::size_t max_batch() const noexcept { return activations_.shape.max_tokens; }
+  [[nodiscard]] std::size_t n_threads() const noexcept { return executor_.concurrency(); }
+  [[nodiscard]] std::size_t logits_stride() const noexcept { return round_up(model_.vocab_size(), 16); }
+  [[nodiscard]] std::size_t longest_piece() const noexcept { return longest_piece_; }
+  [[nodiscard]] std::size_t n_evaluated() const noexcept { return n_evaluated_; }
+  [[nodiscard]] std::size_t n_reused() const noexcept { return n_reused_; }
+  /// Returns the last token's logits; none where the last thing that happened was not an evaluation.
+  [[nodiscard]] std::span<const float> logits() const noexcept { return logits_.span().first(has_logits_ ? model_.vocab_size() : 0); }
+
+ private:
+  static constexpr std::size_t most_tokens_reserved = std::size_t{1} << 20;   // a cache may call itself unlimited
+
+  session_state(cria::model m, std::unique_ptr<thread_pool> pool, executor_ref executor, nn::activations activations, Cache cache, array_buffer<float> logits)
+      : model_(std::move(m)),
+        pool_(std::move(pool)),
+        executor_(executor),
+        activations_(std::move(activations)),
+        sequence_(std::move(cache)),
+        logits_(std::move(logits)) {
+    for (std::size_t i = 0; i < model_.vocab_size(); ++i) longest_piece_ = std::max(longest_piece_, model_.tokenizer().piece(static_cast<token_id>(i)).size());
+  }
+
+  [[nodiscard]] static result<void> check(const session_options& options) {
+    const auto refuse = [](std::string_view field, std::size_t highest) {
+      return error{errc::bad_argument, std::string(field), "is not in 1 to " + std::to_string(highest), error::no_offset};
+    };
+    if (options.max_batch == 0 || options.max_batch > session_options::most_batch) return refuse("max_batch", session_options::most_batch);
+    if (options.context_size > session_options::max_context) return refuse("context_size", session_options::max_context);
+    if (options.n_threads > thread_pool::max_threads) return refuse("n_threads", thread_pool::max_threads);
+    return {};
+  }
+
+  [[nodiscard]] result<void> check_logits() const {
+    for (const float x : logits_.span().first(model_.vocab_size())) {
+      if (!(x < std::numeric_limits<float>::infinity())) return error{errc::non_finite, "logits", "the model gave inf or NaN", error::no_offset};
+    }
+    return {};
+  }
+
+  cria::model model_;
+  std::unique_ptr<thread_pool> pool_;   // none with the host's executor
+  executor_ref executor_;
+  nn::activations activations_;
+  cached_sequence<Cache> sequence_;
+  array_buffer<float> logits_;
+  std::atomic<bool> is_used_{false};
+  std::uint64_t ticket_ = 0;
+  std::size_t longest_piece_ = 0, n_evaluated_ = 0, n_reused_ = 0;
+  bool has_logits_ = false;
+};
+
+}  // namespace cria::inline v0::detail

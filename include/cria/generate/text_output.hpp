@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// generate/text_output.hpp - from the pieces of tokens to text for people: whole characters, nothing of a stop string.
+//
+// Ensures   the texts of all calls together are the pieces up to the first stop string; a character is cut only where the pieces end within one.
+//           No allocation after create() for pieces that are no longer than it was told.
+// Errors    create: bad_argument (an empty stop string), out_of_memory
+// Threads   one at a time
+// Lifetime  a returned view is valid until the next call
+#pragma once
+
+#include <cria/core/result.hpp>
+#include <cria/generate/stop.hpp>
+#include <cria/tokenizer/utf8_assembler.hpp>
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace cria::inline v0 {
+
+class text_output {
+ public:
+  [[nodiscard]] static result<text_output> create(std::span<const std::string> stop_strings, std::size_t longest_piece) {
+    return catch_bad_alloc([&]() -> result<text_output> {
+      text_output made;
+      CRIA_TRY(made.stops_, stop_matcher::create(stop_strings));
+      made.stops_.reserve(longest_piece);
+      const std::size_t longest = longest_piece + made.stops_.longest();
+      made.characters_.reserve(longest);
+      made.text_.reserve(longest + 3);
+      return made;
+    }, "text output");
+  }
+
+  /// Returns the text that became certain with this piece; for the last piece of all, everything that is left.
+  std::string_view push(std::string_view piece, bool is_last = false) {
+    text_.assign(characters_.push(stops_.push(piece)));
+    if (is_last && !stops_.is_stopped()) text_.append(characters_.push(stops_.flush()));
+    if (is_last || stops_.is_stopped()) text_.append(characters_.flush());
+    released_ += text_.size();
+    return text_;
+  }
+
+  /// Returns what is held, for an end without a piece.
+  std::string_view flush() { return push({}, true); }
+
+  /// Returns whether a stop string was reached.
+  [[nodiscard]] bool is_stopped() const noexcept { return stops_.is_stopped(); }
+  /// Returns the bytes handed out so far.
+  [[nodiscard]] std::size_t released_bytes() const noexcept { return released_; }
+
+ private:
+  text_output() = default;
+
+  stop_matcher stops_;
+  utf8_assembler characters_;
+  std::string text_;
+  std::size_t released_ = 0;
+};
+
+}  // namespace cria::inline v0
