@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -42,7 +43,12 @@ totals compare(float top_code, std::span<const cria::detail::search_grid> grids)
       const auto x = all.subspan(b * Size).template first<Size>();
       REQUIRE(fit.scale[b] >= ScaleLow);
       REQUIRE(fit.scale[b] <= ScaleHigh);
-      ours += cria::detail::scale_error<Codes>(x, cria::to_float(fit.d) * static_cast<float>(fit.scale[b]));
+      const float d = cria::to_float(fit.d), chosen = cria::detail::scale_error<Codes>(x, d * static_cast<float>(fit.scale[b]));
+      const int own = static_cast<int>(std::lround(cria::detail::fit_scale<Codes>(x, grids).scale / d));
+      for (int s = std::max(own - Reach, ScaleLow); s <= std::min(own + Reach, ScaleHigh); ++s) {
+        REQUIRE(chosen <= cria::detail::scale_error<Codes>(x, d * static_cast<float>(s)));
+      }
+      ours += chosen;
       best += best_error<Codes>(x, top_code);
       for (std::size_t i = 0; i < Size; ++i) size += static_cast<double>(x[i]) * x[i];
     }
