@@ -57,9 +57,10 @@ class config_reader {
     if (found->type() == gguf::value_type::array) {
       CRIA_TRY(const gguf::array_view array, metadata_.get<gguf::array_view>(k));
       for (std::size_t i = 0; i < array.size(); ++i) {
-        CRIA_TRY(const std::uint64_t element, array.at<std::uint64_t>(i));
-        if (i != 0 && element != n) return error{errc::bad_value, k, "layers of different sizes are not supported", error::no_offset};
-        n = element;
+        auto element = array.at<std::uint64_t>(i);
+        if (!element) return error{element.error().code, k, "element " + std::to_string(i) + " " + element.error().message, metadata_.offset_of(*found)};
+        if (i != 0 && *element != n) return error{errc::bad_value, k, "layers of different sizes are not supported", error::no_offset};
+        n = *element;
       }
     } else {
       CRIA_TRY(n, metadata_.get<std::uint64_t>(k));
@@ -145,6 +146,9 @@ inline result<llama_config> llama_config::from_metadata(const gguf::metadata& me
   if (value_dim != c.head_dim) return error{errc::bad_value, read.key("attention.value_length"), "differs from the key length", error::no_offset};
   CRIA_TRY(const double eps, read.positive("attention.layer_norm_rms_epsilon"));
   c.norm_eps = static_cast<float>(eps);
+  if (!(c.norm_eps > 0) || !std::isfinite(c.norm_eps)) {
+    return error{errc::bad_value, read.key("attention.layer_norm_rms_epsilon"), "does not fit a float", error::no_offset};
+  }
   CRIA_TRY(c.rope, read.rope(c.head_dim, c.context_length, kernels::rope_pairing::adjacent));
   CRIA_TRY(const std::uint64_t experts, metadata.get_or<std::uint64_t>(read.key("expert_count"), 0));
   if (experts != 0) return error{errc::unsupported_architecture, read.key("expert_count"), "mixtures of experts are not supported yet", error::no_offset};

@@ -9,6 +9,7 @@
 #include <cria/model/llama_config.hpp>
 #include <cria/model/weight_loader.hpp>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -50,7 +51,7 @@ struct llama_weights {
 
   static result<llama_weights> load(const llama_config& c, weight_loader& from) {
     llama_weights w;
-    w.layers.reserve(c.n_layers);
+    w.layers.reserve(std::min(c.n_layers, from.n_tensors()));
     for (std::size_t i = 0; i < c.n_layers; ++i) {
       CRIA_TRY(llama_layer layer, load_layer(c, from, "blk." + std::to_string(i) + "."));
       w.layers.push_back(std::move(layer));
@@ -63,10 +64,7 @@ struct llama_weights {
     }
     array_buffer<float> divisors;
     if (from.find("rope_freqs.weight") != nullptr) {
-      CRIA_TRY(divisors, from.vector("rope_freqs.weight", c.rope.rope_dim / 2));
-      for (const float x : divisors.span().first(c.rope.rope_dim / 2)) {
-        if (!(x > 0) || !std::isfinite(x)) return error{errc::bad_value, "rope_freqs.weight", "must be positive and finite", error::no_offset};
-      }
+      CRIA_TRY(divisors, from.vector("rope_freqs.weight", c.rope.rope_dim / 2, values_check::positive));
     }
     w.rope = nn::make_rope(c.rope, divisors.span());
     return w;

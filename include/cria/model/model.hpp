@@ -52,7 +52,8 @@ class model {
   template <kv_cache Cache>
   result<void> forward(executor_ref executor, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
                        const std::stop_token& stop = {}) const {
-    return state_->decoder.forward({*state_->kernels, executor, state_->precision}, a, slices, logits, stop);
+    // A pass allocates nothing, but the text of an error may.
+    return catch_bad_alloc([&] { return state_->decoder.forward({*state_->kernels, executor, state_->precision}, a, slices, logits, stop); }, "forward");
   }
 
  private:
@@ -71,7 +72,10 @@ class model {
     CRIA_TRY(auto tokenizer, cria::tokenizer::from_metadata(file.metadata()));
     CRIA_TRY(const llama_config config, llama_config::from_metadata(file.metadata(), tokenizer.vocab_size()));
     thread_pool pool(options.n_threads);
-    weight_loader loader(file, *kernels, pool, options.progress, options.stop);
+    weight_loader checker(load_pass::check, file, *kernels, pool, options.progress, options.stop);
+    CRIA_CHECK(llama_weights::load(config, checker));
+    CRIA_CHECK(checker.check_all_used());
+    weight_loader loader(load_pass::read, file, *kernels, pool, options.progress, options.stop);
     CRIA_TRY(auto weights, llama_weights::load(config, loader));
     return model(std::make_shared<const state>(state{file, kernels, options.precision, std::move(tokenizer), llama(config, std::move(weights))}));
   }

@@ -2,8 +2,9 @@
 // model/weight_loader.hpp - from tensors in a file to packed weights: read, check, pack on all threads.
 //
 // Requires  a file that was opened (its tensors lie inside it)
-// Ensures   at most one staging buffer of about 1 MiB a thread beside the result; nothing of the file stays mapped
-// Errors    missing_tensor, bad_shape, unsupported_type, non_finite, io, truncated, out_of_memory, cancelled; `where` is the tensor
+// Ensures   at most one staging buffer of about 1 MiB a thread beside the result; nothing of the file stays mapped.
+//           A loader that only checks reads no byte: the whole model is checked before its first tensor is read.
+// Errors    missing_tensor, bad_shape, unsupported_type, non_finite, bad_value, io, truncated, out_of_memory, cancelled; `where` is the tensor
 // Threads   reads and packs on the executor; progress and cancellation are asked on the calling thread, between tensors
 #pragma once
 
@@ -15,6 +16,7 @@
 #include <cria/quant/finite.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -35,17 +37,39 @@ struct load_progress {
 /// Called on the loading thread; false cancels.
 using load_callback = std::function<bool(const load_progress&)>;
 
-/// Whether a damaged block, one that holds inf or NaN, is looked for.
-enum class values_check : std::uint8_t { none, finite };
+/// What the values of a tensor must be.
+enum class values_check : std::uint8_t {
+  none,
+  finite,    ///< no block holds inf or NaN
+  positive,  ///< and none a number that is not above zero; vectors only
+};
+
+/// Whether a loader reads the tensors, or only looks for them and compares their shapes and types.
+enum class load_pass : std::uint8_t { check, read };
 
 class weight_loader {
  public:
-  weight_loader(const gguf::file& file, const kernels::kernel_table& kernels, executor_ref executor, const load_callback& progress, std::stop_token stop)
-      : file_(file), kernels_(kernels), executor_(executor), progress_(progress), stop_(std::move(stop)) {
+  weight_loader(load_pass pass, const gguf::file& file, const kernels::kernel_table& kernels, executor_ref executor, const load_callback& progress,
+                std::stop_token stop)
+      : pass_(pass), file_(file), kernels_(kernels), executor_(executor), progress_(progress), stop_(std::move(stop)), is_used_(file.tensors().size()) {
     for (const gguf::tensor_info& t : file.tensors()) total_ += t.size_bytes;
   }
 
   [[nodiscard]] const gguf::tensor_info* find(std::string_view name) const noexcept { return file_.find_tensor(name); }
+  /// Returns how many tensors the file has: a bound for everything that there is one tensor of.
+  [[nodiscard]] std::size_t n_tensors() const noexcept { return is_used_.size(); }
+
+  /// Fails where the file has a tensor that nothing asked for: it would belong to other equations.
+  result<void> check_all_used() const {
+    for (std::size_t i = 0; i < is_used_.size(); ++i) {
+      const std::string_view name = file_.tensors()[i].name;
+      // Angles of the rotation, which old files carry beside the base that gives them.
+      if (!is_used_[i] && !name.ends_with(".attn_rot_embd.weight")) {
+        return error{errc::bad_value, printable(name), "is not a tensor of this model", error::no_offset};
+      }
+    }
+    return {};
+  }
 
   /// Returns W[rows, columns] with its bias, which is "<name>.bias" where the file has it.
   result<nn::weight> matrix(const std::string& name, std::size_t rows, std::size_t columns, values_check check = values_check::none) {
@@ -55,9 +79,11 @@ class weight_loader {
     w.format = *format_index_of(info->type);
     w.rows = rows;
     w.columns = columns;
-    const std::size_t row_size = row_bytes(info->type, columns);
-    CRIA_TRY(w.panels, aligned_buffer::allocate(w.n_panels() * 16 * row_size));
-    CRIA_CHECK(pack(*info, row_size, w, check));
+    if (pass_ == load_pass::read) {
+      const std::size_t row_size = row_bytes(info->type, columns);
+      CRIA_TRY(w.panels, named(name, aligned_buffer::allocate(w.n_panels() * 16 * row_size)));
+      CRIA_CHECK(pack(*info, row_size, w, check));
+    }
     if (find(name + ".bias") != nullptr) {
       CRIA_TRY(w.bias, vector(name + ".bias", rows));
     }
@@ -65,12 +91,17 @@ class weight_loader {
   }
 
   /// Returns n numbers as floats, padded with zeros to a multiple of 16.
-  result<array_buffer<float>> vector(const std::string& name, std::size_t n) {
+  result<array_buffer<float>> vector(const std::string& name, std::size_t n, values_check check = values_check::none) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name, n, 1));
-    CRIA_TRY(auto values, array_buffer<float>::allocate(round_up(n, 16)));
-    CRIA_TRY(auto bytes, aligned_buffer::allocate(row_bytes(info->type, n)));
+    if (pass_ == load_pass::check) return array_buffer<float>{};
+    CRIA_TRY(auto values, named(name, array_buffer<float>::allocate(round_up(n, 16))));
+    CRIA_TRY(auto bytes, named(name, aligned_buffer::allocate(row_bytes(info->type, n))));
     CRIA_CHECK(file_.read(*info, 0, bytes.span()));
     static_cast<void>(dequantize_row(info->type, bytes.data(), values.span().first(n)));
+    for (std::size_t i = 0; i < n && check != values_check::none; ++i) {
+      if (!std::isfinite(values[i])) return error{errc::non_finite, name, "value " + std::to_string(i) + " is inf or NaN", info->offset};
+      if (check == values_check::positive && !(values[i] > 0)) return error{errc::bad_value, name, "value " + std::to_string(i) + " is not above zero", info->offset};
+    }
     CRIA_CHECK(advance(*info));
     return values;
   }
@@ -79,7 +110,8 @@ class weight_loader {
   result<aligned_buffer> raw_rows(const std::string& name, std::size_t rows, std::size_t columns, tensor_type& type) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name, columns, rows));
     type = info->type;
-    CRIA_TRY(auto bytes, aligned_buffer::allocate(static_cast<std::size_t>(info->size_bytes)));
+    if (pass_ == load_pass::check) return aligned_buffer{};
+    CRIA_TRY(auto bytes, named(name, aligned_buffer::allocate(static_cast<std::size_t>(info->size_bytes))));
     CRIA_CHECK(file_.read(*info, 0, bytes.span()));
     CRIA_CHECK(advance(*info));
     return bytes;
@@ -87,7 +119,7 @@ class weight_loader {
 
  private:
   /// Finds a tensor of shape [columns, rows] (rows = 1: also a plain vector) in a format that cria computes with.
-  result<const gguf::tensor_info*> checked(const std::string& name, std::size_t columns, std::size_t rows) const {
+  result<const gguf::tensor_info*> checked(const std::string& name, std::size_t columns, std::size_t rows) {
     const gguf::tensor_info* info = find(name);
     if (info == nullptr) return error{errc::missing_tensor, name, {}, error::no_offset};
     if (info->shape[0] != columns || info->shape[1] != rows || info->shape[2] != 1 || info->shape[3] != 1) {
@@ -100,7 +132,15 @@ class weight_loader {
     if (!format || kernels_.gemm[*format] == nullptr) {
       return error{errc::unsupported_type, name, std::string(cria::name(info->type)) + " is not a format that cria computes with", error::no_offset};
     }
+    is_used_[static_cast<std::size_t>(info - file_.tensors().data())] = true;
     return info;
+  }
+
+  /// Returns memory, or the error with the tensor that it was for.
+  template <class Buffer>
+  static result<Buffer> named(const std::string& name, result<Buffer> memory) {
+    if (!memory) return error{memory.error().code, name, "no memory for it", error::no_offset};
+    return memory;
   }
 
   result<void> pack(const gguf::tensor_info& info, std::size_t row_size, nn::weight& w, values_check check) {
@@ -143,11 +183,13 @@ class weight_loader {
     return {};
   }
 
+  load_pass pass_;
   const gguf::file& file_;
   const kernels::kernel_table& kernels_;
   executor_ref executor_;
   const load_callback& progress_;
   std::stop_token stop_;
+  std::vector<bool> is_used_;
   std::uint64_t done_ = 0, total_ = 0;
 };
 

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+// What loading takes: memory beside the weights, reads, and what is read.
+#include <cria/model/weight_loader.hpp>
+
+#include <doctest/doctest.h>
+
+#include <tests/support/run_model.hpp>
+#include <tests/support/tiny_model.hpp>
+
+#include <cstddef>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace cria_test;
+
+/// Counts how often each byte of the tensor data is read.
+class counting_source final : public cria::byte_source {
+ public:
+  explicit counting_source(const std::string& bytes) : reads(bytes.size()), bytes_(bytes) {}
+
+  [[nodiscard]] std::uint64_t size() const noexcept override { return bytes_.size(); }
+  [[nodiscard]] std::string name() const override { return "counting"; }
+  [[nodiscard]] cria::result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+    const std::scoped_lock lock(mutex_);
+    REQUIRE(offset + out.size() <= bytes_.size());
+    for (std::size_t i = 0; i < out.size(); ++i) ++reads[offset + i];
+    std::memcpy(out.data(), bytes_.data() + offset, out.size());
+    return {};
+  }
+
+  mutable std::vector<int> reads;
+
+ private:
+  const std::string& bytes_;
+  mutable std::mutex mutex_;
+};
+
+#if defined(__linux__)
+/// Returns a line of /proc/self/status in bytes.
+std::size_t memory_of(const std::string& field) {
+  std::ifstream in("/proc/self/status");
+  std::string line;
+  while (std::getline(in, line)) {
+    if (line.starts_with(field + ":")) return std::stoull(line.substr(field.size() + 1)) * 1024;
+  }
+  return 0;
+}
+#endif
+
+}  // namespace
+
+TEST_CASE("weight_loader: each byte of each tensor is read once, nothing else is") {
+  for (const std::size_t n_threads : {1u, 2u, 5u}) {
+    const auto parts = tiny_model({.dim = 64, .head_dim = 32, .vocab_size = 100, .type = cria::tensor_type::q4_0, .biases = true});
+    const std::string bytes = parts.build();
+    const auto source = std::make_shared<counting_source>(bytes);
+    const auto file = cria::gguf::file::open(source);
+    REQUIRE(file.has_value());
+    std::fill(source->reads.begin(), source->reads.end(), 0);
+    cria::load_options options;
+    options.n_threads = n_threads;
+    REQUIRE(cria::model::load(*file, options).has_value());
+    std::vector<int> want(bytes.size());
+    for (const auto& t : file->tensors()) std::fill_n(want.begin() + static_cast<std::ptrdiff_t>(t.offset), t.size_bytes, 1);
+    CHECK(source->reads == want);
+  }
+}
+
+#if defined(__linux__)
+TEST_CASE("weight_loader: a model of 100 MB takes 1.1 times its size while it is loaded") {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  std::cerr << "SKIPPED: memory of a load, which a sanitizer multiplies\n";
+#else
+  // A sparse file of zeros, which take no disk but are read into memory like any others.
+  for (const auto type : {cria::tensor_type::q4_0, cria::tensor_type::f16, cria::tensor_type::q6_k}) {
+    const std::size_t n_layers = type == cria::tensor_type::q4_0 ? 30 : type == cria::tensor_type::f16 ? 8 : 20;
+    auto parts = tiny_model({.dim = 768, .n_layers = n_layers, .n_heads = 12, .n_kv_heads = 4, .head_dim = 64, .ffn_dim = 2048, .vocab_size = 2000, .type = type,
+                             .output_type = cria::tensor_type::q8_0, .embedding_type = type, .blank = true});
+    gguf_builder head;
+    for (const auto& k : parts.keys) head.raw_key(k.name, k.type, k.bytes);
+    std::uint64_t offset = 0;
+    for (const auto& t : parts.tensors) {
+      head.raw_tensor(raw_string(t.name), static_cast<std::uint32_t>(t.shape.size()), t.shape, static_cast<std::uint32_t>(t.type), offset);
+      offset += (cria::row_bytes(t.type, t.shape[0]) * (t.shape.size() == 2 ? t.shape[1] : 1) + 31) / 32 * 32;
+    }
+    parts = {};
+    const auto path = std::filesystem::temp_directory_path() / "cria-weight_loader.gguf";
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << head.head();
+    std::filesystem::resize_file(path, head.head().size() / 32 * 32 + 32 + offset);
+    const auto file_size = static_cast<double>(std::filesystem::file_size(path));
+
+    for (const std::size_t n_threads : {1u, 2u}) {
+      std::ofstream("/proc/self/clear_refs") << 5;   // the peak starts over
+      const std::size_t before = memory_of("VmRSS");
+      {
+        const auto file = cria::gguf::file::open(path);
+        REQUIRE(file.has_value());
+        cria::load_options options;
+        options.n_threads = n_threads;
+        const auto m = cria::model::load(*file, options);
+        REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
+        const double peak = static_cast<double>(memory_of("VmHWM")) - static_cast<double>(before);
+        std::cout << cria::name(type) << ", " << n_threads << " threads: " << file_size / 1e6 << " MB file, peak " << peak / 1e6 << " MB above the start\n";
+        CHECK(peak <= 1.1 * file_size + 4e6);   // stacks, buffers of 1 MiB a thread
+        CHECK(peak >= 0.9 * file_size);         // the measurement measures
+      }
+      CHECK(static_cast<double>(memory_of("VmRSS")) - static_cast<double>(before) < 4e6);   // all of it is given back
+    }
+    std::filesystem::remove(path);
+  }
+#endif
+}
+#endif
