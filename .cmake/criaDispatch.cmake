@@ -9,7 +9,7 @@
 #   cria_add_dispatch()                                # <target> defaults to cria_dispatch; cria::dispatch is its alias
 #   target_link_libraries(app PRIVATE cria::dispatch)  # brings cria::cria
 #
-# Each unit is compiled at -O2, in every configuration but those that CMake itself optimises further, and without link-time optimisation: inlined or not, code for a wide instruction set must never be merged
+# Each unit is compiled at -O2 in every configuration (-O3 is larger and not faster), and without link-time optimisation: inlined or not, code for a wide instruction set must never be merged
 # with code for a narrow one.
 
 include_guard(GLOBAL)
@@ -84,7 +84,7 @@ function(cria_add_dispatch)
     add_library(cria::dispatch ALIAS ${arg_NAME})
   endif()
 
-  set(always -ffp-contract=off -fno-lto $<$<NOT:$<CONFIG:Release,RelWithDebInfo>>:-O2>)
+  set(always -ffp-contract=off -fno-lto -O2)
   if(MSVC)
     set(always /fp:precise)
   endif()
@@ -110,6 +110,9 @@ function(cria_add_dispatch)
     target_link_libraries(${arg_NAME}_${variant} PRIVATE cria::cria)
     target_compile_definitions(${arg_NAME}_${variant} PRIVATE CRIA_DISPATCH=1)
     target_compile_options(${arg_NAME}_${variant} PRIVATE ${flags} ${always})
+    if(variant STREQUAL "scalar" AND NOT MSVC)
+      target_compile_options(${arg_NAME}_${variant} PRIVATE -O1)  # more takes minutes and gives the fallback nothing
+    endif()
     set_target_properties(${arg_NAME}_${variant} PROPERTIES
       INTERPROCEDURAL_OPTIMIZATION OFF UNITY_BUILD OFF POSITION_INDEPENDENT_CODE ON FOLDER cria)
     target_sources(${arg_NAME} PRIVATE $<TARGET_OBJECTS:${arg_NAME}_${variant}>)

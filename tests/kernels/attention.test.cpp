@@ -309,3 +309,23 @@ TEST_CASE("attention: a NaN in a query spoils its row and no other") {
     CHECK(is_right);
   }
 }
+
+TEST_CASE("attention: a NaN in a key spoils the rows that see it and no other") {
+  numbers random(9);
+  const std::size_t head_dim = 64, length = 40;
+  const cache c = make_cache(kv_type::f32, head_dim, length, random);
+  queries rows = make_queries(8, head_dim, random);
+  for (std::size_t r = 0; r < rows.n(); ++r) rows.end[r] = r < 4 ? 32 : 40;
+  for (const kernel_table* table : tables()) {
+    CAPTURE(name(*table));
+    const std::vector<float> clean = attend(*table, c, rows);
+    cache spoiled = c;
+    spoiled.keys[35 * head_dim + 1] = not_a_number;
+    spoiled.lay_out({});
+    const std::vector<float> other = attend(*table, spoiled, rows);
+    bool is_right_key = true;
+    for (std::size_t n = 0; n < other.size(); ++n)
+      is_right_key = is_right_key && (n / head_dim < 4 ? other[n] == clean[n] : !std::isfinite(other[n]));
+    CHECK(is_right_key);
+  }
+}

@@ -5,6 +5,7 @@
 #include <cria/core/float16.hpp>
 #include <cria/core/types.hpp>
 #include <cria/kernels/activation_size.hpp>
+#include <cria/kernels/packed_row.hpp>
 #include <cria/kernels/registry.hpp>
 
 #include <doctest/doctest.h>

@@ -30,7 +30,7 @@ void check_rows(const kernel_table& table, std::size_t n, std::size_t k) {
   std::vector<float> got(k + 2, 7.0f);
   bool is_equal = true;
   for (std::size_t r = 0; r < n; ++r) {
-    table.row[cria::format_index<Format>](panels.data(), k, r, got.data() + 1);
+    cria::kernels::packed_row(table, cria::block_traits<Format>::type, panels.data(), k, r, std::span(got).subspan(1, k));
     is_equal = is_equal && same_bits(std::span(got).subspan(1, k), std::span(expected).subspan(r * k, k));
   }
   CHECK(is_equal);
@@ -41,7 +41,7 @@ void check_rows(const kernel_table& table, std::size_t n, std::size_t k) {
   cria::block_traits<Format>::dequantize(zero, std::span<float, cria::block_traits<Format>::block_size>(zeros));
   bool is_zero = true;
   for (std::size_t r = n; r < (n + 15) / 16 * 16; ++r) {
-    table.row[cria::format_index<Format>](panels.data(), k, r, got.data() + 1);
+    cria::kernels::packed_row(table, cria::block_traits<Format>::type, panels.data(), k, r, std::span(got).subspan(1, k));
     for (std::size_t i = 0; i < k; ++i) is_zero = is_zero && got[1 + i] == 0;
   }
   CHECK(is_zero);

@@ -42,7 +42,7 @@ TEST_CASE("registry: tables are complete, in order, and one a set") {
     for (std::size_t n = 0; n < cria::n_formats; ++n) {
       CHECK((table->gemm[n] != nullptr));
       CHECK((table->pack[n] != nullptr));
-      CHECK((table->row[n] != nullptr));
+      CHECK((table->blocks[n] != nullptr));
     }
     CHECK((table->quantize != nullptr));
     CHECK((table->rms_norm != nullptr));

@@ -50,8 +50,8 @@ consteval kernel_table make_table(type_list<Float...>, type_list<Quantised...>) 
   ((t.gemm[format_index<Quantised>] = &gemm<Quantised, Isa>::run), ...);
   ((t.pack[format_index<Float>] = &pack<Float, Isa>::run), ...);
   ((t.pack[format_index<Quantised>] = &pack<Quantised, Isa>::run), ...);
-  ((t.row[format_index<Float>] = &pack<Float, Isa>::row), ...);
-  ((t.row[format_index<Quantised>] = &pack<Quantised, Isa>::row), ...);
+  ((t.blocks[format_index<Float>] = &pack<Float, Isa>::blocks), ...);
+  ((t.blocks[format_index<Quantised>] = &pack<Quantised, Isa>::blocks), ...);
   return t;
 }
 

@@ -103,8 +103,8 @@ struct kernel_table {
   void (*attention[3])(const attention_args&) noexcept;               ///< by kv_type
   void (*gemm[n_formats])(const gemm_args&) noexcept;                 ///< by format_index
   void (*pack[n_formats])(const pack_args&) noexcept;
-  /// Dequantises row `row` of a packed tensor with `k` values a row.
-  void (*row[n_formats])(const std::byte* panels, std::size_t k, std::size_t row, float* out) noexcept;
+  /// Writes blocks [begin, end) of row `row` of a packed tensor with `k` values a row, as they were in the file.
+  void (*blocks[n_formats])(const std::byte* panels, std::size_t k, std::size_t row, std::size_t begin, std::size_t end, std::byte* out) noexcept;
 };
 
 }  // namespace cria::inline v0::kernels

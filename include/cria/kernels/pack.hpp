@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// kernels/pack.hpp - rows of blocks as in the file -> panels of 16 rows, and one row back.
+// kernels/pack.hpp - rows of blocks as in the file -> panels of 16 rows, and the blocks of a row back.
 //
-// Ensures   lossless: row(pack(rows), r) gives row r's values; rows that do not exist are zero blocks; bytes in = bytes out but for them
+// Ensures   lossless: blocks(pack(rows), r) are row r's blocks, but for bits that no value depends on; rows that do not exist are zero blocks; bytes in = bytes out but for them
 // Errors    none (noexcept)
 // Threads   writes the panels of its arguments only
 #pragma once
@@ -10,7 +10,6 @@
 #include <cria/kernels/panel.hpp>
 
 #include <cstring>
-#include <span>
 
 namespace cria::inline v0::kernels {
 
@@ -32,11 +31,11 @@ struct pack {
     }
   }
 
-  static void row(const std::byte* panels, std::size_t k, std::size_t row, float* out) noexcept {
-    const std::size_t n_blocks = k / block_size;
-    const std::byte* block = panels + row / panel_rows * n_blocks * panel_rows * sizeof(Format);
-    for (std::size_t b = 0; b < n_blocks; ++b, block += panel_rows * sizeof(Format), out += block_size) {
-      block_traits<Format>::dequantize(panel<Format>::row(block, row % panel_rows), std::span<float, block_size>(out, block_size));
+  static void blocks(const std::byte* panels, std::size_t k, std::size_t row, std::size_t begin, std::size_t end, std::byte* out) noexcept {
+    const std::byte* block = panels + (row / panel_rows * (k / block_size) + begin) * panel_rows * sizeof(Format);
+    for (std::size_t b = begin; b < end; ++b, block += panel_rows * sizeof(Format), out += sizeof(Format)) {
+      const Format one = panel<Format>::row(block, row % panel_rows);
+      std::memcpy(out, &one, sizeof(Format));
     }
   }
 };

@@ -8,6 +8,7 @@
 
 #include <cria/core/aligned_buffer.hpp>
 #include <cria/kernels/kernel_table.hpp>
+#include <cria/kernels/packed_row.hpp>
 
 #include <cstddef>
 #include <span>
@@ -30,7 +31,7 @@ struct weight {
   /// Writes row `n`, `columns` values. Requires n < rows.
   void row(const kernels::kernel_table& table, std::size_t n, std::span<float> out) const noexcept {
     CRIA_ASSERT(n < rows && out.size() >= columns);
-    table.row[format](panels.data(), columns, n, out.data());
+    kernels::packed_row(table, type, panels.data(), columns, n, out);
   }
 };
 
