@@ -133,8 +133,8 @@ TEST_CASE("vocabulary: kinds of tokenizers that cria does not know are named") {
 }
 
 TEST_CASE("vocabulary: a byte token is <0x and exactly two hexadecimal digits, nothing else") {
-  for (const std::string bad :
-       {"<0x-1>", "<0x+1>", "<0x 1>", "<0x1>", "<0x001>", "<0xG0>", "<0x0G>", "<0x>", "0x00", "<0X00>", "<0x00", "<0x00>x", "", "\n"}) {
+  for (const std::string bad : {"<0x-1>", "<0x+1>", "<0x 1>", "<0x1>", "<0x001>", "<0xG0>", "<0x0G>", "<0x>", "0x00", "<0X00>", "<0x00", "<0x00>x",
+                                "<0x00x", "<1x00>", "", "\n"}) {
     CAPTURE(bad);
     const auto t = make(spm_metadata(with_tokens({{bad, 0, token_kind::byte}})));
     REQUIRE(!t);
