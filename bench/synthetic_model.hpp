@@ -130,6 +130,22 @@ inline constexpr auto quant_mixes = [] {
   return nullptr;
 }
 
+/// Returns blocks of `type` that hold random normal numbers; their count is a prime, so that rows differ.
+inline std::vector<std::byte> random_blocks(cria::tensor_type type) {
+  const std::size_t block_size = cria::find_tensor_type(type)->block_size;
+  const std::size_t n_blocks = block_size == 1 ? 131'071 : block_size == 32 ? 4'093 : 509;
+  cria::random_generator random(static_cast<std::uint64_t>(type) + 1);
+  std::vector<float> values(n_blocks * block_size);
+  for (float& x : values) {
+    double sum = -6;
+    for (int i = 0; i < 12; ++i) sum += random.uniform();   // nearly normal, without a function that differs between systems
+    x = static_cast<float>(0.08 * sum);
+  }
+  std::vector<std::byte> bytes(cria::row_bytes(type, values.size()));
+  static_cast<void>(cria::quantize_row(type, values, bytes.data()));
+  return bytes;
+}
+
 namespace detail {
 
 /// A tensor that is declared: its data is `bytes`, from `phase` on and again and again.
@@ -155,22 +171,6 @@ class header_sink final : public cria::byte_sink {
  private:
   std::vector<std::byte>& out_;
 };
-
-/// Returns blocks of `type` that hold random normal numbers; their count is a prime, so that rows differ.
-inline std::vector<std::byte> random_blocks(cria::tensor_type type) {
-  const std::size_t block_size = cria::find_tensor_type(type)->block_size;
-  const std::size_t n_blocks = block_size == 1 ? 131'071 : block_size == 32 ? 4'093 : 509;
-  cria::random_generator random(static_cast<std::uint64_t>(type) + 1);
-  std::vector<float> values(n_blocks * block_size);
-  for (float& x : values) {
-    double sum = -6;
-    for (int i = 0; i < 12; ++i) sum += random.uniform();   // nearly normal, without a function that differs between systems
-    x = static_cast<float>(0.08 * sum);
-  }
-  std::vector<std::byte> bytes(cria::row_bytes(type, values.size()));
-  static_cast<void>(cria::quantize_row(type, values, bytes.data()));
-  return bytes;
-}
 
 class synthetic_source final : public cria::byte_source {
  public:

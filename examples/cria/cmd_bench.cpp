@@ -147,16 +147,16 @@ void add_bench(CLI::App& app, action& chosen) {
   auto* synthetic = c.add_option("--synthetic", flags->synthetic, "SHAPE[:TYPE]: a random model instead, for example tinyllama:Q4_K_M; default tinyllama:Q4_0");
   model->excludes(synthetic);
   c.add_option("--save", flags->save_path, "write the synthetic model to this file and measure nothing");
-  c.add_option("-p,--n-prompt", flags->prompts, "prompt tokens; 0: no such row. Lists: 1,2,4  1-8  128-512+128  1-8*2")->capture_default_str();
-  c.add_option("-n,--n-gen", flags->generations, "generated tokens; 0: no such row. List")->capture_default_str();
-  c.add_option("-d,--n-depth", flags->depths, "positions taken before a row begins. List")->capture_default_str();
-  c.add_option("-t,--threads", flags->threads, "threads; 0: the physical cores. List")->capture_default_str();
+  c.add_option("-p,--n-prompt", flags->prompts, "prompt tokens; 0: no such row. Lists: 1,2,4  1-8  128-512+128  1-8*2")->join(',')->capture_default_str();
+  c.add_option("-n,--n-gen", flags->generations, "generated tokens; 0: no such row. List")->join(',')->capture_default_str();
+  c.add_option("-d,--n-depth", flags->depths, "positions taken before a row begins. List")->join(',')->capture_default_str();
+  c.add_option("-t,--threads", flags->threads, "threads; 0: the physical cores. List")->join(',')->capture_default_str();
   c.add_option("-r,--repetitions", flags->repetitions, "measurements of each row")->check(CLI::Range(1, 1000))->capture_default_str();
   c.add_option("-c,--context,--ctx", flags->context, "positions of the cache; 0: what the rows need")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
   c.add_option("-b,--batch", flags->batch, "prompt tokens of one pass")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{cria::session_options::most_batch}))->capture_default_str();
-  c.add_option("--precision", flags->precisions, "exact, fast or both")->capture_default_str();
+  c.add_option("--precision", flags->precisions, "exact, fast or both")->join(',')->capture_default_str();
   c.add_option("--cache", flags->cache, "what keys and values are stored as: f16 or f32")->check(CLI::IsMember({"f16", "f32"}))->capture_default_str();
   c.add_option("--isa", flags->isa, "instruction set instead of the best one; `cria cpu` lists them");
   c.add_option("-o,--output", flags->output, "md, csv, json or jsonl")->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))->capture_default_str();

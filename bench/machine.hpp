@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT
+// bench/machine.hpp - what this machine can do at most, and what this process has used of it.
+//
+//   read bandwidth   threads read a buffer far larger than the caches, in huge pages, each its own half, third, ... from front to back
+//   dot peak         threads do dot steps on registers (dot_peak.hpp)
+//
+// Units     bytes, multiply-adds, seconds
+// Ensures   a figure is the best of its repetitions: on a machine that others use too, ask in the same minute as what is compared with it
+// Threads   one at a time; they start threads of their own
+#pragma once
+
+#include "dot_peak.hpp"
+
+#include <cria/core/aligned_buffer.hpp>
+#include <cria/core/result.hpp>
+#include <cria/core/thread_pool.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <string_view>
+
+#if defined(_WIN32)
+#include <windows.h>
+// after windows.h
+#include <psapi.h>
+#else
+#include <sys/resource.h>
+#endif
+
+namespace cria_bench {
+
+[[nodiscard]] inline double seconds_now() noexcept {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+namespace detail {
+
+/// Reads n bytes, a multiple of 64, and returns something that depends on all of them.
+[[nodiscard]] inline std::uint64_t read_all(const std::byte* from, std::size_t n) noexcept {
+  std::uint64_t sum[8] = {};
+  for (std::size_t i = 0; i < n; i += 64) {
+    std::uint64_t words[8];
+    std::memcpy(words, from + i, 64);
+    for (int k = 0; k < 8; ++k) sum[k] ^= words[k];
+  }
+  std::uint64_t all = 0;
+  for (const std::uint64_t s : sum) all ^= s;
+  return all;
+}
+
+/// Calls measure(), which returns a rate, at least five times and for about `seconds`; returns the highest.
+template <class F>
+[[nodiscard]] double best_rate(double seconds, F&& measure) {
+  double best = 0;
+  const double end = seconds_now() + seconds;
+  for (int n = 0; n < 5 || seconds_now() < end; ++n) best = std::max(best, measure());
+  return best;
+}
+
+}  // namespace detail
+
+/// Returns the bytes per second that n_threads threads read from memory. Errors: out_of_memory.
+[[nodiscard]] inline cria::result<double> measure_read_bandwidth(std::size_t n_threads, std::size_t n_bytes = std::size_t{256} << 20, double seconds = 0.4) {
+  CRIA_TRY(auto buffer, cria::aligned_buffer::allocate(n_bytes));
+  cria::thread_pool pool(n_threads);
+  const std::size_t slice = n_bytes / n_threads / 64 * 64;
+  pool.run(n_threads, [&](std::size_t t) { std::memset(buffer.data() + t * slice, static_cast<int>(t + 1), slice); });
+  std::atomic<std::uint64_t> sink{0};
+  return detail::best_rate(seconds, [&] {
+    const double start = seconds_now();
+    pool.run(n_threads, [&](std::size_t t) { sink.fetch_xor(detail::read_all(buffer.data() + t * slice, slice), std::memory_order_relaxed); });
+    return static_cast<double>(slice * n_threads) / (seconds_now() - start);
+  });
+}
+
+/// Returns the multiply-adds of bytes per second that n_threads threads do, 0 where nothing is known about the set. Requires that it runs here.
+[[nodiscard]] inline double measure_dot_peak(std::size_t n_threads, cria::isa::id set, double seconds = 0.2) {
+  const dot_loop loop = find_dot_loop(set);
+  if (loop == nullptr) return 0;
+  cria::thread_pool pool(n_threads);
+  constexpr std::size_t rounds = 400'000;   // some milliseconds
+  return detail::best_rate(seconds, [&] {
+    const double start = seconds_now();
+    double steps = 0;
+    pool.run(n_threads, [&](std::size_t t) {
+      const double n = loop(rounds);
+      if (t == 0) steps = n;
+    });
+    return steps * static_cast<double>(n_threads) / (seconds_now() - start);
+  });
+}
+
+/// The most memory that the process has held, in bytes; 0 where the system does not say.
+[[nodiscard]] inline std::uint64_t peak_memory() {
+#if defined(_WIN32)
+  PROCESS_MEMORY_COUNTERS counters{};
+  return ::GetProcessMemoryInfo(::GetCurrentProcess(), &counters, sizeof counters) ? counters.PeakWorkingSetSize : 0;
+#else
+#if defined(__linux__)
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with("VmHWM:")) continue;
+    const std::size_t digits = line.find_first_of("0123456789");
+    std::uint64_t kib = 0;
+    if (digits != std::string::npos) std::from_chars(line.data() + digits, line.data() + line.size(), kib);
+    return kib * 1024;
+  }
+#endif
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+#if defined(__APPLE__)
+  return static_cast<std::uint64_t>(usage.ru_maxrss);
+#else
+  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
+#endif
+#endif
+}
+
+/// Makes peak_memory() start again from what is held now, where the system can do that (Linux).
+inline void forget_peak_memory() {
+#if defined(__linux__)
+  std::ofstream("/proc/self/clear_refs") << 5;
+#endif
+}
+
+}  // namespace cria_bench
