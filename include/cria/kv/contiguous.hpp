@@ -95,6 +95,10 @@ class contiguous_kv_cache {
   /// Returns an empty cache with room for `capacity` positions.
   static result<contiguous_kv_cache> create(const kv_shape& shape, std::size_t capacity) {
     if (capacity == 0) return error{errc::bad_argument, "capacity", "a context needs at least one position", error::no_offset};
+    constexpr std::size_t widest = std::size_t{1} << 20;   // a row's bytes cannot wrap
+    if (shape.n_layers == 0 || shape.n_kv_heads == 0 || shape.head_dim == 0 || shape.head_dim > widest) {
+      return error{errc::bad_argument, "shape", "a cache needs layers, heads and 1 to " + std::to_string(widest) + " channels", error::no_offset};
+    }
     contiguous_kv_cache c;
     c.shape_ = shape;
     c.capacity_ = capacity;

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: MIT
+// The plain cache: what kv_cache.hpp promises of any cache, then its layout, capacities and sizes.
+#include <cria/kv/contiguous.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using namespace cria;
+
+constexpr std::size_t biggest = std::numeric_limits<std::size_t>::max();
+
+template <kv_type Type>
+using cache_of = contiguous_kv_cache<Type>;
+#define ALL_CACHES cache_of<kv_type::f16>, cache_of<kv_type::f32>, cache_of<kv_type::q8_0>
+
+/// What is written at a place: a number that says where it belongs, exactly kept by float16 and, since a group's largest value is 127, by q8_0.
+float mark(kv_head head, std::size_t pos, std::size_t channel, bool is_value) {
+  if (channel % 32 == 0) return is_value ? -127.0f : 127.0f;
+  const std::size_t n = head.layer * 5 + head.head * 11 + pos * 3 + channel * 7 + (is_value ? 1 : 0);
+  return static_cast<float>(n % 255) - 127.0f;
+}
+
+struct marks {
+  std::vector<float> k, v;
+  marks(kv_head head, std::size_t pos, std::size_t head_dim) : k(head_dim), v(head_dim) {
+    for (std::size_t c = 0; c < head_dim; ++c) k[c] = mark(head, pos, c, false), v[c] = mark(head, pos, c, true);
+  }
+};
+
+float load(const std::byte* p, kv_type type) {
+  if (type == kv_type::f32) {
+    float x;
+    std::memcpy(&x, p, sizeof x);
+    return x;
+  }
+  f16 x;
+  std::memcpy(&x, p, sizeof x);
+  return to_float(x);
+}
+
+/// Reads a key or value of a segment by the layout that core/types.hpp states, written here a second time.
+float key_at(kv_type type, const kv_segment& s, std::size_t index, std::size_t channel, std::size_t head_dim) {
+  const std::size_t panel = index / 16, lane = index % 16;
+  if (type == kv_type::q8_0) {
+    const std::byte* group = s.k + panel * ((head_dim + 31) / 32 * 544) + channel / 32 * 544;
+    return static_cast<float>(static_cast<std::int8_t>(group[channel % 32 * 16 + lane])) * load(group + 512 + 2 * lane, kv_type::f16);
+  }
+  const std::size_t element = type == kv_type::f32 ? 4 : 2;
+  return load(s.k + ((panel * head_dim + channel) * 16 + lane) * element, type);
+}
+float value_at(kv_type type, const kv_segment& s, std::size_t index, std::size_t channel, std::size_t v_stride) {
+  if (type == kv_type::q8_0) {
+    const std::byte* group = s.v + index * (v_stride / 32 * 34) + channel / 32 * 34;
+    return static_cast<float>(static_cast<std::int8_t>(group[channel % 32])) * load(group + 32, kv_type::f16);
+  }
+  const std::size_t element = type == kv_type::f32 ? 4 : 2;
+  return load(s.v + (index * v_stride + channel) * element, type);
+}
+
+/// Writes positions [from, from + n) of every head with their marks, and commits them.
+template <class Cache>
+void append(Cache& cache, const kv_shape& shape, std::size_t n) {
+  REQUIRE(cache.reserve(n).has_value());
+  const std::size_t from = cache.length();
+  for (std::size_t layer = 0; layer < shape.n_layers; ++layer) {
+    for (std::size_t head = 0; head < shape.n_kv_heads; ++head) {
+      for (std::size_t pos = from + n; pos-- > from;) {   // any order
+        const marks m({layer, head}, pos, shape.head_dim);
+        cache.write({{layer, head}, pos}, {m.k.data(), m.v.data()});
+      }
+    }
+  }
+  cache.commit(n);
+}
+
+/// Checks that segments cover [0, n) of every head, with the marks of their positions.
+template <class Cache>
+void check_holds(const Cache& cache, const kv_shape& shape, std::size_t n) {
+  std::vector<kv_segment> segments(cache.max_segments());
+  std::size_t n_wrong = 0;
+  for (std::size_t layer = 0; layer < shape.n_layers; ++layer) {
+    for (std::size_t head = 0; head < shape.n_kv_heads; ++head) {
+      const std::size_t n_segments = cache.segments({layer, head}, segments);
+      REQUIRE(n_segments <= segments.size());
+      std::size_t pos = 0;
+      for (std::size_t i = 0; i < n_segments; ++i) {
+        CHECK(segments[i].first_pos == pos);
+        CHECK(segments[i].first_pos % 16 == 0);
+        for (std::size_t index = 0; index < segments[i].length; ++index, ++pos) {
+          for (std::size_t c = 0; c < shape.head_dim; ++c) {
+            n_wrong += key_at(Cache::type, segments[i], index, c, shape.head_dim) != mark({layer, head}, pos, c, false);
+            n_wrong += value_at(Cache::type, segments[i], index, c, cache.v_stride()) != mark({layer, head}, pos, c, true);
+          }
+        }
+      }
+      CHECK(pos == n);
+    }
+  }
+  CHECK(n_wrong == 0);
+}
+
+// What is no cache: one part of the protocol missing or of another type.
+
+struct whole {
+  static constexpr kv_type type = kv_type::f16;
+  [[nodiscard]] std::size_t length() const noexcept { return 0; }
+  [[nodiscard]] std::size_t capacity() const noexcept { return 0; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return 0; }
+  [[nodiscard]] std::size_t v_stride() const noexcept { return 0; }
+  [[nodiscard]] std::size_t max_segments() const noexcept { return 0; }
+  result<void> reserve(std::size_t) { return {}; }
+  void write(kv_slot, kv_row) noexcept {}
+  void commit(std::size_t) noexcept {}
+  void truncate(std::size_t) noexcept {}
+  std::size_t segments(kv_head, std::span<kv_segment>) const noexcept { return 0; }
+};
+static_assert(kv_cache<whole>);
+
+struct without_commit : whole {
+  void commit(std::size_t) = delete;
+};
+struct without_truncate : whole {
+  void truncate(std::size_t) = delete;
+};
+struct with_throwing_write : whole {
+  void write(kv_slot, kv_row) {}
+};
+struct with_silent_reserve : whole {
+  void reserve(std::size_t) {}
+};
+struct with_mutable_segments : whole {
+  std::size_t segments(kv_head, std::span<kv_segment>) noexcept { return 0; }
+};
+struct with_another_type : whole {
+  static constexpr const char* type = "f16";
+};
+struct without_length {
+  static constexpr kv_type type = kv_type::f16;
+};
+static_assert(!kv_cache<without_commit> && !kv_cache<without_truncate> && !kv_cache<with_throwing_write> && !kv_cache<with_silent_reserve>);
+static_assert(!kv_cache<with_mutable_segments> && !kv_cache<with_another_type> && !kv_cache<without_length> && !kv_cache<int>);
+static_assert(!std::is_copy_constructible_v<cache_of<kv_type::f16>>, "copying a cache is never meant");
+static_assert(std::is_nothrow_move_constructible_v<cache_of<kv_type::f16>>);
+
+}  // namespace
+
+TEST_CASE_TEMPLATE("contiguous: what is written can be read through segments, for every head, layer and position", Cache, ALL_CACHES) {
+  for (const kv_shape shape : {kv_shape{1, 1, 32}, kv_shape{3, 2, 64}, kv_shape{2, 3, 48}, kv_shape{1, 1, 8}, kv_shape{2, 1, 17}}) {
+    auto cache = *Cache::create(shape, 50);
+    CHECK(cache.length() == 0);
+    check_holds(cache, shape, 0);
+    CAPTURE(shape.head_dim);
+    for (const std::size_t n : {1, 14, 1, 1, 30, 3}) {
+      append(cache, shape, n);
+      check_holds(cache, shape, cache.length());
+    }
+    CHECK(cache.length() == 50);
+    CHECK(cache.capacity() == 50);
+  }
+}
+
+TEST_CASE_TEMPLATE("contiguous: reserved positions can be read before they are committed, and length() moves once", Cache, ALL_CACHES) {
+  const kv_shape shape{2, 2, 32};
+  auto cache = *Cache::create(shape, 20);
+  append(cache, shape, 5);
+  REQUIRE(cache.reserve(4).has_value());
+  kv_segment s[1];
+  CHECK(cache.segments({0, 0}, s) == 1);
+  CHECK(s[0].length == 9);
+  CHECK(cache.length() == 5);
+  for (std::size_t pos = 5; pos < 9; ++pos) {
+    const marks m({0, 0}, pos, 32);
+    cache.write({{0, 0}, pos}, {m.k.data(), m.v.data()});
+    CHECK(key_at(Cache::type, s[0], pos, 31, 32) == mark({0, 0}, pos, 31, false));   // the segment was asked for before the write
+    CHECK(cache.length() == 5);
+  }
+  cache.commit(3);   // of 4: the last one is given up
+  CHECK(cache.length() == 8);
+  CHECK(cache.segments({0, 0}, s) == 1);
+  CHECK(s[0].length == 8);
+}
+
+TEST_CASE_TEMPLATE("contiguous: a reserve that fails changes nothing", Cache, ALL_CACHES) {
+  const kv_shape shape{1, 2, 32};
+  auto cache = *Cache::create(shape, 20);
+  append(cache, shape, 7);
+  for (const std::size_t n : {std::size_t{14}, std::size_t{20}, biggest, biggest - 6, biggest - 7, biggest / 2 + 1}) {
+    CAPTURE(n);
+    const auto refused = cache.reserve(n);
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(refused.error().code == errc::context_full);
+    CHECK(refused.error().where == "context");
+    CHECK(refused.error().message.find("7 of 20") != std::string::npos);
+    check_holds(cache, shape, 7);
+  }
+  REQUIRE(cache.reserve(2).has_value());
+  CHECK_FALSE(cache.reserve(14).has_value());
+  kv_segment s[1];
+  cache.segments({0, 0}, s);
+  CHECK(s[0].length == 9);   // what was reserved before stays reserved
+  REQUIRE(cache.reserve(13).has_value());
+  cache.commit(0);
+  append(cache, shape, 13);
+  CHECK(cache.length() == 20);
+  CHECK_FALSE(cache.reserve(1).has_value());
+  CHECK(cache.reserve(0).has_value());
+  check_holds(cache, shape, 20);
+}
+
+TEST_CASE_TEMPLATE("contiguous: truncate forgets the end and nothing else", Cache, ALL_CACHES) {
+  const kv_shape shape{2, 1, 40};
+  auto cache = *Cache::create(shape, 64);
+  append(cache, shape, 64);
+  for (const std::size_t n : {64, 63, 49, 48, 47, 17, 16, 15, 1, 0}) {
+    cache.truncate(n);
+    CHECK(cache.length() == n);
+    check_holds(cache, shape, n);
+  }
+  append(cache, shape, 33);
+  REQUIRE(cache.reserve(10).has_value());
+  cache.truncate(33);   // a pass that is given up
+  check_holds(cache, shape, 33);
+  append(cache, shape, 31);
+  check_holds(cache, shape, 64);
+}
+
+TEST_CASE_TEMPLATE("contiguous: any history of reserves, commits and truncations holds what was committed last", Cache, ALL_CACHES) {
+  const kv_shape shape{1, 2, 33};
+  auto cache = *Cache::create(shape, 37);
+  std::mt19937 random(5);
+  std::size_t length = 0;
+  for (int step = 0; step < 400; ++step) {
+    const std::size_t n = random() % 12;
+    switch (random() % 3) {
+      case 0:
+        if (n <= 37 - length) {
+          append(cache, shape, n);
+          length += n;
+        } else {
+          CHECK_FALSE(cache.reserve(n).has_value());
+        }
+        break;
+      case 1: cache.truncate(length -= std::min(length, n)); break;
+      default:
+        if (cache.reserve(n).has_value()) cache.truncate(length);
+    }
+    REQUIRE(cache.length() == length);
+    if (step % 8 == 0) check_holds(cache, shape, length);
+  }
+}
+
+TEST_CASE_TEMPLATE("contiguous: what stood in a position before does not shine through", Cache, ALL_CACHES) {
+  const kv_shape shape{1, 1, 32};
+  auto cache = *Cache::create(shape, 16);
+  std::vector<float> large(32, 60000.0f), small(32, 1e-3f), zeros(32);
+  for (const auto& x : {large, small, zeros}) {
+    cache.truncate(0);
+    REQUIRE(cache.reserve(1).has_value());
+    cache.write({{0, 0}, 0}, {x.data(), x.data()});
+    cache.commit(1);
+    kv_segment s[1];
+    cache.segments({0, 0}, s);
+    for (std::size_t c = 0; c < 32; ++c) {
+      const double bound = Cache::type == kv_type::f32 ? 0 : Cache::type == kv_type::f16 ? x[0] * 0x1p-11 : x[0] * (0x1p-11 + 0.5 / 127);
+      CHECK(std::abs(static_cast<double>(key_at(Cache::type, s[0], 0, c, 32)) - static_cast<double>(x[c])) <= bound);
+      CHECK(std::abs(static_cast<double>(value_at(Cache::type, s[0], 0, c, 32)) - static_cast<double>(x[c])) <= bound);
+    }
+  }
+}
+
+TEST_CASE_TEMPLATE("contiguous: rows are as wide as the head, whatever follows them in memory", Cache, ALL_CACHES) {
+  // Writing must read head_dim floats and not more: the rows end at the end of their blocks (a sanitizer sees a read behind).
+  for (const std::size_t d : {1u, 15u, 16u, 17u, 31u, 33u, 63u}) {
+    const kv_shape shape{1, 1, d};
+    auto cache = *Cache::create(shape, 16);
+    append(cache, shape, 16);
+    check_holds(cache, shape, 16);
+    CHECK(cache.v_stride() % 16 == 0);
+    CHECK(cache.v_stride() >= d);
+  }
+}
+
+TEST_CASE_TEMPLATE("contiguous: absurd capacities and shapes are typed errors", Cache, ALL_CACHES) {
+  const auto code = [](const kv_shape& shape, std::size_t capacity) {
+    const auto cache = Cache::create(shape, capacity);
+    if (cache) return -1;
+    CHECK_FALSE(cache.error().where.empty());
+    return static_cast<int>(cache.error().code);
+  };
+  const kv_shape shape{4, 4, 64};
+  CHECK(code(shape, 0) == static_cast<int>(errc::bad_argument));
+  for (const std::size_t n : {biggest, biggest - 1, biggest - 15, biggest - 16, biggest / 2 + 1, biggest / 16, biggest / 64, std::size_t{1} << 58, std::size_t{1} << 48}) {
+    CAPTURE(n);
+    CHECK(code(shape, n) == static_cast<int>(errc::out_of_memory));
+  }
+  for (const std::size_t n : {std::size_t{0}, biggest, biggest / 2 + 1, biggest / 32 + 1, std::size_t{1} << 60, std::size_t{1} << 40}) {
+    CAPTURE(n);
+    CHECK(code({1, 1, n}, 16) == static_cast<int>(errc::bad_argument));
+  }
+  CHECK(code({0, 1, 16}, 16) == static_cast<int>(errc::bad_argument));
+  CHECK(code({1, 0, 16}, 16) == static_cast<int>(errc::bad_argument));
+  for (const std::size_t n : {biggest, biggest / 2 + 1, std::size_t{1} << 60}) {
+    CHECK(code({n, 1, 16}, 16) == static_cast<int>(errc::out_of_memory));
+    CHECK(code({1, n, 16}, 16) == static_cast<int>(errc::out_of_memory));
+    CHECK(code({n, n, 16}, 16) == static_cast<int>(errc::out_of_memory));
+  }
+}
+
+TEST_CASE("contiguous: bytes() is what the shape takes, halved from f32 to f16, and again about halved to q8_0") {
+  const kv_shape shape{3, 2, 64};
+  const std::size_t numbers = 3 * 2 * 128 * (64 + 64);
+  CHECK(cache_of<kv_type::f32>::create(shape, 128)->bytes() == 4 * numbers);
+  CHECK(cache_of<kv_type::f16>::create(shape, 128)->bytes() == 2 * numbers);
+  CHECK(cache_of<kv_type::q8_0>::create(shape, 128)->bytes() == numbers / 32 * 34);
+  CHECK(cache_of<kv_type::f16>::create(shape, 113)->bytes() == 2 * numbers);   // whole panels
+}
+
+TEST_CASE_TEMPLATE("contiguous: a moved cache keeps what it holds", Cache, ALL_CACHES) {
+  const kv_shape shape{1, 2, 32};
+  auto cache = *Cache::create(shape, 20);
+  append(cache, shape, 9);
+  Cache moved = std::move(cache);
+  check_holds(moved, shape, 9);
+  append(moved, shape, 11);
+  check_holds(moved, shape, 20);
+}
