@@ -34,16 +34,19 @@ struct token {
 
 inline std::vector<std::string> texts_of(const std::vector<token>& tokens) {
   std::vector<std::string> texts;
+  texts.reserve(tokens.size());
   for (const token& t : tokens) texts.push_back(t.text);
   return texts;
 }
 inline std::vector<float> scores_of(const std::vector<token>& tokens) {
   std::vector<float> scores;
+  scores.reserve(tokens.size());
   for (const token& t : tokens) scores.push_back(t.score);
   return scores;
 }
 inline std::vector<std::int32_t> kinds_of(const std::vector<token>& tokens) {
   std::vector<std::int32_t> kinds;
+  kinds.reserve(tokens.size());
   for (const token& t : tokens) kinds.push_back(static_cast<std::int32_t>(t.kind));
   return kinds;
 }

@@ -396,6 +396,7 @@ TEST_CASE("tokenizer: many threads share one, and copies and moved ones work alo
   const cria::tokenizer t = std::move(moved);
   std::vector<ids> found(4);
   std::vector<std::thread> threads;
+  threads.reserve(found.size());
   for (ids& out : found) {
     threads.emplace_back([&t, &out, &text] {
       for (int i = 0; i < 50; ++i) out = encode(t, text);
