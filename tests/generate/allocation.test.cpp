@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+// Counts every call of operator new in this program.
+#include <tests/generate/session_fixture.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <vector>
+
+namespace {
+std::atomic<std::size_t> n_news{0};
+void* counted(std::size_t n) {
+  n_news.fetch_add(1, std::memory_order_relaxed);
+  void* const p = std::malloc(n == 0 ? 1 : n);
+  if (p == nullptr) std::abort();
+  return p;
+}
+}  // namespace
+
+void* operator new(std::size_t n) { return counted(n); }
+void* operator new[](std::size_t n) { return counted(n); }
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return counted(n); }
+void* operator new[](std::size_t n, const std::nothrow_t&) noexcept { return counted(n); }
+void operator delete(void* p) noexcept { std::free(p); }
+void operator delete[](void* p) noexcept { std::free(p); }
+void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete[](void* p, std::size_t) noexcept { std::free(p); }
+
+using namespace cria;
+using namespace cria_test;
+
+TEST_CASE("allocation: the counter counts") {
+  const std::size_t before = n_news;
+  const std::vector<int> v(100);
+  CHECK(v.size() == 100);
+  CHECK(n_news > before);
+}
+
+TEST_CASE("allocation: no token allocates, with any of the samplers, stop strings and threads") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  sampler_config busy;
+  busy.seed = 3;
+  busy.min_p = 0.02f;
+  busy.typical_p = 0.95f;
+  busy.repeat_penalty = 1.1f;
+  busy.dry_multiplier = 0.8f;
+  busy.no_repeat_ngram = 5;
+  busy.logit_bias = {{2, -100.0f}};
+  sampler_config steered;
+  steered.mirostat = 2;
+  for (const std::size_t threads : {1, 3}) {
+    session s = make_session(m, {.n_threads = threads, .max_batch = 4});
+    for (const sampler_config& sampling : {sampler_config::greedy(), sampler_config::balanced(), busy, steered}) {
+      generation_options options{.max_tokens = 100, .sampling = sampling, .stop_strings = {"never written", "xyz", " the cat sat on the mat"}, .ignore_eos = true};
+      std::size_t at_first = 0, at_last = 0, n_bytes = 0;
+      const auto done = s.generate("Once upon a time", options, [&](std::string_view text) {
+        if (n_bytes == 0) at_first = n_news;
+        n_bytes += text.size();
+        at_last = n_news;
+      });
+      REQUIRE(done);
+      CHECK(done->n_generated() == 100);
+      CHECK(at_last == at_first);
+    }
+    // Passes of a long prompt after the first one, too.
+    std::vector<token_id> prompt(60, 403);
+    prompt.front() = 1;
+    s.reset();
+    REQUIRE(s.evaluate(std::span(prompt).first(8)));
+    const std::size_t before = n_news;
+    REQUIRE(s.evaluate(std::span(prompt).subspan(8)));
+    CHECK(n_news == before);
+  }
+}
+
+TEST_CASE("allocation: a stream's increments allocate nothing either") {
+  if (!has_data(stories)) return;
+  session s = make_session(load_stories());
+  auto stream = s.stream("Once upon a time", greedy(60));
+  auto i = stream.begin();
+  const std::size_t before = n_news;
+  std::size_t n = 0;
+  for (; i != stream.end(); ++i) ++n;
+  CHECK(n == 60);
+  CHECK(n_news == before);
+}
