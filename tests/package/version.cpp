@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: MIT
 // What every consumer in this folder compiles: the one header that users include, and the version that it states.
-#if __has_include(<cria/cria.hpp>)
 #include <cria/cria.hpp>
-#else
-#include <cria/core/result.hpp>
-#endif
 
 #include <iostream>
 
