@@ -22,6 +22,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -39,6 +40,12 @@ namespace cria_bench {
 [[nodiscard]] inline double seconds_now() noexcept {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
+
+/// Returns the seconds that the processor has spent on this process: what others take does not count, but threads add up.
+[[nodiscard]] inline double processor_seconds() noexcept { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+
+/// What time is taken with: seconds_now, or processor_seconds where there is one thread.
+using clock_function = double (*)() noexcept;
 
 namespace detail {
 
@@ -67,33 +74,36 @@ template <class F>
 }  // namespace detail
 
 /// Returns the bytes per second that n_threads threads read from memory. Errors: out_of_memory.
-[[nodiscard]] inline cria::result<double> measure_read_bandwidth(std::size_t n_threads, std::size_t n_bytes = std::size_t{256} << 20, double seconds = 0.4) {
+[[nodiscard]] inline cria::result<double> measure_read_bandwidth(std::size_t n_threads, clock_function now = seconds_now) {
+  constexpr std::size_t n_bytes = std::size_t{256} << 20;
+  constexpr double seconds = 0.4;
   CRIA_TRY(auto buffer, cria::aligned_buffer::allocate(n_bytes));
   cria::thread_pool pool(n_threads);
   const std::size_t slice = n_bytes / n_threads / 64 * 64;
   pool.run(n_threads, [&](std::size_t t) { std::memset(buffer.data() + t * slice, static_cast<int>(t + 1), slice); });
   std::atomic<std::uint64_t> sink{0};
   return detail::best_rate(seconds, [&] {
-    const double start = seconds_now();
+    const double start = now();
     pool.run(n_threads, [&](std::size_t t) { sink.fetch_xor(detail::read_all(buffer.data() + t * slice, slice), std::memory_order_relaxed); });
-    return static_cast<double>(slice * n_threads) / (seconds_now() - start);
+    return static_cast<double>(slice * n_threads) / (now() - start);
   });
 }
 
 /// Returns the multiply-adds of bytes per second that n_threads threads do, 0 where nothing is known about the set. Requires that it runs here.
-[[nodiscard]] inline double measure_dot_peak(std::size_t n_threads, cria::isa::id set, double seconds = 0.2) {
+[[nodiscard]] inline double measure_dot_peak(std::size_t n_threads, cria::isa::id set, clock_function now = seconds_now) {
+  constexpr double seconds = 0.2;
   const dot_loop loop = find_dot_loop(set);
   if (loop == nullptr) return 0;
   cria::thread_pool pool(n_threads);
   constexpr std::size_t rounds = 400'000;   // some milliseconds
   return detail::best_rate(seconds, [&] {
-    const double start = seconds_now();
+    const double start = now();
     double steps = 0;
     pool.run(n_threads, [&](std::size_t t) {
       const double n = loop(rounds);
       if (t == 0) steps = n;
     });
-    return steps * static_cast<double>(n_threads) / (seconds_now() - start);
+    return steps * static_cast<double>(n_threads) / (now() - start);
   });
 }
 
