@@ -15,7 +15,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <numbers>
 #include <span>
 #include <string>
 #include <vector>
@@ -227,21 +226,22 @@ TEST_CASE("llama_weights: rope turns neighbouring channels, not halves of a head
 }
 
 TEST_CASE("llama_weights: the score between two positions is the one of a rotation by hand") {
-  // dim 32, one head of 32. q and k are picked so that only channels (0, 1) hold anything: with neighbours paired they turn with frequency 1 together;
-  // with halves paired, channel 0 would turn with 16. Values are the embedding itself, written back to the residual stream: logits show the weights.
+  // dim 32, one head of 32. q and k hold nothing but in channel 2, which turns by 10000^(-2/32) a position as the first of the second pair; with halves
+  // paired it would be the third, and turn by 10000^(-4/32). Values are the embedding itself, written back to the residual stream: logits show the
+  // weights.
   constexpr std::size_t d = 32;
   model_parts parts = tiny_model({.dim = d, .n_layers = 1, .n_heads = 1, .n_kv_heads = 1, .head_dim = d, .ffn_dim = 32, .vocab_size = 32});
   for (auto& t : parts.tensors) {
     if (t.name.ends_with("norm.weight")) t.data = floats(std::vector<float>(d, 1.0f));
     if (t.name.ends_with("ffn_down.weight")) t.data.clear();
   }
-  // Token t is the unit vector of channel t, so norm gives sqrt(32) in channel t. q and k have the value 1 in channel 0 for any of the tokens 2 and 3.
+  // Token t is the unit vector of channel t, so norm gives sqrt(32) in channel t. q and k have the value 2 in channel 2 for the tokens 2 and 3.
   parts.at("token_embd.weight").data = floats(identity(d));
-  std::vector<float> to_channel_0(d * d);
+  std::vector<float> to_channel_2(d * d);
   const double norm = 1 / std::sqrt(1.0 / d + eps);
-  for (const std::size_t token : {2u, 3u}) to_channel_0[token] = static_cast<float>(2 / norm);
-  parts.at("blk.0.attn_q.weight").data = floats(to_channel_0);
-  parts.at("blk.0.attn_k.weight").data = floats(to_channel_0);
+  for (const std::size_t token : {2u, 3u}) to_channel_2[2 * d + token] = static_cast<float>(2 / norm);
+  parts.at("blk.0.attn_q.weight").data = floats(to_channel_2);
+  parts.at("blk.0.attn_k.weight").data = floats(to_channel_2);
   parts.at("blk.0.attn_v.weight").data = floats(identity(d));
   parts.at("blk.0.attn_output.weight").data = floats(identity(d));
   parts.at("output.weight").data = floats(identity(d));
@@ -253,7 +253,7 @@ TEST_CASE("llama_weights: the score between two positions is the one of a rotati
     tokens.back() = 2;
     const std::vector<float> all = logits_of<kv_type::f32>(m, tokens);
     const auto got = std::span<const float>(all).last(32);
-    const double far = 4 * std::cos(static_cast<double>(distance)) / std::sqrt(32.0), near = 4 / std::sqrt(32.0);
+    const double angle = static_cast<double>(distance) * std::pow(10000.0, -2.0 / 32), far = 4 * std::cos(angle) / std::sqrt(32.0), near = 4 / std::sqrt(32.0);
     const double sum = std::exp(far) + std::exp(near) + static_cast<double>(distance - 1);
     std::vector<double> h(d);
     h[2] = 1 + norm * std::exp(near) / sum;
