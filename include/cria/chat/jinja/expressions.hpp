@@ -210,7 +210,7 @@ inline value evaluator::call_macro(const macro& m, const arguments& given) {
     value& slot = inside->slots[p.slot];
     if (!slot.is_missing()) continue;
     if (p.otherwise != nullptr) slot = evaluate(p.otherwise, *inside);
-    else slot = rt_.make_undefined(rt_.memory().copy(std::string_view("the parameter '" + printable(p.spelling) + "' was not provided")));
+    else slot = rt_.make_undefined("the parameter '" + printable(p.spelling) + "' was not provided");
   }
   text_builder out;
   run_all(definition.body, *inside, out);

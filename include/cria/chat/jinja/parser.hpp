@@ -272,7 +272,7 @@ class parser : private expression_parser {
     std::vector<target*> parts;
     bool is_tuple = false;
     do {
-      if (is_tuple && (current().type == token_kind::tag_end || sees_op(")") || sees_op("=") || (!end.empty() && sees_name(end)))) break;
+      if (is_tuple && (current().type == token_kind::tag_end || sees_op(")") || (!end.empty() && sees_name(end)))) break;
       parts.push_back(parse_target(with_members));
       is_tuple |= sees_op(",");
     } while (take_op(","));

@@ -139,7 +139,7 @@ class runtime {
     return memory_.make<dict>(dict{memory_.copy(pairs), depth});
   }
   value make_undefined(const value& object, const value& name) { return memory_.make<undefined>(undefined{object, name, {}}); }
-  value make_undefined(std::string_view hint) { return memory_.make<undefined>(undefined{{}, {}, hint}); }
+  value make_undefined(std::string_view hint) { return memory_.make<undefined>(undefined{{}, {}, memory_.copy(hint)}); }
   value make_method(const builtin* native, const value& self) { return memory_.make<method>(method{native, self}); }
 
  private:
