@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 // cria cpu: what this processor has, what the program was compiled for, and what it will use.
-#include "command.hpp"
+#include "subcommand.hpp"
+
+#include <cria/core/cpu_count.hpp>
+#include <cria/isa/isa.hpp>
+#include <cria/kernels/registry.hpp>
 
 namespace cria_program {
 

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT
 // cria detokenize: ids to text, bytes as they are. Reads no weights.
-#include "command.hpp"
+#include "subcommand.hpp"
+
+#include <cria/gguf/file.hpp>
+#include <cria/tokenizer/tokenizer.hpp>
+
+#include <vector>
 
 namespace cria_program {
 

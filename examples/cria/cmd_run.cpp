@@ -2,6 +2,8 @@
 // cria run: answers a question (with the model's chat template) or continues a text (--raw, or a model without a template).
 #include "command.hpp"
 
+#include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cinttypes>
 #include <random>
@@ -78,6 +80,15 @@ result<void> reply(Session& session, const wrapped_prompt& prompt, const run_fla
   return flags.prints_ids ? print("\n") : end_line_on_terminal();
 }
 
+/// Returns the context to take where -c does not say: the session's default, or what the prompt and -n need, up to what the model was trained for
+/// (4,096 for models of less).
+std::size_t context_for(const run_flags& flags, const cria::model& model, std::size_t n_prompt) {
+  const std::size_t trained = model.config().context_length, usual = cria::session_options{}.context_for(trained);
+  const std::size_t most = std::max(trained, cria::session_options::default_context);
+  const std::size_t wanted = flags.n_tokens < 0 ? (n_prompt < usual ? usual : most) : n_prompt + static_cast<std::size_t>(flags.n_tokens);
+  return std::clamp(wanted, usual, most);
+}
+
 result<void> run(run_flags& flags) {
   const interrupt ctrl_c;
   CRIA_TRY(const std::string text, flags.prompt.read());
@@ -86,7 +97,9 @@ result<void> run(run_flags& flags) {
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   CRIA_TRY(const wrapped_prompt prompt, wrap(flags, model, text));
   flags.options.stop = ctrl_c.token();
-  return with_session(flags.engine.chosen_cache(), model, flags.engine.session_options(), [&](auto& session) -> result<void> {
+  cria::session_options options = flags.engine.session_options();
+  if (options.context_size == 0) options.context_size = context_for(flags, model, prompt.tokens.size());
+  return with_session(flags.engine.chosen_cache(), model, options, [&](auto& session) -> result<void> {
     cria::generation done;
     CRIA_CHECK(reply(session, prompt, flags, done));
     if (flags.prints_stats) print_stats(done, session.statistics(), model, load_seconds, flags.options.sampling.seed);
@@ -121,7 +134,11 @@ void add_run(CLI::App& app, action& chosen) {
   c.add_option("--top-p", sampling.top_p, "keep the likeliest that add up to P; 1 is off")->capture_default_str();
   c.add_option("--min-p", sampling.min_p, "keep those of at least P times the likeliest; 0 is off")->capture_default_str();
   c.add_option("--repeat-penalty", sampling.repeat_penalty, "against the last 64 tokens; 1 is off")->capture_default_str();
-  c.add_option("--seed", flags->seed, "of the random numbers; another one each time by default");
+  c.add_option("--seed", flags->seed, "of the random numbers; another one each time by default")->check([](const std::string& given) {
+    std::uint64_t seed = 0;
+    const auto [end, failure] = std::from_chars(given.data(), given.data() + given.size(), seed);
+    return failure == std::errc{} && end == given.data() + given.size() ? std::string{} : given + " is not in 0 to 18446744073709551615";
+  });
   c.add_option("--stop", flags->options.stop_strings, "end before this text; may be given several times")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   flags->engine.add_to(c, true);
   c.add_flag("--ids", flags->prints_ids, "print token ids instead of text");

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 // cria tokenize: text to ids, on one line. Reads no weights.
-#include "command.hpp"
+#include "subcommand.hpp"
+
+#include <cria/gguf/file.hpp>
+#include <cria/tokenizer/tokenizer.hpp>
 
 namespace cria_program {
 

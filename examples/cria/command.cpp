@@ -12,7 +12,7 @@ void add_model_option(CLI::App& command, std::string& path) { command.add_option
 void engine_flags::add_to(CLI::App& command, bool with_context) {
   command.add_option("-t,--threads", threads, "threads; 0: the physical cores")->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::thread_pool::max_threads}));
   if (with_context) {
-    command.add_option("-c,--context", context, "positions of the cache; 0: the model's, 4096 at most")
+    command.add_option("-c,--context", context, "positions of the cache; 0: as the model was trained, 4096 at most, or more where the prompt needs it")
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
   }
   command.add_option("--precision", precision, "exact or fast")->check(CLI::IsMember({"exact", "fast"}))->capture_default_str();

@@ -1,43 +1,18 @@
 // SPDX-License-Identifier: MIT
-// The parts that the subcommands of `cria` share. One file per subcommand: cmd_<name>.cpp.
+// What the subcommands share that run a model.
 #pragma once
 
-#include "terminal.hpp"
+#include "subcommand.hpp"
 
 #include <cria/cria.hpp>
 
-#include <CLI/CLI.hpp>
-
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace cria_program {
-
-using cria::errc;
-using cria::error;
-using cria::result;
-
-/// What the chosen subcommand does, once the whole command line is understood.
-using action = std::function<result<void>()>;
-
-void add_run(CLI::App& app, action& chosen);
-void add_tokenize(CLI::App& app, action& chosen);
-void add_detokenize(CLI::App& app, action& chosen);
-void add_logits(CLI::App& app, action& chosen);
-void add_inspect(CLI::App& app, action& chosen);
-void add_cpu(CLI::App& app, action& chosen);
-void add_bench(CLI::App& app, action& chosen);
-
-/// Ends the program with exit status 2 and `message`.
-[[noreturn]] void usage_error(const std::string& option, const std::string& message);
-
-/// -m: where the model is.
-void add_model_option(CLI::App& command, std::string& path);
 
 /// -t, -c, --precision, --cache, --isa: how it runs.
 struct engine_flags {
@@ -50,16 +25,6 @@ struct engine_flags {
   /// Loads the model, showing progress where stderr is a terminal.
   [[nodiscard]] result<cria::model> load(const std::string& path, const std::stop_token& stop) const;
   [[nodiscard]] cria::session_options session_options() const;
-};
-
-/// -p TEXT or -f FILE.
-struct prompt_flags {
-  std::optional<std::string> text;
-  std::string file;
-
-  void add_to(CLI::App& command, bool is_required);
-  /// Returns the text, or the file's bytes; `-` and neither of the two are standard input.
-  [[nodiscard]] result<std::string> read() const;
 };
 
 /// Calls fn with a session that has the chosen cache.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // cria: runs GGUF language models from the command line, and looks inside them.
 // stdout holds results only. Exit status: 0 done, 1 error, 2 wrong usage.
-#include "command.hpp"
+#include "subcommand.hpp"
 
 #include <exception>
 #include <new>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // generate/load.hpp - opens a model in one call, and says beforehand what it will take.
 //
-// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: those of llama_config
+// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: missing_tensor (a vocabulary only), those of llama_config
 // Threads   pure functions; loading uses its own threads and ends them
 #pragma once
 
@@ -74,6 +74,7 @@ namespace detail {
 [[nodiscard]] inline result<memory_estimate> estimate_memory(const gguf::file& file, const session_options& options = {}, kv_type type = kv_type::f16,
                                                              precision p = precision::exact) {
   CRIA_TRY(const auto tokens, file.metadata().get<gguf::array_view>("tokenizer.ggml.tokens"));
+  if (file.find_tensor("token_embd.weight") == nullptr) return error{errc::missing_tensor, "token_embd.weight", {}, error::no_offset};
   CRIA_TRY(const llama_config c, llama_config::from_metadata(file.metadata(), tokens.size()));
   memory_estimate m{};
   m.context = options.context_for(c.context_length);

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+// What every subcommand of `cria` has. One file per subcommand: cmd_<name>.cpp.
+#pragma once
+
+#include "terminal.hpp"
+
+#include <cria/core/result.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace cria_program {
+
+using cria::errc;
+using cria::error;
+using cria::result;
+
+/// What the chosen subcommand does, once the whole command line is understood.
+using action = std::function<result<void>()>;
+
+void add_run(CLI::App& app, action& chosen);
+void add_tokenize(CLI::App& app, action& chosen);
+void add_detokenize(CLI::App& app, action& chosen);
+void add_logits(CLI::App& app, action& chosen);
+void add_inspect(CLI::App& app, action& chosen);
+void add_cpu(CLI::App& app, action& chosen);
+void add_bench(CLI::App& app, action& chosen);
+
+/// Ends the program with exit status 2 and `message`.
+[[noreturn]] void usage_error(const std::string& option, const std::string& message);
+
+/// -m: where the model is.
+void add_model_option(CLI::App& command, std::string& path);
+
+/// -p TEXT or -f FILE.
+struct prompt_flags {
+  std::optional<std::string> text;
+  std::string file;
+
+  void add_to(CLI::App& command, bool is_required);
+  /// Returns the text, or the file's bytes; `-` and neither of the two are standard input.
+  [[nodiscard]] result<std::string> read() const;
+};
+
+}  // namespace cria_program

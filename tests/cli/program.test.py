@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: MIT
+"""The program `cria`: what it prints, where, and with which exit status. Reference: golden/stories260K.json, the vectors of tokenizer/ (llama.cpp d32676d)."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+import unittest
+
+CRIA = os.path.join(os.environ["CRIA_EXAMPLES_DIR"], "cria")
+DATA = os.environ["CRIA_TEST_DATA"]
+TMP = os.environ["CRIA_TEST_TMP"]
+STORIES = os.path.join(DATA, "models/stories260K.gguf")
+VOCAB = os.path.join(DATA, "tokenizer/ggml-vocab-llama-spm.gguf")
+ONCE = ["-p", "Once upon a time"]
+GREEDY = ["--temp", "0"]
+
+
+def cria(*arguments, status=0, stdin=b"", stdout=subprocess.PIPE):
+    done = subprocess.run([CRIA, *arguments], input=stdin, stdout=stdout, stderr=subprocess.PIPE, timeout=120)
+    assert done.returncode == status, "%s: status %d, not %d\n%s" % (arguments, done.returncode, status, done.stderr.decode())
+    if status:
+        lines = done.stderr.decode().splitlines()
+        assert len(lines) == 1, done.stderr
+        assert lines[0].startswith("cria: error: ") and lines[0].count(": ") >= 4 - 1, lines[0]
+        return lines[0]
+    return done
+
+
+def run(*arguments, **more):
+    return cria("run", "-m", STORIES, *arguments, **more)
+
+
+class Run(unittest.TestCase):
+    def test_greedy_text_is_the_golden_bytes(self):
+        with open(os.path.join(DATA, "golden/stories260K.json")) as f:
+            cases = json.load(f)["cases"]
+        for case in cases:
+            n = str(len(case["greedy"]))
+            out = run("-p", case["prompt"], "-n", n, *GREEDY)
+            self.assertEqual(out.stdout.hex(), case["greedy_bytes_hex"])
+            self.assertEqual(out.stderr, b"")
+            ids = run("-p", case["prompt"], "-n", n, *GREEDY, "--ids", "--raw").stdout
+            self.assertEqual(ids.decode(), " ".join(map(str, case["greedy"])) + "\n")
+
+    def test_options_that_must_not_change_the_text(self):
+        expected = run(*ONCE, *GREEDY, "-n", "60").stdout
+        for more in (["-t", "1"], ["-t", "3"], ["-c", "100"], ["--cache", "f32"], ["--raw"], ["--isa", "avx2"]):
+            if more == ["--isa", "avx2"] and b"avx2" not in cria("cpu").stdout.split(b"compiled:")[0]:
+                continue
+            self.assertEqual(run(*ONCE, *GREEDY, "-n", "60", *more).stdout, expected, more)
+        self.assertTrue(run(*ONCE, *GREEDY, "-n", "10", "--precision", "fast").stdout)
+
+    def test_the_prompt_comes_from_a_file_or_standard_input_as_it_is(self):
+        expected = run(*ONCE, *GREEDY, "-n", "20").stdout
+        path = os.path.join(TMP, "prompt.txt")
+        with open(path, "wb") as f:
+            f.write(b"Once upon a time")
+        self.assertEqual(run("-f", path, *GREEDY, "-n", "20").stdout, expected)
+        self.assertEqual(run("-f", "-", *GREEDY, "-n", "20", stdin=b"Once upon a time").stdout, expected)
+        self.assertNotEqual(run("-f", "-", *GREEDY, "-n", "20", stdin=b"Once upon a time\n").stdout, expected)
+        run("-f", "-", *GREEDY, "-n", "5", stdin=b"\xff\xfe\x00 not UTF-8")
+
+    def test_sampling(self):
+        seeded = [run(*ONCE, "-n", "40", "--seed", seed).stdout for seed in ("1", "1", "2")]
+        self.assertEqual(seeded[0], seeded[1])
+        self.assertNotEqual(seeded[0], seeded[2])
+        self.assertNotEqual(run(*ONCE, "-n", "60").stdout, run(*ONCE, "-n", "60").stdout)  # another seed each time
+        greedy = run(*ONCE, "-n", "40", *GREEDY).stdout
+        self.assertEqual(run(*ONCE, "-n", "40", "--top-k", "1").stdout, greedy)
+        self.assertEqual(run(*ONCE, "-n", "40", "--top-p", "0").stdout, greedy)
+        self.assertEqual(run(*ONCE, "-n", "40", "--min-p", "1").stdout, greedy)
+        self.assertNotEqual(run(*ONCE, "-n", "60", *GREEDY, "--repeat-penalty", "2").stdout, run(*ONCE, "-n", "60", *GREEDY).stdout)
+
+    def test_stop_strings_and_counts(self):
+        whole = run(*ONCE, *GREEDY, "-n", "60").stdout.decode()
+        self.assertEqual(run(*ONCE, *GREEDY, "-n", "60", "--stop", "never", "--stop", "to play").stdout.decode(), whole[:whole.index("to play")])
+        self.assertEqual(run(*ONCE, "-n", "0").stdout, b"")
+        self.assertEqual(run(*ONCE, "-n", "0", "--ids").stdout, b"\n")
+        stats = run(*ONCE, *GREEDY, "-n", "10", "--stats")
+        self.assertEqual(stats.stdout.decode(), run(*ONCE, *GREEDY, "-n", "10").stdout.decode())
+        for word in ("load", "prompt", "5 tokens", "first token", "10 tokens", "tokens/s", "max_tokens", "cache", "seed"):
+            self.assertIn(word, stats.stderr.decode())
+        self.assertTrue(len(run("-p", "", *GREEDY, "-n", "5").stdout) > 0)
+
+    def test_errors(self):
+        self.assertIn("io: /no/such.gguf: ", cria("run", "-m", "/no/such.gguf", *ONCE, status=1))
+        self.assertIn("bad_magic", cria("run", "-m", __file__, *ONCE, status=1))
+        self.assertIn("context_full: prompt: ", run("-p", "word " * 200, "-c", "64", status=1))
+        self.assertIn("io: /no/such.txt: ", run("-f", "/no/such.txt", status=1))
+        self.assertIn("io: " + TMP, run("-f", TMP, status=1))
+        self.assertIn("bad_argument: --system: ", run(*ONCE, "--system", "Be kind", status=1))
+        truncated = os.path.join(TMP, "cut.gguf")
+        with open(STORIES, "rb") as f, open(truncated, "wb") as g:
+            g.write(f.read()[:700000])
+        self.assertIn("truncated: ", cria("run", "-m", truncated, *ONCE, status=1))
+        self.assertIn("missing_tensor" if "missing_tensor" in cria("run", "-m", VOCAB, *ONCE, status=1) else "missing_key", cria("run", "-m", VOCAB, *ONCE, status=1))
+
+    def test_output_that_cannot_be_written_is_an_error(self):
+        if not os.path.exists("/dev/full"):
+            self.skipTest("no /dev/full")
+        with open("/dev/full", "wb") as full:
+            for arguments in (["run", "-m", STORIES, *ONCE, "-n", "5"], ["tokenize", "-m", STORIES, "-p", "a"], ["detokenize", "-m", STORIES, "403"],
+                              ["logits", "-m", STORIES, *ONCE], ["inspect", "-m", STORIES], ["cpu"], ["--help"], ["--version"]):
+                self.assertIn("io: stdout: ", cria(*arguments, status=1, stdout=full))
+        self.assertIn("io: /dev/full: ", cria("logits", "-m", STORIES, *ONCE, "--out", "/dev/full", status=1))
+
+    def test_a_reader_that_goes_away_ends_it(self):
+        program = subprocess.Popen([CRIA, "run", "-m", STORIES, *ONCE, "-c", "100000", "-n", "100000", "--stop", "never"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        program.stdout.read(10)
+        program.stdout.close()
+        error = program.stderr.read().decode()
+        program.stderr.close()
+        self.assertEqual(program.wait(60), 1)
+        self.assertIn("cria: error: io: stdout: ", error)
+
+    def test_ctrl_c_ends_the_text_cleanly(self):
+        # A sampler at a high temperature seldom ends by itself; where it does, the statistics say so and the test tries again.
+        for seed in range(1, 20):
+            program = subprocess.Popen([CRIA, "run", "-m", STORIES, *ONCE, "--stats", "--temp", "3", "--top-k", "0", "--top-p", "1", "-c", "4000000", "--seed", str(seed)],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            first = program.stdout.read(1)
+            program.send_signal(signal.SIGINT)
+            rest, error = program.communicate(timeout=60)
+            self.assertEqual(program.returncode, 0, error)
+            self.assertTrue(first)
+            (first + rest).decode()  # whole characters
+            if b"ended by cancelled" in error:
+                return
+            self.assertIn(b"ended by end_of_text", error)
+        self.fail("never cancelled")
+
+
+class Usage(unittest.TestCase):
+    def test_wrong_usage_is_status_2_and_says_why(self):
+        for arguments in ([], ["nonsense"], ["run"], ["run", "-m", STORIES], ["run", *ONCE], ["run", "-m", STORIES, *ONCE, "-f", "x"], ["run", "-m", STORIES, *ONCE, "--nonsense"],
+                          ["run", "-m", STORIES, *ONCE, "-n", "x"], ["run", "-m", STORIES, *ONCE, "-n", "-2"], ["run", "-m", STORIES, *ONCE, "-n", "1e30"],
+                          ["run", "-m", STORIES, *ONCE, "-t", "-1"], ["run", "-m", STORIES, *ONCE, "-t", "9999999"], ["run", "-m", STORIES, *ONCE, "-c", "-1"],
+                          ["run", "-m", STORIES, *ONCE, "--precision", "half"], ["run", "-m", STORIES, *ONCE, "--cache", "q4"], ["run", "-m", STORIES, *ONCE, "--isa", "mmx"],
+                          ["run", "-m", STORIES, *ONCE, "--temp", "-1"], ["run", "-m", STORIES, *ONCE, "--temp", "nan"], ["run", "-m", STORIES, *ONCE, "--top-p", "1.5"],
+                          ["run", "-m", STORIES, *ONCE, "--top-k", "-3"], ["run", "-m", STORIES, *ONCE, "--min-p", "2"], ["run", "-m", STORIES, *ONCE, "--repeat-penalty", "0"],
+                          ["run", "-m", STORIES, *ONCE, "--seed", "-1"], ["run", "-m", STORIES, *ONCE, "--seed", "18446744073709551616"], ["run", "-m", STORIES, *ONCE, "--stop", ""], ["run", "-m", STORIES, *ONCE, "--raw", "--system", "x"],
+                          ["run", "-m", STORIES, *ONCE, "extra"],
+                          ["logits", "-m", STORIES, *ONCE, "--batch", "0"], ["logits", "-m", STORIES, *ONCE, "--top", "-1"], ["logits", "-m", STORIES],
+                          ["detokenize", "-m", STORIES, "x"], ["detokenize", "1"], ["tokenize"], ["inspect"], ["cpu", "-m", STORIES]):
+            with self.subTest(arguments=arguments):
+                self.assertIn("cria: error: usage: cria", cria(*arguments, status=2))
+
+    def test_help_and_version(self):
+        help_text = cria("--help").stdout.decode()
+        for command in ("run", "tokenize", "detokenize", "logits", "inspect", "cpu"):
+            self.assertIn(command, help_text)
+        self.assertIn("--repeat-penalty", cria("run", "--help").stdout.decode())
+        self.assertRegex(cria("--version").stdout.decode(), r"^\d+\.\d+\.\d+\n$")
+
+
+class Tokens(unittest.TestCase):
+    def test_the_published_vectors(self):
+        for vocab in ("llama-spm", "gpt-2"):
+            base = os.path.join(DATA, "tokenizer/ggml-vocab-%s.gguf" % vocab)
+            with open(base + ".inp", "rb") as f:
+                texts = f.read().split(b"\n__ggml_vocab_test__\n")
+            with open(base + ".out") as f:
+                expected = [line.strip() for line in f.read().split("\n")]
+            for text, ids in list(zip(texts, expected))[::5]:
+                self.assertEqual(cria("tokenize", "-m", base, "--no-bos", stdin=text).stdout.decode(), ids + "\n", text)
+
+    def test_bytes_survive_a_round_trip(self):
+        for text in (b"plain", b" two  spaces ", "Größe 東京 🙂\n".encode(), b"\x00\x01\xff\xfe", b""):
+            ids = cria("tokenize", "-m", VOCAB, stdin=text).stdout.decode().split()
+            self.assertEqual(ids[0], "1")
+            self.assertEqual(cria("detokenize", "-m", VOCAB, *ids).stdout, text)
+
+    def test_special_tokens_are_parsed_unless_told_otherwise(self):
+        self.assertEqual(cria("tokenize", "-m", VOCAB, "-p", "</s>").stdout, b"1 2\n")
+        self.assertNotIn(b" 2\n", cria("tokenize", "-m", VOCAB, "-p", "</s>", "--no-special").stdout)
+        self.assertEqual(cria("detokenize", "-m", VOCAB, "1", "2").stdout, b"")
+        self.assertEqual(cria("detokenize", "-m", VOCAB, "--special", "1", "2").stdout, b"<s></s>")
+
+    def test_ids_out_of_range_are_an_error(self):
+        for bad in ("32000", "2147483647"):
+            self.assertIn("bad_argument: token " + bad + ": ", cria("detokenize", "-m", VOCAB, bad, status=1))
+        self.assertIn("bad_argument: token -1: ", cria("detokenize", "-m", VOCAB, "--", "-1", status=1))
+
+
+class Logits(unittest.TestCase):
+    def test_json_and_floats_are_the_golden_ones_however_the_prompt_is_split(self):
+        with open(os.path.join(DATA, "golden/stories260K.json")) as f:
+            golden = json.load(f)
+        with open(os.path.join(DATA, "golden/stories260K.logits.f32"), "rb") as f:
+            truth = f.read()
+        at = 0
+        for case in golden["cases"]:
+            n = len(case["tokens"]) * golden["n_vocab"]
+            reference = struct.unpack_from("<%df" % n, truth, at)
+            at += 4 * n
+            outputs = []
+            for batch in ("1", "7", "64", "65536"):
+                path = os.path.join(TMP, "logits.f32")
+                printed = cria("logits", "-m", STORIES, "-p", case["prompt"], "--out", path, "--batch", batch, "--cache", "f32").stdout
+                with open(path, "rb") as f:
+                    outputs.append((printed, f.read()))
+            self.assertEqual(len({o for o in outputs}), 1)
+            got = json.loads(outputs[0][0])
+            self.assertEqual(got["n_vocab"], golden["n_vocab"])
+            (one,) = got["cases"]
+            self.assertEqual((one["prompt"], one["tokens"]), (case["prompt"], case["tokens"]))
+            self.assertAlmostEqual(one["mean_nll"], case["mean_nll"], delta=1e-4)
+            for mine, theirs in zip(one["positions"], case["positions"], strict=True):
+                self.assertAlmostEqual(mine["logsumexp"], theirs["logsumexp"], delta=3e-3)
+                self.assertEqual(len(mine["top"]), len(theirs["top"]))
+                self.assertEqual(mine["top"][0][0], theirs["top"][0][0])
+                for (_, a), (_, b) in zip(mine["top"], theirs["top"]):
+                    self.assertAlmostEqual(a, b, delta=3e-3)  # 1e-4 of the largest logit, about 25
+            floats = struct.unpack("<%df" % n, outputs[0][1])
+            scale = max(map(abs, reference))
+            self.assertLessEqual(max(abs(a - b) for a, b in zip(floats, reference)), 1e-4 * scale)
+
+    def test_top_and_errors(self):
+        one = json.loads(cria("logits", "-m", STORIES, *ONCE, "--top", "3").stdout)["cases"][0]
+        self.assertTrue(all(len(p["top"]) == 3 for p in one["positions"]))
+        self.assertEqual(len(json.loads(cria("logits", "-m", STORIES, "-p", "", "--top", "0").stdout)["cases"][0]["positions"]), 1)
+        self.assertIn("io: /no/such/dir/x: ", cria("logits", "-m", STORIES, *ONCE, "--out", "/no/such/dir/x", status=1))
+
+
+class Inspect(unittest.TestCase):
+    def test_json_tells_what_is_in_the_file(self):
+        all_of_it = json.loads(cria("inspect", "-m", STORIES, "--json", "-c", "256").stdout)
+        self.assertEqual(all_of_it["metadata"]["general.architecture"], "llama")
+        self.assertEqual(all_of_it["metadata"]["llama.block_count"], 5)
+        self.assertEqual(all_of_it["metadata"]["tokenizer.ggml.tokens"]["length"], 512)
+        tensors = {t["name"]: t for t in all_of_it["tensors"]}
+        self.assertEqual(tensors["token_embd.weight"]["type"], "F32")
+        self.assertEqual(tensors["token_embd.weight"]["shape"], [64, 512])
+        self.assertEqual(tensors["token_embd.weight"]["size"], 64 * 512 * 4)
+        last = max(all_of_it["tensors"], key=lambda t: t["offset"])
+        self.assertLessEqual(last["offset"] + last["size"], os.path.getsize(STORIES))
+        # 256 positions of 5 layers x 4 heads x (8 keys + 16 values, padded) halves
+        memory = all_of_it["memory"]
+        self.assertEqual(memory["context"], 256)
+        self.assertEqual(memory["cache"], 256 * 5 * 4 * (8 + 16) * 2)
+        self.assertEqual(memory["total"], memory["weights"] + memory["cache"] + memory["activations"])
+        self.assertGreaterEqual(memory["weights"], sum(t["size"] for t in all_of_it["tensors"]))
+
+    def test_text_and_files_without_a_model(self):
+        text = cria("inspect", "-m", STORIES).stdout.decode()
+        for word in ("general.architecture = \"llama\"", "token_embd.weight  F32  [64,512]", "bits per weight", "memory for a context of 128"):
+            self.assertIn(word, text)
+        text.encode("ascii")  # nothing of the file reaches a terminal unescaped
+        self.assertIn("memory: unknown", cria("inspect", "-m", VOCAB).stdout.decode())
+        self.assertIsNone(json.loads(cria("inspect", "-m", VOCAB, "--json").stdout)["memory"])
+        self.assertIn("io: ", cria("inspect", "-m", "/no/such.gguf", status=1))
+        self.assertIn("bad_magic", cria("inspect", "-m", __file__, status=1))
+
+
+class Cpu(unittest.TestCase):
+    def test_it_chooses_one_of_those_compiled_in(self):
+        lines = dict(line.split(":", 1) for line in cria("cpu").stdout.decode().splitlines())
+        self.assertIn(lines["chosen"].strip(), lines["compiled"].split())
+        self.assertGreaterEqual(int(lines["threads"]), 1)
+        foreign = "neon64" if "sse4_2" in lines["compiled"] or "avx2" in lines["compiled"] else "avx2"
+        self.assertIn("cria: error: ", run(*ONCE, "--isa", foreign, status=1))
+
+
+if __name__ == "__main__":
+    if not os.path.exists(STORIES):
+        print("SKIPPED: %s is absent (set CRIA_TEST_DATA)" % STORIES)
+        sys.exit(77)
+    os.makedirs(TMP, exist_ok=True)
+    unittest.main(verbosity=1)
