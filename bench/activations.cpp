@@ -11,7 +11,9 @@ namespace {
 void run(benchmark::State& state, const kernel_table& table, std::size_t n_tokens, std::size_t k, cria::precision precision) {
   const std::vector<float> x = random_floats(n_tokens * k);
   std::vector<std::int32_t> mine(cria::kernels::activation_capacity(n_tokens, k, precision)), reference = mine;
-  const auto quantise = [&](const kernel_table& t, std::vector<std::int32_t>& out) { t.quantize(x.data(), k, 0, n_tokens, n_tokens, k / 32, precision, out.data()); };
+  const auto quantise = [&](const kernel_table& t, std::vector<std::int32_t>& out) {
+    t.quantize(x.data(), k, 0, n_tokens, n_tokens, k / 32, precision, out.data());
+  };
   quantise(table, mine);
   // With one token, or as many as a multiple of every tile, the layout is the same for all sets: then so are the bits.
   if (table.tile_tokens == reference_table().tile_tokens || n_tokens == 1) {
@@ -35,7 +37,8 @@ void register_activations() {
     for (const cria::precision precision : {cria::precision::exact, cria::precision::fast}) {
       for (const std::size_t n_tokens : {std::size_t{1}, std::size_t{48}}) {
         for (const std::size_t k : {std::size_t{2048}, std::size_t{5632}}) {
-          const std::string name = "activations." + set_name(*table) + "/" + std::string(cria::name(precision)) + "/m" + std::to_string(n_tokens) + "_k" + std::to_string(k);
+          const std::string name = "activations." + set_name(*table) + "/" + std::string(cria::name(precision)) + "/m" + std::to_string(n_tokens) +
+                                   "_k" + std::to_string(k);
           benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, *table, n_tokens, k, precision); });
         }
       }

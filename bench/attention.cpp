@@ -20,7 +20,8 @@ class queries {
     auto made = cache::create({1, 1, head_dim}, depth + n_tokens);
     if (!made || !made->reserve(depth + n_tokens)) return std::nullopt;
     const std::vector<float> keys = random_floats((depth + n_tokens) * head_dim), values = random_floats((depth + n_tokens) * head_dim, 0.5f);
-    for (std::size_t pos = 0; pos < depth + n_tokens; ++pos) made->write({{0, 0}, pos}, {keys.data() + pos * head_dim, values.data() + pos * head_dim});
+    for (std::size_t pos = 0; pos < depth + n_tokens; ++pos)
+      made->write({{0, 0}, pos}, {keys.data() + pos * head_dim, values.data() + pos * head_dim});
     made->commit(depth + n_tokens);
     return queries(*std::move(made), n_tokens, depth);
   }
@@ -28,8 +29,17 @@ class queries {
   /// The arguments point into this object.
   [[nodiscard]] cria::kernels::attention_args args() {
     cache_.segments({0, 0}, std::span(&run_, 1));
-    return {.runs = &run_, .n_runs = 1, .head_dim = head_dim, .v_stride = cache_.v_stride(), .q = q_rows_.data(), .visible_begin = begin_.data(),
-            .visible_end = end_.data(), .out = out_rows_.data(), .n_rows = q_rows_.size(), .scratch = scratch_.data(), .soft_cap = 0};
+    return {.runs = &run_,
+            .n_runs = 1,
+            .head_dim = head_dim,
+            .v_stride = cache_.v_stride(),
+            .q = q_rows_.data(),
+            .visible_begin = begin_.data(),
+            .visible_end = end_.data(),
+            .out = out_rows_.data(),
+            .n_rows = q_rows_.size(),
+            .scratch = scratch_.data(),
+            .soft_cap = 0};
   }
   [[nodiscard]] std::span<const float> out() const noexcept { return out_; }
   /// Multiply-adds: keys and values.
@@ -42,7 +52,10 @@ class queries {
 
  private:
   queries(cache c, std::size_t n_tokens, std::size_t depth)
-      : cache_(std::move(c)), q_(random_floats(n_tokens * group_size * head_dim, 0.2f)), out_(q_.size()), scratch_(cria::kernels::attention_scratch(head_dim)) {
+      : cache_(std::move(c)),
+        q_(random_floats(n_tokens * group_size * head_dim, 0.2f)),
+        out_(q_.size()),
+        scratch_(cria::kernels::attention_scratch(head_dim)) {
     for (std::size_t row = 0; row < n_tokens * group_size; ++row) {
       q_rows_.push_back(q_.data() + row * head_dim);
       out_rows_.push_back(out_.data() + row * head_dim);

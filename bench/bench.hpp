@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-// bench/bench.hpp - what the benchmarks of kernels share: which kernels, which shapes, how right is right, and what the machine could do.
+// bench/bench.hpp - what the benchmarks of kernels share: which kernels, how right is right, and what the machine could do.
 //
-// Names     <file stem>[.<format>][.<instruction set>]/<what>/<shape>: gemm.q4_0.avx512_vnni/fast/m12_n2048_k2048; the stem is the header's and its test's
-// Counters  bytes/s and MAC/s, each with its share of what this machine does at most on one core (machine.hpp)
-// Ensures   before it is timed, a kernel's result is compared with that of the portable kernels; where it differs, there is an error instead of a time
+// Names     <file stem>[.<format>][.<instruction set>]/<what>/<shape>, for example gemm.q4_0.avx512_vnni/fast/m12_n2048_k2048: the stem is
+//           the header's and its test's
+// Counters  bytes/s and MAC/s, each with its share of what one core of this machine does at most (machine.hpp); all in processor time
+// Ensures   before it is timed, a kernel's result is compared with that of the portable kernels; where it differs, there is an error
+//           instead of a time
 #pragma once
 
 #include "machine.hpp"
@@ -123,8 +125,9 @@ class meter {
 [[nodiscard]] inline std::optional<std::string> difference(std::span<const float> got, std::span<const float> wanted, double bound) {
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     const double error = std::fabs(static_cast<double>(got[i]) - static_cast<double>(wanted[i]));
-    if (error <= bound) continue;   // false for NaN
-    return "element " + std::to_string(i) + " is " + std::to_string(got[i]) + ", the portable kernel says " + std::to_string(wanted[i]) + ", allowed " + std::to_string(bound);
+    if (error <= bound) continue;  // false for NaN
+    return "element " + std::to_string(i) + " is " + std::to_string(got[i]) + ", the portable kernel says " + std::to_string(wanted[i]) +
+           ", allowed " + std::to_string(bound);
   }
   return std::nullopt;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 // bench/dot_peak.hpp - the most multiply-adds of bytes that a core can do: dot steps of an instruction set on registers alone.
 //
-// The step is the one of kernels/int8_dot.<isa>.hpp; nothing is loaded, stored or converted, and there are enough independent sums to hide its latency.
-// Each loop is compiled for its own set by an attribute, so that any program can hold all of them; it must be called only where the set runs.
+// The step is the one of kernels/int8_dot.<isa>.hpp; nothing is loaded, stored or converted, and there are enough independent sums to hide
+// its latency. Each loop is compiled for its own set by an attribute, so that any program can hold all of them.
+// Requires  that the processor runs the set whose loop is called
 // Units     multiply-adds of two bytes
 // Threads   re-entrant
 #pragma once
@@ -30,14 +31,16 @@ namespace detail {
 
 inline constexpr std::size_t n_sums = 12;
 
+// clang-format off
 // keep(x): the compiler must believe that x has changed, and must have it in a register.
 #if defined(CRIA_BENCH_X86)
-#define CRIA_BENCH_DOT_LOOP(function, target_flags, vector, zero, keep, step, bytes)                                       \
+#define CRIA_BENCH_DOT_LOOP(function, target_flags, zero, keep, step, bytes)                                               \
   __attribute__((target(target_flags), noinline)) inline double function(std::size_t rounds) noexcept {                   \
-    vector w = zero, x = zero, sum[n_sums];                                                                               \
+    auto w = (zero), x = (zero);                                                                                          \
+    decltype(w) sum[n_sums];                                                                                              \
     keep(w);                                                                                                              \
     keep(x);                                                                                                              \
-    CRIA_UNROLL for (std::size_t n = 0; n < n_sums; ++n) sum[n] = zero;                                                   \
+    CRIA_UNROLL for (std::size_t n = 0; n < n_sums; ++n) sum[n] = (zero);                                                 \
     for (std::size_t r = 0; r < rounds; ++r) {                                                                            \
       CRIA_UNROLL for (std::size_t n = 0; n < n_sums; ++n) {                                                              \
         keep(w);                                                                                                          \
@@ -51,11 +54,11 @@ inline constexpr std::size_t n_sums = 12;
 #define CRIA_BENCH_MADDUBS_128(s, w, x) _mm_add_epi16(s, _mm_maddubs_epi16(w, x))
 #define CRIA_BENCH_MADDUBS_256(s, w, x) _mm256_add_epi16(s, _mm256_maddubs_epi16(w, x))
 #define CRIA_BENCH_MADDUBS_512(s, w, x) _mm512_add_epi16(s, _mm512_maddubs_epi16(w, x))
-CRIA_BENCH_DOT_LOOP(dot_loop_sse4_2, "sse4.2", __m128i, _mm_setzero_si128(), CRIA_BENCH_KEEP, CRIA_BENCH_MADDUBS_128, 16)
-CRIA_BENCH_DOT_LOOP(dot_loop_avx2, "avx2,fma", __m256i, _mm256_setzero_si256(), CRIA_BENCH_KEEP, CRIA_BENCH_MADDUBS_256, 32)
-CRIA_BENCH_DOT_LOOP(dot_loop_avx_vnni, "avx2,fma,avxvnni", __m256i, _mm256_setzero_si256(), CRIA_BENCH_KEEP, _mm256_dpbusd_avx_epi32, 32)
-CRIA_BENCH_DOT_LOOP(dot_loop_avx512bw, "avx512f,avx512bw", __m512i, _mm512_setzero_si512(), CRIA_BENCH_KEEP, CRIA_BENCH_MADDUBS_512, 64)
-CRIA_BENCH_DOT_LOOP(dot_loop_avx512_vnni, "avx512f,avx512bw,avx512vnni", __m512i, _mm512_setzero_si512(), CRIA_BENCH_KEEP, _mm512_dpbusd_epi32, 64)
+CRIA_BENCH_DOT_LOOP(dot_loop_sse4_2, "sse4.2", _mm_setzero_si128(), CRIA_BENCH_KEEP, CRIA_BENCH_MADDUBS_128, 16)
+CRIA_BENCH_DOT_LOOP(dot_loop_avx2, "avx2,fma", _mm256_setzero_si256(), CRIA_BENCH_KEEP, CRIA_BENCH_MADDUBS_256, 32)
+CRIA_BENCH_DOT_LOOP(dot_loop_avx_vnni, "avx2,fma,avxvnni", _mm256_setzero_si256(), CRIA_BENCH_KEEP, _mm256_dpbusd_avx_epi32, 32)
+CRIA_BENCH_DOT_LOOP(dot_loop_avx512bw, "avx512f,avx512bw", _mm512_setzero_si512(), CRIA_BENCH_KEEP, CRIA_BENCH_MADDUBS_512, 64)
+CRIA_BENCH_DOT_LOOP(dot_loop_avx512_vnni, "avx512f,avx512bw,avx512vnni", _mm512_setzero_si512(), CRIA_BENCH_KEEP, _mm512_dpbusd_epi32, 64)
 #elif defined(CRIA_BENCH_ARM)
 #define CRIA_BENCH_DOT_LOOP(function, attributes, step, bytes)                                                             \
   attributes __attribute__((noinline)) inline double function(std::size_t rounds) noexcept {                              \
@@ -81,6 +84,7 @@ CRIA_BENCH_DOT_LOOP(dot_loop_avx512_vnni, "avx512f,avx512bw,avx512vnni", __m512i
 CRIA_BENCH_DOT_LOOP(dot_loop_neon64, , CRIA_BENCH_WIDENING, 16)
 CRIA_BENCH_DOT_LOOP(dot_loop_neon_dotprod, CRIA_BENCH_DOTPROD, vdotq_s32, 16)
 #endif
+// clang-format on
 
 }  // namespace detail
 
@@ -100,7 +104,7 @@ CRIA_BENCH_DOT_LOOP(dot_loop_neon_dotprod, CRIA_BENCH_DOTPROD, vdotq_s32, 16)
 #elif defined(CRIA_BENCH_ARM)
     case cria::isa::id::neon64: return detail::dot_loop_neon64;
     case cria::isa::id::neon_dotprod:
-    case cria::isa::id::neon_i8mm: return detail::dot_loop_neon_dotprod;   // this set's kernels use dot products too
+    case cria::isa::id::neon_i8mm: return detail::dot_loop_neon_dotprod;  // this set's kernels use dot products too
     case cria::isa::id::sse4_2:
     case cria::isa::id::avx2:
     case cria::isa::id::avx_vnni:

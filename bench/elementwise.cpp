@@ -41,11 +41,21 @@ void rope(benchmark::State& state, const kernel_table& table, std::size_t n) {
   std::vector<double> frequencies(head_dim / 2);
   for (std::size_t i = 0; i < frequencies.size(); ++i) frequencies[i] = std::pow(10000.0, -2.0 * static_cast<double>(i) / head_dim);
   std::vector<float> angles(2 * head_dim);
-  table.rope_table({.pos = 77, .frequencies = frequencies.data(), .magnitude = 1, .rope_dim = head_dim, .pairing = cria::kernels::rope_pairing::adjacent, .table = angles.data()});
+  table.rope_table({.pos = 77,
+                    .frequencies = frequencies.data(),
+                    .magnitude = 1,
+                    .rope_dim = head_dim,
+                    .pairing = cria::kernels::rope_pairing::adjacent,
+                    .table = angles.data()});
   const std::vector<float> x = random_floats(n);
   run(state, table, n, 8 * 0x1p-23, [&](const kernel_table& t, float* out) {
     std::copy(x.begin(), x.end(), out);
-    t.rope({.x = out, .n_heads = n / head_dim, .head_stride = head_dim, .rope_dim = head_dim, .table = angles.data(), .pairing = cria::kernels::rope_pairing::adjacent});
+    t.rope({.x = out,
+            .n_heads = n / head_dim,
+            .head_stride = head_dim,
+            .rope_dim = head_dim,
+            .table = angles.data(),
+            .pairing = cria::kernels::rope_pairing::adjacent});
   });
 }
 

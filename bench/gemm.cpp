@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // gemm.<format>.<instruction set>/<precision>/m<tokens>_n<rows>_k<columns>: products with the matrices of TinyLlama.
 //
-// With one token the weights come from memory, as in decode: copies of them are gone through in turn. With more, all stays in the caches, as for a
-// thread's part of a long prompt.
+// With one token the weights come from memory, as in decode: copies of them are gone through in turn. With more tokens a panel is read once
+// for many of them, as in a thread's part of a long prompt.
 #include "bench.hpp"
 
 #include <cria/kernels/activation_size.hpp>
@@ -18,7 +18,7 @@ struct matrix_shape {
 };
 constexpr matrix_shape shapes[] = {{2048, 2048}, {2048, 5632}, {5632, 2048}, {2048, 32000}};
 constexpr std::size_t token_counts[] = {1, 4, 12, 64, 512};
-constexpr std::size_t memory_bytes = std::size_t{256} << 20;   // of the copies: more than caches hold
+constexpr std::size_t memory_bytes = std::size_t{256} << 20;  // of the copies: more than caches hold
 
 /// A matrix of random blocks in panels, `n_copies` times.
 struct packed_matrix {
@@ -45,7 +45,8 @@ struct packed_matrix {
     for (std::size_t p = 0, at = 0; p < shape.n / 16; ++p) {
       for (std::byte& b : rows) b = pattern[at++ % pattern.size()];
       at -= at % cria::find_tensor_type(type)->block_bytes;
-      reference_table().pack[format]({.rows = rows.data(), .n_rows = 16, .k = shape.k, .n_panels = 1, .panels = m->panels.data() + p * m->panel_bytes});
+      reference_table().pack[format](
+          {.rows = rows.data(), .n_rows = 16, .k = shape.k, .n_panels = 1, .panels = m->panels.data() + p * m->panel_bytes});
     }
     for (std::size_t c = 1; c < m->n_copies; ++c) std::memcpy(m->panels.data() + c * m->bytes(), m->panels.data(), m->bytes());
     return m;
@@ -79,9 +80,20 @@ struct product {
     auto y = cria::array_buffer<float>::allocate(n_tokens * w.shape.n);
     if (!y) return std::nullopt;
     p.y = *std::move(y);
-    p.args = {.weights = w.panels.data(), .k = w.shape.k, .n_groups = w.shape.k / 32, .panel_begin = 0, .panel_end = w.shape.n / 16,
-              .activations = p.quantised.data(), .activations_precision = precision, .x = p.x.data(), .ldx = w.shape.k, .n_tokens = n_tokens,
-              .y = p.y.data(), .ldy = w.shape.n, .bias = nullptr, .accumulate = false};
+    p.args = {.weights = w.panels.data(),
+              .k = w.shape.k,
+              .n_groups = w.shape.k / 32,
+              .panel_begin = 0,
+              .panel_end = w.shape.n / 16,
+              .activations = p.quantised.data(),
+              .activations_precision = precision,
+              .x = p.x.data(),
+              .ldx = w.shape.k,
+              .n_tokens = n_tokens,
+              .y = p.y.data(),
+              .ldy = w.shape.n,
+              .bias = nullptr,
+              .accumulate = false};
     return p;
   }
 };
@@ -90,7 +102,8 @@ struct product {
 /// are added: each of at most k additions errs by half an ulp of what is there, which is no more than the sum of magnitudes.
 std::optional<std::string> check(const kernel_table& table, const packed_matrix& w, product& p) {
   const std::size_t n_tokens = std::min<std::size_t>(p.args.n_tokens, 16);
-  auto mine = product::make(table, w, n_tokens, p.args.activations_precision), reference = product::make(reference_table(), w, n_tokens, p.args.activations_precision);
+  auto mine = product::make(table, w, n_tokens, p.args.activations_precision),
+       reference = product::make(reference_table(), w, n_tokens, p.args.activations_precision);
   if (!mine || !reference) return "out of memory";
   std::vector<float> row(w.shape.k);
   for (const std::size_t panel : {std::size_t{0}, w.shape.n / 16 - 1}) {
@@ -104,18 +117,21 @@ std::optional<std::string> check(const kernel_table& table, const packed_matrix&
       cria::kernels::packed_row(reference_table(), type_of(w.format), w.panels.data(), w.shape.k, r, row);
       for (std::size_t t = 0; t < n_tokens; ++t) {
         double magnitudes = 0;
-        for (std::size_t k = 0; k < w.shape.k; ++k) magnitudes += std::fabs(static_cast<double>(row[k]) * static_cast<double>(p.x[t * w.shape.k + k]));
+        for (std::size_t k = 0; k < w.shape.k; ++k)
+          magnitudes += std::fabs(static_cast<double>(row[k]) * static_cast<double>(p.x[t * w.shape.k + k]));
         const std::size_t at = t * w.shape.n + r;
         // The typical error of such sums grows with the root of their length; eight times that is never met by chance.
         const double bound = 8 * 0x1p-24 * std::sqrt(static_cast<double>(w.shape.k)) * magnitudes;
-        if (auto bad = difference({mine->y.data() + at, 1}, {reference->y.data() + at, 1}, bound)) return "row " + std::to_string(r) + ", token " + std::to_string(t) + ": " + *bad;
+        if (auto bad = difference({mine->y.data() + at, 1}, {reference->y.data() + at, 1}, bound))
+          return "row " + std::to_string(r) + ", token " + std::to_string(t) + ": " + *bad;
       }
     }
   }
   return std::nullopt;
 }
 
-void run(benchmark::State& state, const kernel_table& table, std::size_t format, matrix_shape shape, std::size_t n_tokens, cria::precision precision) {
+void run(benchmark::State& state, const kernel_table& table, std::size_t format, matrix_shape shape, std::size_t n_tokens,
+         cria::precision precision) {
   const bool from_memory = n_tokens == 1;
   const packed_matrix* w = matrix_of(format, shape, from_memory);
   if (w == nullptr) return state.SkipWithError("out of memory");
@@ -148,9 +164,10 @@ void register_gemm() {
         for (const kernel_table* table : runnable_tables()) {
           for (const cria::precision precision : {cria::precision::exact, cria::precision::fast}) {
             if (table->gemm[format] == nullptr || (!is_quantised && precision == cria::precision::fast)) continue;
-            if (table->set == cria::isa::id::scalar && (m > 12 || shape.n > 2048)) continue;   // minutes for a number that nobody needs
-            const std::string name = "gemm." + format_name(format) + "." + set_name(*table) + (is_quantised ? "/" + std::string(cria::name(precision)) : "") + "/m" +
-                                     std::to_string(m) + "_n" + std::to_string(shape.n) + "_k" + std::to_string(shape.k);
+            if (table->set == cria::isa::id::scalar && (m > 12 || shape.n > 2048)) continue;  // minutes for a number that nobody needs
+            const std::string name = "gemm." + format_name(format) + "." + set_name(*table) +
+                                     (is_quantised ? "/" + std::string(cria::name(precision)) : "") + "/m" + std::to_string(m) + "_n" +
+                                     std::to_string(shape.n) + "_k" + std::to_string(shape.k);
             benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run(state, *table, format, shape, m, precision); });
           }
         }

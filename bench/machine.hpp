@@ -95,7 +95,7 @@ template <class F>
   const dot_loop loop = find_dot_loop(set);
   if (loop == nullptr) return 0;
   cria::thread_pool pool(n_threads);
-  constexpr std::size_t rounds = 400'000;   // some milliseconds
+  constexpr std::size_t rounds = 400'000;  // some milliseconds
   return detail::best_rate(seconds, [&] {
     const double start = now();
     double steps = 0;

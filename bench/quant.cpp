@@ -19,7 +19,7 @@ void run(benchmark::State& state, std::size_t format, bool is_quantising) {
     error += std::pow(static_cast<double>(values[i]) - static_cast<double>(back[i]), 2);
     size += std::pow(static_cast<double>(values[i]), 2);
   }
-  if (!(error < 0.1 * size)) return state.SkipWithError("the way there and back loses a tenth of the signal");   // two bits lose about a twentieth
+  if (!(error < 0.1 * size)) return state.SkipWithError("the way there and back loses a tenth of the signal");  // two bits lose about a twentieth
   meter m(state);
   for (auto _ : state) {
     static_cast<void>(is_quantising ? cria::quantize_row(type, values, blocks.data()) : cria::dequantize_row(type, blocks.data(), back));

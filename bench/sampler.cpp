@@ -35,8 +35,10 @@ void register_sampler() {
   cria::sampler_config penalties = cria::sampler_config::balanced();
   penalties.repeat_penalty = 1.1f;
   penalties.dry_multiplier = 0.8f;
-  const std::pair<const char*, cria::sampler_config> presets[] = {
-      {"greedy", cria::sampler_config::greedy()}, {"balanced", cria::sampler_config::balanced()}, {"creative", cria::sampler_config::creative()}, {"penalties", penalties}};
+  const std::pair<const char*, cria::sampler_config> presets[] = {{"greedy", cria::sampler_config::greedy()},
+                                                                  {"balanced", cria::sampler_config::balanced()},
+                                                                  {"creative", cria::sampler_config::creative()},
+                                                                  {"penalties", penalties}};
   for (const std::size_t vocab_size : {std::size_t{32000}, std::size_t{128256}}) {
     for (const auto& [name, config] : presets) {
       if (config.repeat_penalty != 1 && vocab_size != 32000) continue;

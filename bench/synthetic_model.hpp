@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-// bench/synthetic_model.hpp - a random model in the shape of TinyLlama: a GGUF file that is made while it is read, so that nothing need be downloaded.
+// bench/synthetic_model.hpp - a random model in the shape of TinyLlama: a GGUF file that is made while it is read.
 //
 //   auto source = cria_bench::make_synthetic_model(*cria_bench::find_shape("tinyllama"), *cria_bench::find_mix("Q4_0"));
 //   cria::load_model(*source);  cria_bench::save(**source, "tinyllama-q4_0.gguf");
 //
-// Ensures   the same bytes on every machine; a valid file that llama.cpp opens. Weights are normal numbers of standard deviation 0.08, quantised as cria
-//           quantises them: with the norms' weights of 0.25 no activation, score or logit is far from 1, so nothing underflows or overflows.
-//           A pattern of some 100,000 values repeats in each tensor, at a different place: memory stays small and speed is that of any weights.
+// Ensures   the same bytes on every machine; a valid file that llama.cpp opens. Weights are normal numbers of standard deviation 0.08,
+//           quantised as cria quantises them: with the norms' weights of 0.25 no activation, score or logit is far from 1, so nothing
+//           underflows or overflows. A pattern of some 100,000 values repeats in each tensor, at a different place: memory stays small and
+//           the speed is that of any weights.
 // Errors    those of gguf::writer
 // Threads   a source may be read by many threads at once
 #pragma once
@@ -42,9 +43,10 @@ struct model_shape {
   std::size_t dim, n_layers, n_heads, n_kv_heads, ffn_dim, vocab_size, context_length;
 };
 
+/// tiny is for tests: 1 MB in Q4_0.
 inline constexpr model_shape model_shapes[] = {
     {"tinyllama", 2048, 22, 32, 4, 5632, 32000, 2048},
-    {"tiny", 256, 2, 4, 2, 512, 1024, 2048},   // for tests: 2 MB
+    {"tiny", 256, 2, 4, 2, 512, 1024, 2048},
 };
 
 /// Which layers' tensors get a type with more bits.
@@ -69,9 +71,9 @@ struct quant_mix {
     cria::tensor_type type;
     layer_range layers;
   };
-  std::string_view name;         ///< as users write it
-  std::uint32_t file_type;       ///< general.file_type
-  cria::tensor_type base;        ///< of all matrices that nothing else is said of
+  std::string_view name;    ///< as users write it
+  std::uint32_t file_type;  ///< general.file_type
+  cria::tensor_type base;   ///< of all matrices that nothing else is said of
   cria::tensor_type output;
   cria::tensor_type attn_v, attn_output, ffn_down;
   upgrade more_attn_v = {cria::tensor_type::f32, layer_range::none};
@@ -138,7 +140,7 @@ inline std::vector<std::byte> random_blocks(cria::tensor_type type) {
   std::vector<float> values(n_blocks * block_size);
   for (float& x : values) {
     double sum = -6;
-    for (int i = 0; i < 12; ++i) sum += random.uniform();   // nearly normal, without a function that differs between systems
+    for (int i = 0; i < 12; ++i) sum += random.uniform();  // nearly normal, without a function that differs between systems
     x = static_cast<float>(0.08 * sum);
   }
   std::vector<std::byte> bytes(cria::row_bytes(type, values.size()));
@@ -154,7 +156,7 @@ struct synthetic_tensor {
   cria::tensor_type type;
   std::vector<std::uint64_t> shape;
   const std::vector<std::byte>* bytes;
-  std::uint64_t offset = 0, size = 0, phase = 0;   // offset: from the start of the file
+  std::uint64_t offset = 0, size = 0, phase = 0;  // offset: from the start of the file
 };
 
 /// Takes what gguf::writer writes before the tensors.
@@ -180,7 +182,9 @@ class synthetic_source final : public cria::byte_source {
     return std::shared_ptr<const cria::byte_source>(source);
   }
 
-  synthetic_source(const model_shape& s, const quant_mix& m) : name_("synthetic " + std::string(s.name) + ":" + std::string(m.name)) { declare_tensors(s, m); }
+  synthetic_source(const model_shape& s, const quant_mix& m) : name_("synthetic " + std::string(s.name) + ":" + std::string(m.name)) {
+    declare_tensors(s, m);
+  }
 
   std::uint64_t size() const noexcept override { return size_; }
   std::string name() const override { return name_; }
@@ -226,7 +230,8 @@ class synthetic_source final : public cria::byte_source {
     std::vector<std::byte>& bytes = patterns_[t.shape.size() == 1 ? std::nullopt : std::optional(type)];
     if (bytes.empty() && t.shape.size() == 1) {
       bytes.resize(4096);
-      for (std::size_t i = 0; i < bytes.size(); i += 4) std::memcpy(bytes.data() + i, std::array<unsigned char, 4>{0, 0, 0x80, 0x3e}.data(), 4);   // 0.25
+      constexpr unsigned char quarter[] = {0, 0, 0x80, 0x3e};  // 0.25
+      for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = std::byte{quarter[i % 4]};
     } else if (bytes.empty()) {
       bytes = random_blocks(type);
     }
@@ -300,7 +305,7 @@ class synthetic_source final : public cria::byte_source {
 
   std::string name_;
   std::vector<synthetic_tensor> tensors_;
-  std::map<std::optional<cria::tensor_type>, std::vector<std::byte>> patterns_;   // by type; none: the norms
+  std::map<std::optional<cria::tensor_type>, std::vector<std::byte>> patterns_;  // by type; none: the norms
   std::vector<std::byte> header_;
   std::uint64_t size_ = 0;
 };

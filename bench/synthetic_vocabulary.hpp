@@ -3,8 +3,8 @@
 //
 //   <unk> <s> </s> | <0x00> ... <0xFF> | pieces of two characters and more, the earlier the likelier | single characters
 //
-// Ensures   Every piece can be built from left to right: a piece without its last character is a piece too, and one that merges earlier. So tokenising
-//           takes as many merges as with a trained vocabulary. The same on every machine.
+// Ensures   Every piece can be built from left to right: a piece without its last character is a piece too, and one that merges earlier. So
+//           tokenising takes as many merges as with a trained vocabulary. The same on every machine.
 #pragma once
 
 #include <cria/core/random.hpp>
@@ -23,21 +23,22 @@ namespace cria_bench {
 
 /// Ordinary English: what tokenising is timed with.
 inline constexpr std::string_view sample_text =
-    "The river was low that summer, and the people of the valley walked across it where the mill had stood. Nobody could say when the wheel had last "
-    "turned; the oldest of them remembered only the stones, warm in the evening, and the smell of wet wood. In the first week of August a surveyor "
-    "came up the road with two assistants and a mule. He measured the distance between the bridge and the church, wrote numbers in a small book, and "
-    "asked whether the water ever rose above the third step. It did, they told him, twice in a hundred years, and both times it had taken the bakery. "
-    "He nodded as if that were good news. \"Then we shall build it higher,\" he said, and ordered lunch. Before the leaves had fallen there were 40 men "
-    "at work, and carts full of lime and sand stood in front of the school. The children learned new words, counted the blocks as they were set, and "
-    "made a song of it. By spring the wall was finished. It kept the water out for nineteen winters; on the twentieth the river, which had been patient, "
-    "found another way around the hill and came into the town from behind, quietly, at night, carrying apples.";
+    "The river was low that summer, and the people of the valley walked across it where the mill had stood. Nobody could say when the wheel "
+    "had last turned; the oldest of them remembered only the stones, warm in the evening, and the smell of wet wood. In the first week of "
+    "August a surveyor came up the road with two assistants and a mule. He measured the distance between the bridge and the church, wrote "
+    "numbers in a small book, and asked whether the water ever rose above the third step. It did, they told him, twice in a hundred years, and "
+    "both times it had taken the bakery. He nodded as if that were good news. \"Then we shall build it higher,\" he said, and ordered lunch. "
+    "Before the leaves had fallen there were 40 men at work, and carts full of lime and sand stood in front of the school. The children "
+    "learned new words, counted the blocks as they were set, and made a song of it. By spring the wall was finished. It kept the water out for "
+    "nineteen winters; on the twentieth the river, which had been patient, found another way around the hill and came into the town from "
+    "behind, quietly, at night, carrying apples.";
 
 struct synthetic_vocabulary {
   static constexpr std::size_t n_special = 3, n_bytes = 256;
 
   std::vector<std::string> tokens;
-  std::vector<float> scores;          ///< higher merges first
-  std::vector<std::int32_t> kinds;    ///< cria::token_kind
+  std::vector<float> scores;        ///< higher merges first
+  std::vector<std::int32_t> kinds;  ///< cria::token_kind
 
   /// Returns a vocabulary of n tokens. Requires n >= 512.
   static synthetic_vocabulary make(std::size_t n) {
@@ -56,7 +57,7 @@ struct synthetic_vocabulary {
   }
 
  private:
-  static constexpr std::string_view space = "\xe2\x96\x81";   // U+2581 stands for a space
+  static constexpr std::string_view space = "\xe2\x96\x81";  // U+2581 stands for a space
 
   void add(std::string text, float score, cria::token_kind kind) {
     tokens.push_back(std::move(text));
@@ -98,7 +99,8 @@ struct synthetic_vocabulary {
   }
 
   static std::string syllable(cria::random_generator& random) {
-    static constexpr std::string_view onsets[] = {"b", "br", "c", "ch", "d", "f", "fl", "g", "h", "l", "m", "n", "p", "pr", "qu", "r", "s", "st", "t", "th", "v", "w"};
+    static constexpr std::string_view onsets[] = {"b", "br", "c",  "ch", "d", "f", "fl", "g", "h",  "l", "m",
+                                                  "n", "p",  "pr", "qu", "r", "s", "st", "t", "th", "v", "w"};
     static constexpr std::string_view vowels[] = {"a", "e", "i", "o", "u", "ea", "ou", "ai"};
     static constexpr std::string_view codas[] = {"", "", "", "n", "r", "s", "t", "ng", "ck", "ll"};
     const auto any = [&](const auto& from) { return from[random.next() % std::size(from)]; };

@@ -86,17 +86,17 @@ std::string csv_text(const bench_row& r, bool with_names) {
 
 struct column {
   std::string_view title;
-  int width;   // negative: left-aligned
+  int width;  // negative: left-aligned
 };
-constexpr column columns[] = {{"model", -30}, {"size", 10}, {"params", 10}, {"backend", -10}, {"instructions", -12}, {"threads", 7},
-                              {"precision", -9}, {"test", 15}, {"t/s", 20}, {"of ceiling", 15}, {"first token", 11}, {"memory", 10}};
+constexpr column columns[] = {{"model", -30},    {"size", 10}, {"params", 10}, {"backend", -10},   {"instructions", -12}, {"threads", 7},
+                              {"precision", -9}, {"test", 15}, {"t/s", 20},    {"of ceiling", 15}, {"first token", 11},   {"memory", 10}};
 
 std::string table_line(std::span<const std::string> cells) {
   std::string line;
   for (std::size_t i = 0; i < cells.size(); ++i) {
     const std::size_t width = static_cast<std::size_t>(std::abs(columns[i].width));
     std::size_t shown = 0;
-    for (const char c : cells[i]) shown += (c & 0xc0) != 0x80;   // characters, not bytes: the plus-minus sign has two
+    for (const char c : cells[i]) shown += (c & 0xc0) != 0x80;  // characters, not bytes: the plus-minus sign has two
     const std::string padding(width > shown ? width - shown : 0, ' ');
     line += columns[i].width < 0 ? "| " + cells[i] + padding + " " : "| " + padding + cells[i] + " ";
   }

@@ -22,7 +22,7 @@ class report {
  private:
   report_format format_;
   std::size_t n_rows_ = 0;
-  std::vector<bench_row> loads_;   // the first row of each load and thread count: what the text below a table tells
+  std::vector<bench_row> loads_;  // the first row of each load and thread count: what the text below a table tells
 };
 
 }  // namespace cria_program

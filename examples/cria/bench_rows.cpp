@@ -98,7 +98,7 @@ class row_runner {
 
   Session& session_;
   const std::stop_token& stop_;
-  volatile std::size_t likeliest_ = 0;   // keeps the search from being left out
+  volatile std::size_t likeliest_ = 0;  // keeps the search from being left out
 };
 
 /// Measures the rows of the plan with one session.
@@ -146,7 +146,7 @@ model_facts model_facts::of(const cria::gguf::file& file, std::string name, cons
     f.n_params += t.elements;
     const bool is_embedding = t.name == "token_embd.weight", is_head = t.name == "output.weight" || (is_tied && is_embedding);
     if (is_embedding && !is_tied) {
-      f.token_bytes += t.size_bytes / t.shape[1];   // one row
+      f.token_bytes += t.size_bytes / t.shape[1];  // one row
       continue;
     }
     f.token_bytes += t.size_bytes;

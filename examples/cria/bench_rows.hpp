@@ -31,7 +31,7 @@ struct bench_plan {
 
 /// What does not change from row to row of a model.
 struct model_facts {
-  std::string file, type;                ///< type: architecture, size and format
+  std::string file, type;  ///< type: architecture, size and format
   std::uint64_t size_bytes = 0, n_params = 0;
   std::uint64_t token_bytes = 0;         ///< of weights that one token makes the processor read
   std::uint64_t position_bytes = 0;      ///< of the cache, for each position that a token looks back on
@@ -47,11 +47,11 @@ struct bench_row {
   cria::precision precision = cria::precision::exact;
   cria::kv_type cache = cria::kv_type::f16;
   cria::isa::id set = cria::isa::id::scalar;
-  std::string time;                       ///< when the row was begun, UTC
+  std::string time;  ///< when the row was begun, UTC
   std::vector<double> samples_ns;
-  double load_ns = 0, first_token_ns = 0; ///< first token: the prompt and the choice of the likeliest token; 0 for rows without a prompt
+  double load_ns = 0, first_token_ns = 0;  ///< first token: the prompt and the choice of the likeliest token; 0 for rows without a prompt
   std::uint64_t peak_memory_bytes = 0;
-  double read_bandwidth = 0, dot_peak = 0; ///< of the machine with as many threads, 0 unknown
+  double read_bandwidth = 0, dot_peak = 0;  ///< of the machine with as many threads, 0 unknown
 
   [[nodiscard]] std::size_t n_tokens() const noexcept { return n_prompt + n_gen; }
   [[nodiscard]] std::vector<double> samples_ts() const {
@@ -62,7 +62,8 @@ struct bench_row {
   [[nodiscard]] double tokens_per_second() const;
   /// Returns bytes read from weights and cache, as a share of the machine's bandwidth, in percent; none for prompts.
   [[nodiscard]] std::optional<double> percent_of_bandwidth() const;
-  /// Returns multiply-adds of bytes (two for each of the model's with precision exact) as a share of the machine's, in percent; none for single tokens.
+  /// Returns multiply-adds of bytes (two for each of the model's with precision exact) as a share of the machine's, in percent; none for single
+  /// tokens.
   [[nodiscard]] std::optional<double> percent_of_dot_peak() const;
   /// Returns "pp512", "tg128 @ d1536".
   [[nodiscard]] std::string name() const {
@@ -97,7 +98,7 @@ struct machine_ceilings {
 };
 
 /// Measures every row of the plan on a loaded model, for each of the thread counts of `ceilings`. `known` has what rows have in common.
-[[nodiscard]] result<void> measure_rows(const bench_plan& plan, const cria::model& model, const bench_row& known, std::span<const machine_ceilings> ceilings,
-                                        const std::stop_token& stop, const row_callback& done);
+[[nodiscard]] result<void> measure_rows(const bench_plan& plan, const cria::model& model, const bench_row& known,
+                                        std::span<const machine_ceilings> ceilings, const std::stop_token& stop, const row_callback& done);
 
 }  // namespace cria_program

@@ -59,7 +59,7 @@ double dequantise_microseconds() {
     cria::dequantize_row<cria::q4_0>(blocks.data(), values);
     kept = values[n / 2];
   });
-  return seconds * 1e6 / (n / 32);
+  return seconds * 1e6 * 32 / n;
 }
 
 /// A square matrix in panels, and room for its products.
@@ -110,14 +110,25 @@ result<double> dot_microseconds(const cria::model& model) {
   const std::size_t format = cria::format_index<cria::f32>;
   model.kernels().pack[format]({.rows = rows.data(), .n_rows = 16, .k = n, .n_panels = 1, .panels = panels.data()});
   float y[16];
-  const cria::kernels::gemm_args args{.weights = panels.data(), .k = n, .n_groups = n / 32, .panel_begin = 0, .panel_end = 1, .activations = nullptr,
-                                      .activations_precision = model.precision(), .x = values.data() + 16 * n, .ldx = n, .n_tokens = 1, .y = y, .ldy = 16,
-                                      .bias = nullptr, .accumulate = false};
+  const cria::kernels::gemm_args args{.weights = panels.data(),
+                                      .k = n,
+                                      .n_groups = n / 32,
+                                      .panel_begin = 0,
+                                      .panel_end = 1,
+                                      .activations = nullptr,
+                                      .activations_precision = model.precision(),
+                                      .x = values.data() + 16 * n,
+                                      .ldx = n,
+                                      .n_tokens = 1,
+                                      .y = y,
+                                      .ldy = 16,
+                                      .bias = nullptr,
+                                      .accumulate = false};
   volatile float kept = 0;
   return 1e6 * median_seconds([&] {
-    model.kernels().gemm[format](args);
-    kept = y[7];
-  });
+           model.kernels().gemm[format](args);
+           kept = y[7];
+         });
 }
 
 /// Milliseconds for a token behind 128 others.

@@ -7,11 +7,11 @@
 namespace cria_program {
 
 struct bench_target {
-  std::string_view name;      ///< what was measured
+  std::string_view name;  ///< what was measured
   std::string_view unit;
   double limit;
   double measured;
-  bool is_minimum = false;    ///< whether `measured` must be above the limit
+  bool is_minimum = false;  ///< whether `measured` must be above the limit
 
   [[nodiscard]] bool passes() const noexcept { return is_minimum ? measured > limit : measured < limit; }
 };

@@ -27,7 +27,7 @@ struct bench_order {
   std::optional<cria::isa::id> set;
   cria::kv_type cache = cria::kv_type::f16;
   report_format format = report_format::md;
-  const cria_bench::model_shape* shape = nullptr;   // of a synthetic model
+  const cria_bench::model_shape* shape = nullptr;  // of a synthetic model
   const cria_bench::quant_mix* mix = nullptr;
 };
 
@@ -56,8 +56,14 @@ std::vector<std::size_t> list_of(const char* option, const std::string& text, st
 bench_order understand(const bench_flags& flags) {
   constexpr std::size_t most_positions = std::size_t{1} << 24;
   bench_order order;
-  order.plan = {list_of("-p", flags.prompts, most_positions), list_of("-n", flags.generations, most_positions), list_of("-d", flags.depths, most_positions),
-                list_of("-t", flags.threads, cria::thread_pool::max_threads), flags.repetitions, flags.context, flags.batch, !flags.has_no_warm_up};
+  order.plan = {list_of("-p", flags.prompts, most_positions),
+                list_of("-n", flags.generations, most_positions),
+                list_of("-d", flags.depths, most_positions),
+                list_of("-t", flags.threads, cria::thread_pool::max_threads),
+                flags.repetitions,
+                flags.context,
+                flags.batch,
+                !flags.has_no_warm_up};
   for (std::size_t& n : order.plan.threads) n = n != 0 ? n : cria::default_thread_count();
   for (std::string_view rest = flags.precisions; !rest.empty();) {
     const std::string_view word = rest.substr(0, rest.find(','));
@@ -144,10 +150,13 @@ void add_bench(CLI::App& app, action& chosen) {
   const auto flags = std::make_shared<bench_flags>();
   CLI::App& c = *app.add_subcommand("bench", "Measure the speed of a model and of this machine");
   auto* model = c.add_option("-m,--model", flags->model, "GGUF file (of one in parts: the first)");
-  auto* synthetic = c.add_option("--synthetic", flags->synthetic, "SHAPE[:TYPE]: a random model instead, for example tinyllama:Q4_K_M; default tinyllama:Q4_0");
+  auto* synthetic =
+      c.add_option("--synthetic", flags->synthetic, "SHAPE[:TYPE]: a random model instead, for example tinyllama:Q4_K_M; default tinyllama:Q4_0");
   model->excludes(synthetic);
   c.add_option("--save", flags->save_path, "write the synthetic model to this file and measure nothing");
-  c.add_option("-p,--n-prompt", flags->prompts, "prompt tokens; 0: no such row. Lists: 1,2,4  1-8  128-512+128  1-8*2")->join(',')->capture_default_str();
+  c.add_option("-p,--n-prompt", flags->prompts, "prompt tokens; 0: no such row. Lists: 1,2,4  1-8  128-512+128  1-8*2")
+      ->join(',')
+      ->capture_default_str();
   c.add_option("-n,--n-gen", flags->generations, "generated tokens; 0: no such row. List")->join(',')->capture_default_str();
   c.add_option("-d,--n-depth", flags->depths, "positions taken before a row begins. List")->join(',')->capture_default_str();
   c.add_option("-t,--threads", flags->threads, "threads; 0: the physical cores. List")->join(',')->capture_default_str();
@@ -155,9 +164,12 @@ void add_bench(CLI::App& app, action& chosen) {
   c.add_option("-c,--context,--ctx", flags->context, "positions of the cache; 0: what the rows need")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
   c.add_option("-b,--batch", flags->batch, "prompt tokens of one pass")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{cria::session_options::most_batch}))->capture_default_str();
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{cria::session_options::most_batch}))
+      ->capture_default_str();
   c.add_option("--precision", flags->precisions, "exact, fast or both")->join(',')->capture_default_str();
-  c.add_option("--cache", flags->cache, "what keys and values are stored as: f16 or f32")->check(CLI::IsMember({"f16", "f32"}))->capture_default_str();
+  c.add_option("--cache", flags->cache, "what keys and values are stored as: f16 or f32")
+      ->check(CLI::IsMember({"f16", "f32"}))
+      ->capture_default_str();
   c.add_option("--isa", flags->isa, "instruction set instead of the best one; `cria cpu` lists them");
   c.add_option("-o,--output", flags->output, "md, csv, json or jsonl")->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))->capture_default_str();
   c.add_flag("--no-warmup", flags->has_no_warm_up, "time the first run of a row too");

@@ -10,9 +10,16 @@ using list = std::vector<std::size_t>;
 
 TEST_CASE("value_list: numbers, ranges with steps and with factors, in their order") {
   // What llama-bench (d32676d) prints rows for.
-  const std::pair<const char*, list> good[] = {
-      {"512", {512}},      {"0", {0}},       {"1,2,4", {1, 2, 4}},       {"4,2,2", {4, 2, 2}},         {"1-4", {1, 2, 3, 4}},
-      {"3-3", {3}},        {"1-8+3", {1, 4, 7}}, {"1-9*2", {1, 2, 4, 8}}, {"128-512+128", {128, 256, 384, 512}}, {"0-2,7,10-40*2", {0, 1, 2, 7, 10, 20, 40}}};
+  const std::pair<const char*, list> good[] = {{"512", {512}},
+                                               {"0", {0}},
+                                               {"1,2,4", {1, 2, 4}},
+                                               {"4,2,2", {4, 2, 2}},
+                                               {"1-4", {1, 2, 3, 4}},
+                                               {"3-3", {3}},
+                                               {"1-8+3", {1, 4, 7}},
+                                               {"1-9*2", {1, 2, 4, 8}},
+                                               {"128-512+128", {128, 256, 384, 512}},
+                                               {"0-2,7,10-40*2", {0, 1, 2, 7, 10, 20, 40}}};
   for (const auto& [text, wanted] : good) {
     CAPTURE(std::string(text));
     const auto got = parse_value_list(text, 4096);
@@ -22,10 +29,34 @@ TEST_CASE("value_list: numbers, ranges with steps and with factors, in their ord
 }
 
 TEST_CASE("value_list: everything else is refused") {
-  for (const std::string text : {"", ",", "1,", ",1", "1,,2", "-1", "1-", "2-1", "1-2-3", "1-8+0", "1-8*1", "1-8*0", "0-8*2", "1-8/2", "1-8+", "1.5", "0x10", " 1", "1 ", "a",
-                                 "4097", "1-4097", "1-2+4097", "99999999999999999999", "1-99999999999999999999", "0-4096"}) {
+  for (const std::string text : {"",
+                                 ",",
+                                 "1,",
+                                 ",1",
+                                 "1,,2",
+                                 "-1",
+                                 "1-",
+                                 "2-1",
+                                 "1-2-3",
+                                 "1-8+0",
+                                 "1-8*1",
+                                 "1-8*0",
+                                 "0-8*2",
+                                 "1-8/2",
+                                 "1-8+",
+                                 "1.5",
+                                 "0x10",
+                                 " 1",
+                                 "1 ",
+                                 "a",
+                                 "4097",
+                                 "1-4097",
+                                 "1-2+4097",
+                                 "99999999999999999999",
+                                 "1-99999999999999999999",
+                                 "0-4096"}) {
     CAPTURE(text);
-    CHECK_FALSE(parse_value_list(text, 4096).has_value());   // 0-4096: more than 1,000 numbers
+    CHECK_FALSE(parse_value_list(text, 4096).has_value());  // 0-4096: more than 1,000 numbers
   }
 }
 

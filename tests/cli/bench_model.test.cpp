@@ -88,7 +88,7 @@ TEST_CASE("synthetic_model: mixes have the tensor types that llama.cpp gives Tin
   CHECK(count(q4_0_file, q6_k) == 1);
   std::uint64_t parameters = 0;
   for (const auto& t : q4_0_file.tensors()) parameters += t.elements;
-  CHECK(parameters == 1'100'048'384);   // TinyLlama's
+  CHECK(parameters == 1'100'048'384);  // TinyLlama's
 }
 
 TEST_CASE("synthetic_model: weights are normal numbers of deviation 0.08 in every type, and no row is its neighbour's copy") {
@@ -110,7 +110,7 @@ TEST_CASE("synthetic_model: weights are normal numbers of deviation 0.08 in ever
         largest = std::max(largest, std::fabs(x));
       }
       const double n = static_cast<double>(values.size());
-      CHECK(largest < 0.6f);                          // 6 deviations are the most that 12 uniform numbers give; codes round up
+      CHECK(largest < 0.6f);  // 6 deviations are the most that 12 uniform numbers give; codes round up
       CHECK(std::fabs(sum / n) < 0.01);
       CHECK(std::sqrt(squares / n) > 0.07);
       CHECK(std::sqrt(squares / n) < 0.09);
@@ -131,7 +131,7 @@ TEST_CASE("synthetic_model: logits are finite and neither all alike nor far from
     REQUIRE(session.has_value());
     std::vector<cria::token_id> tokens;
     for (int i = 0; i < 40; ++i) tokens.push_back(static_cast<cria::token_id>(i * 23 % 1024));
-    REQUIRE(session->evaluate(tokens).has_value());   // refuses inf and NaN
+    REQUIRE(session->evaluate(tokens).has_value());  // refuses inf and NaN
     double squares = 0;
     for (const float x : session->logits()) squares += static_cast<double>(x) * static_cast<double>(x);
     const double deviation = std::sqrt(squares / static_cast<double>(session->logits().size()));
@@ -153,7 +153,7 @@ TEST_CASE("synthetic_vocabulary: pieces are unique and built from the left, and 
     std::size_t n_merged = 0;
     for (std::size_t i = synthetic_vocabulary::n_special + synthetic_vocabulary::n_bytes; i < v.tokens.size(); ++i) {
       std::string rest = v.tokens[i];
-      if (rest.size() <= 1 || rest == "\xe2\x96\x81") continue;   // a single character
+      if (rest.size() <= 1 || rest == "\xe2\x96\x81") continue;  // a single character
       rest.pop_back();
       REQUIRE(score.count(rest) == 1);
       if (rest.size() > 1 && rest != "\xe2\x96\x81") REQUIRE(score[rest] > v.scores[i]);
@@ -163,7 +163,7 @@ TEST_CASE("synthetic_vocabulary: pieces are unique and built from the left, and 
     const auto tokens = t->encode(sample_text);
     REQUIRE(tokens.has_value());
     CHECK(t->decode(*tokens) == sample_text);
-    CHECK(tokens->size() < sample_text.size() / 3);   // words, not letters: as a trained vocabulary of that size
+    CHECK(tokens->size() < sample_text.size() / 3);  // words, not letters: as a trained vocabulary of that size
   }
 }
 
