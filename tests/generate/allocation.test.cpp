@@ -53,7 +53,7 @@ TEST_CASE("allocation: no token allocates, with any of the samplers, stop string
   busy.logit_bias = {{2, -100.0f}};
   sampler_config steered;
   steered.mirostat = 2;
-  for (const std::size_t threads : {1, 3}) {
+  for (const std::size_t threads : {1u, 3u}) {
     session s = make_session(m, {.n_threads = threads, .max_batch = 4});
     for (const sampler_config& sampling : {sampler_config::greedy(), sampler_config::balanced(), busy, steered}) {
       generation_options options{.max_tokens = 100, .sampling = sampling, .stop_strings = {"never written", "xyz", " the cat sat on the mat"}, .ignore_eos = true};

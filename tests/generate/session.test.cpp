@@ -74,8 +74,8 @@ TEST_CASE("session: same tokens and logits for 1, 2, 3, 8 threads and passes of 
     const model m = load_model(data_root() / "models/fixture-256.Q4_0.gguf", options).value();
     const auto check_all = [&](auto cache) {
       const auto expected = run(m, 1, 512, cache);
-      for (const std::size_t threads : {1, 2, 3, 8}) {
-        for (const std::size_t batch : {1, 7, 64, 512}) {
+      for (const std::size_t threads : {1u, 2u, 3u, 8u}) {
+        for (const std::size_t batch : {1u, 7u, 64u, 512u}) {
           if (threads == 8 && batch != 7 && batch != 512) continue;
           CAPTURE(threads);
           CAPTURE(batch);
@@ -226,7 +226,7 @@ TEST_CASE("session: cancellation at every layer boundary leaves whole tokens, an
   const auto expected = make_session(m).generate(once, greedy(6)).value();
   const std::size_t n_writes = m.config().n_layers * (5 + 5);   // prompt and five evaluated tokens, head 0
   std::size_t n_cancelled = 0;
-  for (const std::size_t batch : {2, 256}) {
+  for (const std::size_t batch : {2u, 256u}) {
     for (std::size_t stop_at = 0; stop_at <= n_writes; ++stop_at) {
       CAPTURE(stop_at);
       const auto hook = std::make_shared<hooked_cache::hook_state>();

@@ -161,7 +161,7 @@ TEST_CASE_TEMPLATE("contiguous: what is written can be read through segments, fo
     CHECK(cache.length() == 0);
     check_holds(cache, shape, 0);
     CAPTURE(shape.head_dim);
-    for (const std::size_t n : {1, 14, 1, 1, 30, 3}) {
+    for (const std::size_t n : {1u, 14u, 1u, 1u, 30u, 3u}) {
       append(cache, shape, n);
       check_holds(cache, shape, cache.length());
     }
@@ -222,7 +222,7 @@ TEST_CASE_TEMPLATE("contiguous: truncate forgets the end and nothing else", Cach
   const kv_shape shape{2, 1, 40};
   auto cache = *Cache::create(shape, 64);
   append(cache, shape, 64);
-  for (const std::size_t n : {64, 63, 49, 48, 47, 17, 16, 15, 1, 0}) {
+  for (const std::size_t n : {64u, 63u, 49u, 48u, 47u, 17u, 16u, 15u, 1u, 0u}) {
     cache.truncate(n);
     CHECK(cache.length() == n);
     check_holds(cache, shape, n);

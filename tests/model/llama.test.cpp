@@ -261,7 +261,7 @@ TEST_CASE("llama: the same bits for any threads and any split of the prompt, on 
           CHECK(whole == agreed);
         }
         const bool is_best = table == tables().back();
-        for (const std::size_t n_threads : {1, 2, 3, 8}) {
+        for (const std::size_t n_threads : {1u, 2u, 3u, 8u}) {
           for (const std::size_t batch : {std::size_t{1}, std::size_t{7}, std::size_t{64}, tokens.size()}) {
             if (!is_best && (n_threads != 3 || batch > 7)) continue;
             if (is_slow_build && (n_threads == 2 || batch == 64)) continue;
@@ -348,7 +348,7 @@ TEST_CASE("llama: going back to any position and running on gives the same bits"
   cria::serial_executor serial;
   sequence<> s(*m, serial, 40, 40);
   const std::vector<float> first = s.logits(tokens, 40);
-  for (const std::size_t keep : {0, 1, 15, 16, 17, 32, 39}) {
+  for (const std::size_t keep : {0u, 1u, 15u, 16u, 17u, 32u, 39u}) {
     CAPTURE(keep);
     s.cache().truncate(keep);
     s.logits(some_tokens(1, m->vocab_size(), 99), 1);   // something else in between

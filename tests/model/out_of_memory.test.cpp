@@ -145,7 +145,7 @@ int whole_life(const std::shared_ptr<const cria::byte_source>& source, std::size
     cria::nn::sequence_slice<cache_type> slice{&*cache, part, 1};
     return m->forward<cache_type>(serial, *a, {&slice, 1}, {logits.data(), logits_stride(*m), 1, m->vocab_size()});
   };
-  for (const std::size_t n : {2, 1}) {
+  for (const std::size_t n : {2u, 1u}) {
     const long long before = allocations;
     const auto done = run(std::span(tokens).first(n));
     if (!done) return code_of(done);

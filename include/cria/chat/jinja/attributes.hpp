@@ -66,7 +66,7 @@ namespace cria::inline v0::jinja {
   };
   if (object.is(kind::list) || object.is(kind::tuple)) return in_range(object.items->values.size()) ? object.items->values[static_cast<std::size_t>(index)] : value();
   if (object.is(kind::range)) return in_range(static_cast<std::size_t>(object.numbers->length)) ? value(object.numbers->start + index * object.numbers->step) : value();
-  if (!object.is_string() || !rt.charge_bytes(object.bytes().size())) return {};
+  if (!object.is_string() || !rt.charge_chars(object.bytes().size())) return {};
   if (!in_range(count_chars(object.bytes()))) return {};
   const std::size_t start = char_offset(object.bytes(), static_cast<std::size_t>(index));
   return rt.part(*object.string, start, decode_utf8(object.bytes(), start).length);
@@ -126,7 +126,7 @@ struct slice_range {
 }
 
 [[nodiscard]] inline value slice_text(runtime& rt, const text& t, const value& start, const value& stop, const value& step) {
-  if (!rt.charge_bytes(t.bytes.size())) return value::none();
+  if (!rt.charge_chars(t.bytes.size())) return value::none();
   const slice_range r = choose_slice(rt, static_cast<std::int64_t>(count_chars(t.bytes)), start, stop, step);
   if (rt.has_failed()) return value::none();
   if (r.length == 0) return rt.part(t, 0, 0);

@@ -11,12 +11,12 @@
 #include <cria/chat/jinja/library.hpp>
 #include <cria/chat/jinja/parser_base.hpp>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 namespace cria::inline v0::jinja {
@@ -163,9 +163,11 @@ class expression_parser : protected parser_base {
   }
   node* parse_strings() {
     const std::uint32_t at = current().at;
-    std::string_view content = advance().spelling;
-    while (current().type == token_kind::string) content = memory_.copy(std::string_view(std::string(content).append(advance().spelling)));
-    return make_constant(at, make_text(content));
+    const std::string_view first = advance().spelling;
+    if (current().type != token_kind::string) return make_constant(at, make_text(first));
+    std::string whole(first);
+    while (current().type == token_kind::string) whole += advance().spelling;
+    return make_constant(at, make_text(memory_.copy(std::string_view(whole))));
   }
 
   struct tuple_rules {
@@ -287,6 +289,7 @@ class expression_parser : protected parser_base {
     call_arguments out;
     std::vector<node*> positional;
     std::vector<named_argument> named;
+    std::unordered_set<std::string_view> seen;
     while (!sees_op(")") && !has_failed()) {
       if (sees_op("*") && out.spread == nullptr && out.spread_named == nullptr) {
         advance();
@@ -297,8 +300,7 @@ class expression_parser : protected parser_base {
       } else if (out.spread_named == nullptr && current().type == token_kind::name && is_op(following(), "=")) {
         const std::string_view name = advance().spelling;
         advance();
-        const auto is_same = [&](const named_argument& other) { return other.name == name; };
-        if (std::any_of(named.begin(), named.end(), is_same)) fail(at, "the argument '" + printable(name) + "' is given twice");
+        if (!seen.insert(name).second) fail(at, "the argument '" + printable(name) + "' is given twice");
         named.push_back({name, parse_expression()});
         deepen(parent, named.back().given);
       } else if (out.spread == nullptr && out.spread_named == nullptr && named.empty()) {
@@ -329,9 +331,11 @@ class expression_parser : protected parser_base {
     }
   }
   std::string_view parse_dotted_name() {
-    std::string_view name = expect_any_name();
-    while (take_op(".")) name = memory_.copy(std::string_view(std::string(name).append(".").append(expect_any_name())));
-    return name;
+    const std::string_view first = expect_any_name();
+    if (!sees_op(".")) return first;
+    std::string whole(first);
+    while (take_op(".")) whole.append(".").append(expect_any_name());
+    return memory_.copy(std::string_view(whole));
   }
   /// A filter behind its |; without an object it filters the body of its block.
   filter_node* parse_filter(node* object) {

@@ -219,6 +219,7 @@ inline value evaluator::call_macro(const macro& m, const arguments& given) {
 
 inline void evaluator::bind(const macro_node& m, frame& inside, const arguments& given) {
   const std::size_t n = m.parameters.size();
+  if (!rt_.charge((n + 1) * (given.named.size() + 1) / 4)) return;
   std::vector<keyword> rest(given.named.begin(), given.named.end());
   const auto take = [&](std::string_view name) {
     for (auto k = rest.begin(); k != rest.end(); ++k) {

@@ -42,7 +42,7 @@ struct text_filters {
   }
   static value force_escape(runtime& rt, const value& self, given_values) {
     const text t = to_text(rt, self);
-    if (!rt.charge_bytes(t.bytes.size())) return value::none();
+    if (!rt.charge_chars(t.bytes.size())) return value::none();
     text_builder out;
     append_escaped(out, t);
     return rt.string(out, true);
@@ -79,7 +79,7 @@ struct text_filters {
       if (rt.has_failed() || !rt.charge(static_cast<std::size_t>(std::max<std::int64_t>(width, 0)))) return value::none();
       margin.add(std::string(static_cast<std::size_t>(std::max<std::int64_t>(width, 0)), ' '));
     }
-    if (!rt.charge_bytes(t->bytes.size())) return value::none();
+    if (!rt.charge_chars(t->bytes.size())) return value::none();
     text_builder whole, out;
     whole.add(*t).add("\n");   // so that a line end at the end begins a line
     const std::vector<byte_range> lines = line_ranges(whole.view().bytes, false, rt.steps_left() + 1);
@@ -100,7 +100,7 @@ struct text_filters {
     const std::int64_t length = string_methods::need_integer(rt, given[0], 255);
     const text* end = given[2].is_missing() ? rt.memory().make<text>(text{"...", {}}) : string_methods::need_text(rt, given[2]);
     const std::int64_t leeway = given[3].is(kind::none) ? 5 : string_methods::need_integer(rt, given[3], 5);
-    if (rt.has_failed() || !rt.charge_bytes(t->bytes.size())) return value::none();
+    if (rt.has_failed() || !rt.charge_chars(t->bytes.size())) return value::none();
     const auto end_length = static_cast<std::int64_t>(count_chars(end->bytes));
     if (length < end_length || leeway < 0) return rt.fail("a length that leaves no room for the end");
     if (static_cast<std::int64_t>(count_chars(t->bytes)) <= length + std::min<std::int64_t>(leeway, std::int64_t{1} << 40)) return self;
@@ -112,7 +112,7 @@ struct text_filters {
   }
   static value count_words(runtime& rt, const value& self, given_values) {
     const text t = to_text(rt, self);
-    if (!rt.charge_bytes(t.bytes.size())) return value::none();
+    if (!rt.charge_chars(t.bytes.size())) return value::none();
     std::int64_t n = 0;
     bool inside = false;
     for_each_char(t, [&](char32_t code, std::string_view, bool) {

@@ -63,7 +63,7 @@ class formatter {
   void write_text(const text& t, const format_spec& spec) {
     text cut = t;
     if (spec.precision) cut = part_of(rt_.memory(), t, 0, char_offset(t.bytes, static_cast<std::size_t>(*spec.precision)));
-    if (!rt_.charge_bytes(cut.bytes.size())) return;
+    if (!rt_.charge_chars(cut.bytes.size())) return;
     pad(spec, count_chars(cut.bytes), '<', [&] { out_.add(cut); });
   }
   void write_integer(std::int64_t n, const format_spec& spec) {

@@ -54,42 +54,39 @@ inline void append_in_case(std::string& out, char32_t code, std::string_view byt
   return c == char_class::upper || c == char_class::lower || c == char_class::title;
 }
 
-/// What lower() makes of a capital sigma depends on its neighbours.
-[[nodiscard]] inline bool is_final_sigma(std::string_view bytes, std::size_t at) noexcept {
-  const auto is_ignored = [](char32_t c) {
-    const char_class k = cria::detail::class_of(c);
-    return k == char_class::mark || k == char_class::modifier || c == '\'' || c == '.' || c == ':' || c == 0x2019 || c == 0xad;
-  };
-  constexpr std::size_t window = 64;   // more ignored characters in a row than any text has
-  bool follows_letter = false;
-  for (std::size_t i = at > window ? at - window : 0; i < at;) {
-    const utf8_char c = decode_utf8(bytes, i);
-    if (!is_ignored(c.code)) follows_letter = is_cased(c.code);
-    i += c.length;
+/// Characters that the question whether a sigma ends a word passes over.
+[[nodiscard]] inline bool is_case_ignored(char32_t c) noexcept {
+  const char_class kind = cria::detail::class_of(c);
+  return kind == char_class::mark || kind == char_class::modifier || c == '\'' || c == '.' || c == ':' || c == 0x2019 || c == 0xad;
+}
+/// Returns whether a letter with case comes next, behind a few ignored characters.
+[[nodiscard]] inline bool is_letter_next(std::string_view rest) noexcept {
+  constexpr int most_ignored = 16;
+  std::size_t at = 0;
+  for (int i = 0; i < most_ignored && at < rest.size(); ++i) {
+    const utf8_char c = decode_utf8(rest, at);
+    if (!is_case_ignored(c.code)) return is_cased(c.code);
+    at += c.length;
   }
-  for (std::size_t i = at + 2; i < bytes.size() && i < at + window;) {
-    const utf8_char c = decode_utf8(bytes, i);
-    if (!is_ignored(c.code)) return follows_letter && !is_cased(c.code);
-    i += c.length;
-  }
-  return follows_letter;
+  return false;
 }
 
 /// Appends `t` with each character in the case that choose(code, is_first) names.
 template <class Choose>
 void append_in_cases(text_builder& out, const text& t, Choose&& choose) {
+  constexpr char32_t capital_sigma = 0x3a3;
   std::string piece;
   std::size_t at = 0;
+  bool follows_letter = false;
   for_each_char(t, [&](char32_t code, std::string_view bytes, bool is_content) {
     piece.clear();
     const letter_case to = choose(code, at == 0);
-    if (code == 0x3a3 && to == letter_case::lower && is_final_sigma(t.bytes, at)) {
-      piece = "\u03c2";
-    } else {
-      append_in_case(piece, code, bytes, to);
-    }
+    const bool ends_word = code == capital_sigma && to == letter_case::lower && follows_letter && !is_letter_next(t.bytes.substr(at + bytes.size()));
+    if (ends_word) cria::detail::append_utf8(piece, 0x3c2);
+    else append_in_case(piece, code, bytes, to);
     out.add(piece, is_content);
     at += bytes.size();
+    if (!is_case_ignored(code)) follows_letter = is_cased(code);
   });
 }
 

@@ -49,7 +49,7 @@ struct token {
 
 class lexer {
  public:
-  static constexpr std::size_t max_source = std::size_t{1} << 20;
+  static constexpr std::size_t max_source = std::size_t{256} << 10;   // some fifteen times the longest that is known
 
   /// `source` is normalised and outlives the tokens, as `memory` does.
   lexer(std::string_view source, arena& memory) : source_(source), memory_(memory) {}

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cria/chat/jinja/ast.hpp>
+#include <cria/chat/jinja/find_text.hpp>
 #include <cria/chat/jinja/runtime.hpp>
 
 #include <cmath>
@@ -193,7 +194,7 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
 [[nodiscard]] inline bool contains(runtime& rt, const value& needle, const value& haystack) {
   if (haystack.is_string()) {
     if (!needle.is_string()) return rt.fail_type("only text can be in a text, not", needle), false;
-    return rt.charge(1 + haystack.bytes().size() / 64) && haystack.bytes().find(needle.bytes()) != std::string_view::npos;
+    return rt.charge_bytes(haystack.bytes().size()) && find_text(haystack.bytes(), needle.bytes()) != std::string_view::npos;
   }
   if (haystack.is(kind::dict)) {
     if (!is_hashable(needle)) return rt.fail_type("no key can be a", needle), false;

@@ -15,6 +15,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -161,14 +162,13 @@ class parser : private expression_parser {
   }
   void parse_parameters(macro_node* n) {
     std::vector<parameter> parameters;
+    std::unordered_set<std::uint32_t> seen;
     expect_op("(");
     while (!sees_op(")") && !has_failed()) {
       if (!parameters.empty()) expect_op(",");
       const token& t = current();
       const std::uint32_t name = parse_target_name()->name;
-      for (const parameter& p : parameters) {
-        if (p.name == name) fail(t.at, "the parameter '" + printable(t.spelling) + "' appears twice");
-      }
+      if (!seen.insert(name).second) fail(t.at, "the parameter '" + printable(t.spelling) + "' appears twice");
       parameters.push_back({name, 0, t.spelling});
       if (take_op("=")) deepen(n, parameters.back().otherwise = parse_expression());
       else if (parameters.size() > 1 && parameters[parameters.size() - 2].otherwise != nullptr) fail(t.at, "a parameter without default behind one with default");

@@ -82,7 +82,7 @@ inline void append_repr(runtime& rt, text_builder& out, const value& v) {
     case kind::integer: out.add(std::to_string(v.integer)); return;
     case kind::big_integer: out.add(*v.string); return;
     case kind::real: out.add(cria::detail::python_repr(v.real)); return;
-    case kind::string: if (rt.charge_bytes(2 * v.bytes().size())) append_string_repr(out, *v.string); return;
+    case kind::string: if (rt.charge_chars(v.bytes().size())) append_string_repr(out, *v.string); return;
     case kind::list: out.add("["); append_items(rt, out, v.items->values); out.add("]"); return;
     case kind::tuple: out.add("("); append_items(rt, out, v.items->values); out.add(v.items->values.size() == 1 ? ",)" : ")"); return;
     case kind::dict: return append_pairs(rt, out, v.members->pairs);
@@ -144,7 +144,7 @@ class json_writer {
 
  private:
   void write_string(const text& t) {
-    if (!rt_.charge_bytes(2 * t.bytes.size())) return;
+    if (!rt_.charge_chars(t.bytes.size())) return;
     out_.add("\"");
     std::string piece;
     for_each_char(t, [&](char32_t code, std::string_view bytes, bool is_content) {

@@ -22,7 +22,7 @@ namespace cria::inline v0::jinja {
 
 /// What a template may use.
 struct limits {
-  std::size_t max_steps = 1'000'000;                ///< parts of the template evaluated, items visited, and one per 64 bytes of text made
+  std::size_t max_steps = 1'000'000;                ///< parts of the template evaluated, items visited, and one per 32 bytes of text made
   std::size_t steps_per_input = 1'000;              ///< more steps for each value (string, number, list ...) that the caller gives
   std::size_t max_depth = 400;                      ///< expressions, statements, calls and values inside each other
   std::size_t max_output = std::size_t{64} << 20;   ///< bytes of the rendered text
@@ -76,10 +76,13 @@ class runtime {
   bool charge(std::size_t n) {
     if (n <= steps_left_) return steps_left_ -= n, true;
     steps_left_ = 0;
-    fail("the template takes more than " + std::to_string(limits_.max_steps) + " steps", errc::limit_exceeded);
+    fail("the template takes more steps than it may", errc::limit_exceeded);
     return false;
   }
-  bool charge_bytes(std::size_t n) { return charge(1 + n / 64); }
+  /// For text that is copied.
+  bool charge_bytes(std::size_t n) { return charge(1 + n / 32); }
+  /// For text that is looked at character by character.
+  bool charge_chars(std::size_t n) { return charge(1 + n / 8); }
   void allow(std::size_t more_steps) noexcept { steps_left_ += more_steps; }
   [[nodiscard]] std::size_t steps_left() const noexcept { return steps_left_; }
 
@@ -106,13 +109,13 @@ class runtime {
     return keep(t);
   }
   value string(const text_builder& built, bool is_safe = false) {
-    if (!charge_bytes(built.size())) return value::none();
+    if (!charge_bytes(built.cost())) return value::none();
     return keep(built.finish(memory_, is_safe));
   }
   /// A string of bytes that live as long as the rendering.
   value keep(const text& t) { return memory_.make<text>(t); }
   value part(const text& t, std::size_t start, std::size_t length) {
-    charge(1);
+    charge(2);
     return keep(part_of(memory_, t, start, length));
   }
 

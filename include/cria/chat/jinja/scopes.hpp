@@ -147,10 +147,9 @@ class scope_resolver {
     for_each_target(t, [&](target* part) { part->kind == target::form::member ? s.load(part->name) : s.store(part->name); });
   }
   void visit_if(const if_node& n, symbols& s) {
-    if (failure_) return;
     visit(n.branches[0].condition, s);
+    if (!may_copy(s, 3 + n.branches.size())) return;
     std::vector<symbols> branches(3, s);   // then, all elif, else
-    count_copies(s, 3 + n.branches.size());
     for (node* child : n.branches[0].body) visit(child, branches[0]);
     for (const branch& b : n.branches.subspan(1)) {
       if (b.condition == nullptr) {
@@ -165,10 +164,11 @@ class scope_resolver {
     s.merge(branches);
   }
   /// Copying what is known for every branch must not take forever in a template of nothing but branches and names.
-  void count_copies(const symbols& s, std::size_t n) {
-    constexpr std::size_t most = 1'000'000;
+  bool may_copy(const symbols& s, std::size_t n) {
+    constexpr std::size_t most = 200'000;
     n_copied_ += (s.slots.size() + 1) * n;
     if (n_copied_ > most && !failure_) failure_ = problem{0, "too many names and branches", errc::limit_exceeded};
+    return !failure_;
   }
   void declare(target* t, symbols& s) {
     for_each_target(t, [&](target* part) { s.declare(part->name); });
@@ -229,7 +229,7 @@ class scope_resolver {
     resolve(n.iterable, s);
     ++n_loops_;
     symbols inside(&s), beside(&s), behind(&s);
-    n.uses_loop = n.is_recursive || (loop_ && loads_before_storing(n.body, *loop_));
+    n.uses_loop = n.is_recursive || (loop_ && is_read(n.body, *loop_));
     if (n.uses_loop && loop_) n.loop_slot = inside.declare(*loop_);
     declare(n.each, inside);
     for (node* child : n.body) visit(child, inside);
@@ -249,6 +249,11 @@ class scope_resolver {
     n.otherwise_variables = finish(behind);
     --n_loops_;
   }
+  [[nodiscard]] bool is_read(nodes body, std::uint32_t name) {
+    const bool is = loads_before_storing(body, name, n_looks_left_);
+    if (n_looks_left_ == 0 && !failure_) failure_ = problem{0, "too many names in blocks inside each other", errc::limit_exceeded};
+    return is;
+  }
   [[nodiscard]] target* copy(const target* t) {
     target* out = memory_.make<target>(*t);
     const auto parts = memory_.make_array<target*>(t->parts.size());
@@ -265,7 +270,7 @@ class scope_resolver {
     }
     for (node* child : n.body) visit(child, inside);
     const auto uses = [&](std::optional<std::uint32_t> name, std::uint32_t& slot) {
-      if (!name || !loads_before_storing(n.body, *name)) return false;
+      if (!name || !is_read(n.body, *name)) return false;
       for (const parameter& p : n.parameters) {
         if (p.name != *name) continue;
         if (name == caller_ && p.otherwise == nullptr) fail(n.at, "the parameter 'caller' needs a default");
@@ -321,7 +326,7 @@ class scope_resolver {
   arena& memory_;
   std::optional<problem> failure_;
   std::optional<std::uint32_t> loop_, caller_, kwargs_, varargs_;   // names that mean something
-  std::size_t n_loops_ = 0, n_copied_ = 0;
+  std::size_t n_loops_ = 0, n_copied_ = 0, n_looks_left_ = 2'000'000;
   bool is_conditional_ = false;   // inside an if or a conditional expression of the same frame
 };
 

@@ -59,7 +59,7 @@ struct sequence_filters {
   static value length(runtime& rt, const value& self, given_values) {
     switch (self.type) {
       case kind::undefined: return std::int64_t{0};
-      case kind::string: return rt.charge_bytes(self.bytes().size()) ? value(static_cast<std::int64_t>(count_chars(self.bytes()))) : value::none();
+      case kind::string: return rt.charge_chars(self.bytes().size()) ? value(static_cast<std::int64_t>(count_chars(self.bytes()))) : value::none();
       case kind::list: case kind::tuple: case kind::view: return static_cast<std::int64_t>(self.items->values.size());
       case kind::dict: return static_cast<std::int64_t>(self.members->pairs.size());
       case kind::range: return self.numbers->length;

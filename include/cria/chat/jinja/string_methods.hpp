@@ -47,7 +47,7 @@ struct string_methods {
   // Case.
   template <auto Append>
   static value changed(runtime& rt, const value& self, given_values) {
-    if (!rt.charge_bytes(4 * self.bytes().size())) return value::none();
+    if (!rt.charge_chars(4 * self.bytes().size())) return value::none();
     text_builder out;
     Append(out, *self.string);
     return rt.string(out, self.string->is_safe);
@@ -61,7 +61,7 @@ struct string_methods {
   // Questions.
   template <auto Holds>
   static value ask(runtime& rt, const value& self, given_values) {
-    return rt.charge_bytes(self.bytes().size()) ? value(bool{Holds(self.bytes())}) : value::none();
+    return rt.charge_chars(self.bytes().size()) ? value(bool{Holds(self.bytes())}) : value::none();
   }
   static bool is_upper(std::string_view s) { return is_all(s, letter_case::upper); }
   static bool is_lower(std::string_view s) { return is_all(s, letter_case::lower); }
@@ -88,7 +88,7 @@ struct string_methods {
   static value strip(runtime& rt, const value& self, given_values given) {
     const text& t = *self.string;
     const text* chars = given[0].is_missing() || given[0].is(kind::none) ? nullptr : need_text(rt, given[0]);
-    if (rt.has_failed() || !rt.charge_bytes(chars == nullptr ? 0 : t.bytes.size())) return value::none();
+    if (rt.has_failed() || !rt.charge_chars(chars == nullptr ? 0 : t.bytes.size() * (1 + chars->bytes.size() / 8))) return value::none();
     const std::size_t left = Side == side::right ? 0 : chars == nullptr ? leading_space(t.bytes) : leading_of(t.bytes, chars->bytes);
     const std::string_view rest = t.bytes.substr(left);
     const std::size_t right = Side == side::left ? 0 : chars == nullptr ? trailing_space(rest) : trailing_of(rest, chars->bytes);
@@ -132,11 +132,11 @@ struct string_methods {
   static value find(runtime& rt, const value& self, given_values given) {
     const text* wanted = need_text(rt, given[0]);
     const auto range = window(rt, *self.string, given[1], given[2]);
-    if (wanted == nullptr || rt.has_failed() || !rt.charge_bytes(self.bytes().size())) return value::none();
+    if (wanted == nullptr || rt.has_failed() || !rt.charge_chars(self.bytes().size())) return value::none();
     std::size_t at = std::string_view::npos;
     if (range) {
       const std::string_view inside = self.bytes().substr(range->start, range->size());
-      at = FromEnd ? inside.rfind(wanted->bytes) : inside.find(wanted->bytes);
+      at = FromEnd ? rfind_text(inside, wanted->bytes) : find_text(inside, wanted->bytes);
     }
     if (at != std::string_view::npos) return static_cast<std::int64_t>(count_chars(self.bytes().substr(0, range->start + at)));
     return MustBeThere ? rt.fail("the text is not there") : std::int64_t{-1};
@@ -144,7 +144,7 @@ struct string_methods {
   static value count(runtime& rt, const value& self, given_values given) {
     const text* wanted = need_text(rt, given[0]);
     const auto range = window(rt, *self.string, given[1], given[2]);
-    if (wanted == nullptr || rt.has_failed() || !rt.charge_bytes(self.bytes().size()) || !range) return std::int64_t{0};
+    if (wanted == nullptr || rt.has_failed() || !rt.charge_chars(self.bytes().size()) || !range) return std::int64_t{0};
     const std::string_view inside = self.bytes().substr(range->start, range->size());
     if (wanted->bytes.empty()) return static_cast<std::int64_t>(count_chars(inside) + 1);
     return static_cast<std::int64_t>(find_all(inside, wanted->bytes, std::numeric_limits<std::size_t>::max()).size());
@@ -165,7 +165,7 @@ struct string_methods {
     const bool at_space = given[0].is_missing() || given[0].is(kind::none);
     const text* separator = at_space ? nullptr : need_text(rt, given[0]);
     const std::int64_t most = need_integer(rt, given[1], -1);
-    if (rt.has_failed() || !rt.charge_bytes(self.bytes().size())) return value::none();
+    if (rt.has_failed() || !rt.charge_chars(self.bytes().size())) return value::none();
     if (separator != nullptr && separator->bytes.empty()) return rt.fail("an empty separator");
     const std::size_t limit = most < 0 ? std::numeric_limits<std::size_t>::max() : static_cast<std::size_t>(most);
     const std::size_t room = rt.steps_left() + 1;   // no more parts than can be paid for
@@ -174,16 +174,16 @@ struct string_methods {
     return parts_between(rt, *self.string, ranges_between(self.bytes().size(), cuts, separator->bytes.size()));
   }
   static value split_lines(runtime& rt, const value& self, given_values given) {
-    if (!rt.charge_bytes(self.bytes().size())) return value::none();
+    if (!rt.charge_chars(self.bytes().size())) return value::none();
     return parts_between(rt, *self.string, line_ranges(self.bytes(), is_true(given[0]), rt.steps_left() + 1));
   }
   template <bool FromEnd>
   static value partition(runtime& rt, const value& self, given_values given) {
     const text* separator = need_text(rt, given[0]);
-    if (separator == nullptr || !rt.charge_bytes(self.bytes().size())) return value::none();
+    if (separator == nullptr || !rt.charge_chars(self.bytes().size())) return value::none();
     if (separator->bytes.empty()) return rt.fail("an empty separator");
     const text& t = *self.string;
-    const std::size_t at = FromEnd ? t.bytes.rfind(separator->bytes) : t.bytes.find(separator->bytes);
+    const std::size_t at = FromEnd ? rfind_text(t.bytes, separator->bytes) : find_text(t.bytes, separator->bytes);
     const value empty = rt.string("");
     if (at == t.bytes.npos) {
       const value whole[] = {FromEnd ? empty : self, empty, FromEnd ? self : empty};

@@ -77,7 +77,7 @@ class value_maker {
   }
   /// What a text costs is what the caller gave.
   [[nodiscard]] value make_text(std::string_view s, bool is_content) {
-    rt_.allow(1 + s.size() / 8);
+    rt_.allow(1 + s.size() / 2);
     return rt_.string(s, is_content);
   }
 

@@ -132,6 +132,8 @@ class text_builder {
   }
 
   [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
+  /// Bytes that a copy takes.
+  [[nodiscard]] std::size_t cost() const noexcept { return bytes_.size() + flips_.size() * sizeof(std::uint32_t); }
   [[nodiscard]] text finish(arena& memory, bool is_safe = false) const {
     return {memory.copy(std::string_view(bytes_)), memory.copy(std::span<const std::uint32_t>(flips_)), is_safe};
   }

@@ -5,6 +5,7 @@
 // Source    Python 3 library reference, str.split, str.splitlines, str.replace
 #pragma once
 
+#include <cria/chat/jinja/find_text.hpp>
 #include <cria/chat/jinja/runtime.hpp>
 
 #include <algorithm>
@@ -46,13 +47,13 @@ struct byte_range {
 /// Returns where `wanted`, which is not empty, begins, at most `most` times, without overlap.
 [[nodiscard]] inline std::vector<std::size_t> find_all(std::string_view s, std::string_view wanted, std::size_t most) {
   std::vector<std::size_t> found;
-  for (std::size_t at = 0; found.size() < most && (at = s.find(wanted, at)) != s.npos; at += wanted.size()) found.push_back(at);
+  for (std::size_t at = 0; found.size() < most && (at = find_text(s, wanted, at)) != s.npos; at += wanted.size()) found.push_back(at);
   return found;
 }
 /// The same from the end on; in ascending order.
 [[nodiscard]] inline std::vector<std::size_t> find_all_from_end(std::string_view s, std::string_view wanted, std::size_t most) {
   std::vector<std::size_t> found;
-  for (std::size_t end = s.size(), at = 0; found.size() < most && (at = s.substr(0, end).rfind(wanted)) != s.npos; end = at) found.push_back(at);
+  for (std::size_t at = 0; found.size() < most && (at = rfind_text(s, wanted)) != s.npos; s = s.substr(0, at)) found.push_back(at);
   std::reverse(found.begin(), found.end());
   return found;
 }
@@ -113,7 +114,7 @@ struct byte_range {
 /// Returns `t` with `old` replaced, at most `most` times; all where it is negative.
 [[nodiscard]] inline value replace_all(runtime& rt, const text& t, const text& old, const text& by, std::int64_t most) {
   const std::size_t limit = most < 0 ? std::numeric_limits<std::size_t>::max() : static_cast<std::size_t>(most);
-  if (!rt.charge_bytes(t.bytes.size())) return value::none();
+  if (!rt.charge_chars(t.bytes.size())) return value::none();
   text_builder out;
   std::size_t start = 0, n = 0;
   for (std::size_t at = 0; n < limit; ++n) {
@@ -121,10 +122,10 @@ struct byte_range {
       if (n > 0 && at >= t.bytes.size()) break;
       if (n > 0) at += decode_utf8(t.bytes, at).length;
     } else {
-      at = t.bytes.find(old.bytes, at);
+      at = find_text(t.bytes, old.bytes, at);
       if (at == t.bytes.npos) break;
     }
-    if (!rt.charge_bytes(by.bytes.size())) return value::none();
+    if (!rt.charge(2 + by.bytes.size() / 32)) return value::none();
     out.add(part_of(rt.memory(), t, start, at - start)).add(by);
     start = at + old.bytes.size();
     if (!old.bytes.empty()) at = start;

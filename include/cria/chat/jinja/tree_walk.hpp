@@ -4,6 +4,7 @@
 
 #include <cria/chat/jinja/ast.hpp>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace cria::inline v0::jinja {
@@ -77,10 +78,12 @@ void for_each_child(node* n, OnNode&& on_node, OnTarget&& on_target) {
 /// Returns whether a name is read somewhere in `body`, and not assigned to before that in the order of the text.
 class first_use {
  public:
-  explicit first_use(std::uint32_t name) : name_(name) {}
+  /// `n_left` nodes may be looked at; at 0 the search gives up.
+  first_use(std::uint32_t name, std::size_t& n_left) : n_left_(n_left), name_(name) {}
 
   void look(node* n) {
-    if (is_decided_) return;
+    if (is_decided_ || n_left_ == 0) return;
+    --n_left_;
     if (n->kind == node_kind::name && static_cast<name_node*>(n)->name == name_) return decide(true);
     if (n->kind == node_kind::macro) look_at_parameters(*static_cast<macro_node*>(n));
     if (n->kind == node_kind::call_block) look_at_parameters(*static_cast<call_block_node*>(n)->body);
@@ -102,12 +105,13 @@ class first_use {
     }
   }
 
+  std::size_t& n_left_;
   std::uint32_t name_;
   bool is_decided_ = false, is_read_ = false;
 };
 
-[[nodiscard]] inline bool loads_before_storing(nodes body, std::uint32_t name) {
-  first_use use(name);
+[[nodiscard]] inline bool loads_before_storing(nodes body, std::uint32_t name, std::size_t& n_left) {
+  first_use use(name, n_left);
   for (node* n : body) use.look(n);
   return use.is_read();
 }
