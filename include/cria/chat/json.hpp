@@ -11,7 +11,7 @@
 
 #include <cria/chat/number.hpp>
 #include <cria/core/result.hpp>
-#include <cria/tokenizer/unicode.hpp>
+#include <cria/core/utf8.hpp>
 
 #include <charconv>
 #include <cstddef>
@@ -100,20 +100,6 @@ class json {
 };
 
 namespace detail {
-
-/// Returns "line L, column C" of a byte of a text, counted in characters from 1.
-[[nodiscard]] inline std::string line_and_column(std::string_view text, std::size_t at) {
-  std::size_t line = 1, column = 1;
-  for (std::size_t i = 0; i < at && i < text.size(); ++i) {
-    if (text[i] == '\n') {
-      ++line;
-      column = 1;
-    } else if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) {
-      ++column;
-    }
-  }
-  return "line " + std::to_string(line) + ", column " + std::to_string(column);
-}
 
 inline void append_hex_escape(std::string& out, unsigned unit) {
   constexpr char hex[] = "0123456789abcdef";
