@@ -130,7 +130,6 @@ class session_state {
   [[nodiscard]] std::size_t max_batch() const noexcept { return activations_.shape.max_tokens; }
   [[nodiscard]] std::size_t n_threads() const noexcept { return executor_.concurrency(); }
   [[nodiscard]] std::size_t logits_stride() const noexcept { return round_up(model_.vocab_size(), 16); }
-  [[nodiscard]] std::size_t longest_piece() const noexcept { return longest_piece_; }
   [[nodiscard]] std::size_t n_evaluated() const noexcept { return n_evaluated_; }
   [[nodiscard]] std::size_t n_reused() const noexcept { return n_reused_; }
   /// Returns the last token's logits; none where the last thing that happened was not an evaluation.
@@ -145,9 +144,7 @@ class session_state {
         executor_(executor),
         activations_(std::move(activations)),
         sequence_(std::move(cache)),
-        logits_(std::move(logits)) {
-    for (std::size_t i = 0; i < model_.vocab_size(); ++i) longest_piece_ = std::max(longest_piece_, model_.tokenizer().piece(static_cast<token_id>(i)).size());
-  }
+        logits_(std::move(logits)) {}
 
   [[nodiscard]] static result<void> check(const session_options& options) {
     const auto refuse = [](std::string_view field, std::size_t highest) {
@@ -174,7 +171,7 @@ class session_state {
   array_buffer<float> logits_;
   std::atomic<bool> is_used_{false};
   std::uint64_t ticket_ = 0;
-  std::size_t longest_piece_ = 0, n_evaluated_ = 0, n_reused_ = 0;
+  std::size_t n_evaluated_ = 0, n_reused_ = 0;
   bool has_logits_ = false;
 };
 

@@ -72,6 +72,8 @@ class tokenizer {
   [[nodiscard]] std::string_view piece(token_id id) const noexcept {
     return vocab_.has(id) ? pieces_[static_cast<std::size_t>(id)] : std::string_view{};
   }
+  /// Returns the size of the longest piece, in bytes.
+  [[nodiscard]] std::size_t longest_piece() const noexcept { return longest_piece_; }
   /// Returns the token as the vocabulary writes it; empty for ids out of range.
   [[nodiscard]] std::string_view token_text(token_id id) const noexcept { return vocab_.has(id) ? vocab_.text(id) : std::string_view{}; }
   [[nodiscard]] token_kind kind(token_id id) const noexcept { return vocab_.has(id) ? vocab_.kind(id) : token_kind::undefined; }
@@ -148,6 +150,7 @@ class tokenizer {
         model() == "llama" ? detail::spm::append_piece(piece, vocab_, id) : detail::byte_bpe::append_piece(piece, vocab_, id);
       }
       pieces_.push(piece);
+      longest_piece_ = std::max(longest_piece_, piece.size());
     }
     special_ = detail::special_matcher(vocab_, is_special);
     user_defined_ = detail::special_matcher(vocab_, [](token_kind kind) { return kind == token_kind::user_defined; });
@@ -181,6 +184,7 @@ class tokenizer {
 
   detail::vocabulary vocab_;
   detail::string_arena pieces_;
+  std::size_t longest_piece_ = 0;
   std::variant<detail::spm, detail::byte_bpe> model_;
   detail::special_matcher special_, user_defined_;
 };

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// generate/generation_output.hpp - what a generation has said so far: takes the chosen tokens, makes their events, knows when it is over.
+//
+// Ensures   no allocation by push() for up to as many tokens as create() was told
+// Errors    create: bad_argument (a stop token out of the vocabulary, an empty stop string), out_of_memory; finish: out_of_memory
+// Threads   one at a time
+// Lifetime  refers to the tokenizer; an event is valid until the next step
+#pragma once
+
+#include <cria/core/result.hpp>
+#include <cria/generate/generation.hpp>
+#include <cria/generate/options.hpp>
+#include <cria/generate/text_output.hpp>
+#include <cria/tokenizer/tokenizer.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace cria::inline v0 {
+
+class generation_output {
+ public:
+  static constexpr std::size_t most_tokens_reserved = std::size_t{1} << 20;
+
+  /// room: tokens that fit the context beside the prompt, to reserve memory by.
+  [[nodiscard]] static result<generation_output> create(const cria::tokenizer& tokenizer, const generation_options& options, std::size_t room) {
+    for (const token_id id : options.stop_tokens) CRIA_CHECK(check_token(tokenizer, "stop_tokens", id));
+    CRIA_TRY(auto text, text_output::create(options.stop_strings, tokenizer.longest_piece()));
+    return catch_bad_alloc([&]() -> result<generation_output> {
+      generation_output made(tokenizer, options, std::move(text));
+      made.summary_.tokens.reserve(std::min({options.max_tokens, room, most_tokens_reserved}));
+      return made;
+    }, "generation");
+  }
+
+  /// Returns bad_argument for a token that the tokenizer does not have.
+  [[nodiscard]] static result<void> check_token(const cria::tokenizer& tokenizer, std::string_view where, token_id id) {
+    if (id >= 0 && static_cast<std::size_t>(id) < tokenizer.vocab_size()) return {};
+    return error{errc::bad_argument, std::string(where),
+                 "token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(tokenizer.vocab_size()), error::no_offset};
+  }
+
+  /// Takes the token that was chosen; event() is then its event. Requires !is_done() and a token of the vocabulary.
+  void push(token_id token) {
+    summary_.tokens.push_back(token);
+    const bool ends = is_end(token), is_last = ends || summary_.tokens.size() == max_tokens_;
+    event_ = {token, text_.push(ends ? std::string_view{} : tokenizer_->piece(token), is_last), summary_.tokens.size() - 1};
+    if (!is_last && !text_.is_stopped()) return;
+    is_done_ = true;
+    summary_.reason = ends ? finish_reason::end_of_text : text_.is_stopped() ? finish_reason::stop_string : finish_reason::max_tokens;
+  }
+
+  /// Ends without a token. Returns whether text that was held back makes one more event.
+  bool end(finish_reason reason) {
+    is_done_ = true;
+    summary_.reason = reason;
+    event_ = {no_token, text_.flush(), summary_.tokens.size()};
+    return !event_.text.empty();
+  }
+
+  /// Ends because the host wants no more, if it has not ended by itself.
+  void stop_by_callback() noexcept {
+    if (!std::exchange(is_done_, true)) summary_.reason = finish_reason::stopped_by_callback;
+  }
+
+  [[nodiscard]] bool is_done() const noexcept { return is_done_; }
+  /// Returns whether no token was wanted from the start.
+  [[nodiscard]] bool wants_none() const noexcept { return max_tokens_ == 0; }
+  [[nodiscard]] const token_event& event() const noexcept { return event_; }
+  /// Returns the summary as far as it is known: all but the text, which finish() adds.
+  [[nodiscard]] generation& summary() noexcept { return summary_; }
+  [[nodiscard]] const generation& summary() const noexcept { return summary_; }
+
+  /// Returns the summary. Call it once.
+  [[nodiscard]] result<generation> finish() {
+    return catch_bad_alloc([&]() -> result<generation> {
+      // What was handed out is the beginning of the pieces: stop strings and what was held back are cut off their end.
+      const std::size_t n = text_.released_bytes();
+      summary_.text.reserve(n);
+      for (const token_id token : summary_.tokens) {
+        summary_.text.append(tokenizer_->piece(token).substr(0, n - summary_.text.size()));
+      }
+      return std::move(summary_);
+    }, "generation");
+  }
+
+ private:
+  generation_output(const cria::tokenizer& tokenizer, const generation_options& options, text_output text)
+      : tokenizer_(&tokenizer), max_tokens_(options.max_tokens), stop_tokens_(options.stop_tokens), ignores_eos_(options.ignore_eos), text_(std::move(text)) {}
+
+  [[nodiscard]] bool is_end(token_id token) const noexcept {
+    return (!ignores_eos_ && tokenizer_->is_end_of_generation(token)) || std::find(stop_tokens_.begin(), stop_tokens_.end(), token) != stop_tokens_.end();
+  }
+
+  const cria::tokenizer* tokenizer_;
+  std::size_t max_tokens_;
+  std::vector<token_id> stop_tokens_;
+  bool ignores_eos_;
+  text_output text_;
+  token_event event_;
+  generation summary_;
+  bool is_done_ = false;
+};
+
+}  // namespace cria::inline v0
