@@ -12,6 +12,7 @@
 // Where to look    generate/session.hpp      generate, stream, evaluate, top_logits
 //                  generate/options.hpp      what can be chosen            sampling/sampler_config.hpp   how tokens are drawn
 //                  chat/named_templates.hpp  prompts for chat models       tokenizer/tokenizer.hpp       text to tokens and back
+//                  generate/session_file.hpp sessions as files
 //                  kv/kv_cache.hpp, sampling/sampler.hpp, core/executor.hpp: what a host may bring itself
 // Errors           core/result.hpp; nothing prints, exits or reads the environment
 #pragma once
@@ -28,6 +29,7 @@
 #include <cria/generate/load.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/generate/session.hpp>
+#include <cria/generate/session_file.hpp>
 #include <cria/generate/stop.hpp>
 #include <cria/generate/text_output.hpp>
 #include <cria/generate/token_stream.hpp>

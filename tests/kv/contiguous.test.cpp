@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -152,6 +153,11 @@ static_assert(!kv_cache<without_commit> && !kv_cache<without_truncate> && !kv_ca
 static_assert(!kv_cache<with_mutable_segments> && !kv_cache<with_another_type> && !kv_cache<without_length> && !kv_cache<int>);
 static_assert(!std::is_copy_constructible_v<cache_of<kv_type::f16>>, "copying a cache is never meant");
 static_assert(std::is_nothrow_move_constructible_v<cache_of<kv_type::f16>>);
+
+struct without_import : contiguous_kv_cache<kv_type::f16> {
+  void import_positions(kv_range, std::span<const std::byte>) = delete;
+};
+static_assert(!saved_kv_cache<whole> && !saved_kv_cache<without_import>);
 
 }  // namespace
 
@@ -334,4 +340,50 @@ TEST_CASE_TEMPLATE("contiguous: a moved cache keeps what it holds", Cache, ALL_C
   check_holds(moved, shape, 9);
   append(moved, shape, 11);
   check_holds(moved, shape, 20);
+}
+
+TEST_CASE_TEMPLATE("contiguous: positions come out in the stated layout, and put back in any pieces they are the same cache", Cache, ALL_CACHES) {
+  for (const std::size_t head_dim : {16u, 20u, 64u, 80u}) {
+    CAPTURE(head_dim);
+    const kv_shape shape{2, 3, head_dim};
+    constexpr std::size_t n = 37;
+    auto cache = Cache::create(shape, 48).value();
+    auto copy = Cache::create(shape, n).value();
+    append(cache, shape, n);
+    append(copy, shape, 5);
+    copy.truncate(0);
+    REQUIRE(copy.reserve(n));
+    const std::size_t bytes = cache.position_bytes(), part = bytes / 2;
+    const std::size_t element = Cache::type == kv_type::f32 ? 4 : 2;
+    CHECK(bytes == (Cache::type == kv_type::q8_0 ? 2 * ((head_dim + 31) / 32 * 34) : 2 * head_dim * element));
+    const auto stored = [&](const std::byte* from, std::size_t c) {
+      if (Cache::type != kv_type::q8_0) return load(from + c * element, Cache::type);
+      const std::byte* group = from + c / 32 * 34;
+      return static_cast<float>(static_cast<std::int8_t>(group[c % 32])) * load(group + 32, kv_type::f16);
+    };
+    std::size_t n_wrong = 0;
+    for (std::size_t i = 0; i < shape.n_layers * shape.n_kv_heads; ++i) {
+      const kv_head head{i / shape.n_kv_heads, i % shape.n_kv_heads};
+      std::vector<std::byte> all(n * bytes);
+      cache.export_positions({head, 0, n}, all);
+      for (std::size_t pos = 0; pos < n; ++pos) {
+        for (std::size_t c = 0; c < head_dim; ++c) {
+          n_wrong += stored(all.data() + pos * bytes, c) != mark(head, pos, c, false);
+          n_wrong += stored(all.data() + pos * bytes + part, c) != mark(head, pos, c, true);
+        }
+      }
+      const std::size_t step = 1 + 7 * i;
+      for (std::size_t first = 0; first < n; first += step) {
+        const std::size_t n_now = std::min(step, n - first);
+        std::vector<std::byte> piece(n_now * bytes);
+        cache.export_positions({head, first, n_now}, piece);
+        CHECK(std::memcmp(piece.data(), all.data() + first * bytes, piece.size()) == 0);
+        copy.import_positions({head, first, n_now}, piece);
+      }
+    }
+    CHECK(n_wrong == 0);
+    copy.commit(n);
+    check_holds(copy, shape, n);
+    check_holds(cache, shape, n);
+  }
 }

@@ -2,7 +2,7 @@
 // generate/cached_sequence.hpp - a cache together with the tokens that its positions stand for: what makes re-using a prompt's beginning possible.
 //
 // Ensures   tokens().size() == the cache's length(), whatever fails
-// Errors    make_room: out_of_memory
+// Errors    make_room: out_of_memory; replace: out_of_memory, what the cache's reserve returns
 // Threads   one at a time
 #pragma once
 
@@ -54,6 +54,25 @@ class cached_sequence {
     const auto n = static_cast<std::size_t>(kept - prompt.begin());
     truncate(n);
     return n;
+  }
+
+  /// Holds `tokens` instead, with their positions as [layer][kv head][position]. Where there is no room for them nothing changes.
+  [[nodiscard]] result<void> replace(std::span<const token_id> tokens, std::span<const std::byte> positions)
+    requires saved_kv_cache<Cache>
+  {
+    CRIA_CHECK(make_room(tokens.size()));
+    if (tokens.size() > length()) CRIA_CHECK(cache_.reserve(tokens.size() - length()));
+    truncate(0);
+    if (tokens.empty()) return {};
+    CRIA_CHECK(cache_.reserve(tokens.size()));   // what was reserved a moment ago
+    const kv_shape shape = cache_.shape();
+    const std::size_t head_bytes = tokens.size() * cache_.position_bytes();
+    for (std::size_t i = 0; i < shape.n_layers * shape.n_kv_heads; ++i) {
+      cache_.import_positions({{i / shape.n_kv_heads, i % shape.n_kv_heads}, 0, tokens.size()}, positions.subspan(i * head_bytes, head_bytes));
+    }
+    cache_.commit(tokens.size());
+    commit(tokens);
+    return {};
   }
 
  private:

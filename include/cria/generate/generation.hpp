@@ -75,6 +75,13 @@ struct session_statistics {
   std::size_t n_reused;        ///< prompt tokens that were found in the cache instead
 };
 
+/// All that a session goes on from, as somebody keeps it.
+struct session_contents {
+  std::span<const token_id> tokens;
+  std::span<const float> logits;            ///< of the last token, or none
+  std::span<const std::byte> positions;     ///< what the cache holds for the tokens, as saved_kv_cache gives it: [layer][kv head][position]
+};
+
 /// A candidate for the next token.
 struct token_candidate {
   token_id token;

@@ -132,6 +132,17 @@ class basic_session {
     return {};
   }
 
+  /// Holds the contents of another session of the same model, precision and type of cache instead of its own; session_file.hpp checks that they are.
+  /// Errors: bad_argument, mismatch (sizes), context_full, non_finite, out_of_memory; nothing has changed then.
+  [[nodiscard]] result<void> restore(const session_contents& contents)
+    requires saved_kv_cache<Cache>
+  {
+    CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+    if (!contents.tokens.empty()) CRIA_CHECK(state_->check_prompt(contents.tokens));
+    CRIA_CHECK(state_->check_contents(contents));
+    return state_->replace(contents);
+  }
+
   /// Returns the tokens that the cache holds.
   [[nodiscard]] std::span<const token_id> tokens() const noexcept { return state_->sequence().tokens(); }
   [[nodiscard]] std::size_t length() const noexcept { return state_->sequence().length(); }

@@ -13,6 +13,7 @@
 #include <cria/core/result.hpp>
 #include <cria/core/thread_pool.hpp>
 #include <cria/generate/cached_sequence.hpp>
+#include <cria/generate/generation.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/model/model.hpp>
 
@@ -89,6 +90,22 @@ class session_state {
                  "token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(model_.vocab_size()), error::no_offset};
   }
 
+  /// Checks the sizes of contents, and their logits.
+  [[nodiscard]] result<void> check_contents(const session_contents& contents) const {
+    const auto refuse = [](errc code, std::string_view field) { return error{code, std::string(field), "are not those of a session of this model", error::no_offset}; };
+    const kv_shape shape = sequence_.cache().shape();
+    const std::size_t rows = shape.n_layers * shape.n_kv_heads * contents.tokens.size();
+    if (contents.positions.size() / sequence_.cache().position_bytes() != rows || contents.positions.size() % sequence_.cache().position_bytes() != 0) {
+      return refuse(errc::mismatch, "positions");
+    }
+    if (contents.logits.empty()) return {};
+    if (contents.logits.size() != model_.vocab_size() || contents.tokens.empty()) return refuse(errc::mismatch, "logits");
+    for (const float x : contents.logits) {
+      if (!(x < std::numeric_limits<float>::infinity())) return refuse(errc::non_finite, "logits");
+    }
+    return {};
+  }
+
   /// Puts tokens behind what the cache holds, in passes of at most max_batch; then logits() are those of the last one. Where it fails, the passes
   /// before stay. With `rows`, every token's logits go there, `logits_stride()` floats each.
   [[nodiscard]] result<void> append(std::span<const token_id> tokens, const std::stop_token& stop, float* rows = nullptr) {
@@ -115,6 +132,14 @@ class session_state {
   void truncate(std::size_t n) noexcept {
     sequence_.truncate(n);
     has_logits_ = false;
+  }
+
+  /// Holds other tokens, their positions and the last one's logits instead. Requires contents that were checked; where there is no room nothing changes.
+  [[nodiscard]] result<void> replace(const session_contents& contents) {
+    CRIA_CHECK(sequence_.replace(contents.tokens, contents.positions));
+    std::copy(contents.logits.begin(), contents.logits.end(), logits_.data());
+    has_logits_ = !contents.logits.empty();
+    return {};
   }
 
   /// Keeps the beginning that the prompt shares with the cache; returns its length.

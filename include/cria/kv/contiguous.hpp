@@ -48,6 +48,14 @@ struct plain_kv_storage {
     auto* out = reinterpret_cast<Element*>(row);
     for (std::size_t c = 0; c < head_dim; ++c) out[c] = stored(v[c]);
   }
+
+  static std::size_t part_bytes(std::size_t head_dim) noexcept { return head_dim * sizeof(Element); }
+  static void export_key(const std::byte* panel, std::size_t lane, std::byte* out, std::size_t head_dim) noexcept {
+    for (std::size_t c = 0; c < head_dim; ++c) std::memcpy(out + c * sizeof(Element), panel + (16 * c + lane) * sizeof(Element), sizeof(Element));
+  }
+  static void import_key(std::byte* panel, std::size_t lane, const std::byte* in, std::size_t head_dim) noexcept {
+    for (std::size_t c = 0; c < head_dim; ++c) std::memcpy(panel + (16 * c + lane) * sizeof(Element), in + c * sizeof(Element), sizeof(Element));
+  }
 };
 
 template <>
@@ -74,6 +82,20 @@ struct kv_storage<kv_type::q8_0> {
       const q8_0 block = quantised(v + first, head_dim - first);
       std::memcpy(row, block.qs, 32);
       std::memcpy(row + 32, &block.d, sizeof block.d);
+    }
+  }
+
+  static std::size_t part_bytes(std::size_t head_dim) noexcept { return round_up(head_dim, 32) / 32 * 34; }
+  static void export_key(const std::byte* panel, std::size_t lane, std::byte* out, std::size_t head_dim) noexcept {
+    for (std::size_t first = 0; first < head_dim; first += 32, panel += 544, out += 34) {
+      for (std::size_t c = 0; c < 32; ++c) out[c] = panel[16 * c + lane];
+      std::memcpy(out + 32, panel + 512 + 2 * lane, 2);
+    }
+  }
+  static void import_key(std::byte* panel, std::size_t lane, const std::byte* in, std::size_t head_dim) noexcept {
+    for (std::size_t first = 0; first < head_dim; first += 32, panel += 544, in += 34) {
+      for (std::size_t c = 0; c < 32; ++c) panel[16 * c + lane] = in[c];
+      std::memcpy(panel + 512 + 2 * lane, in + 32, 2);
     }
   }
 
@@ -156,6 +178,31 @@ class contiguous_kv_cache {
     return 1;
   }
 
+  [[nodiscard]] const kv_shape& shape() const noexcept { return shape_; }
+  [[nodiscard]] std::size_t position_bytes() const noexcept { return 2 * storage::part_bytes(shape_.head_dim); }
+
+  void export_positions(kv_range range, std::span<std::byte> out) const noexcept {
+    CRIA_ASSERT(range.first + range.n <= length_ && out.size() == range.n * position_bytes());
+    const std::byte* head = memory_.data() + offset(range.head);
+    const std::size_t part = storage::part_bytes(shape_.head_dim);
+    std::byte* to = out.data();
+    for (std::size_t pos = range.first; pos < range.first + range.n; ++pos, to += 2 * part) {
+      storage::export_key(head + pos / 16 * storage::k_panel_bytes(shape_.head_dim), pos % 16, to, shape_.head_dim);
+      std::memcpy(to + part, head + k_bytes_ + pos * storage::v_row_bytes(v_stride_), part);
+    }
+  }
+
+  void import_positions(kv_range range, std::span<const std::byte> in) noexcept {
+    CRIA_ASSERT(range.first + range.n <= length_ + pending_ && in.size() == range.n * position_bytes());
+    std::byte* head = memory_.data() + offset(range.head);
+    const std::size_t part = storage::part_bytes(shape_.head_dim);
+    const std::byte* from = in.data();
+    for (std::size_t pos = range.first; pos < range.first + range.n; ++pos, from += 2 * part) {
+      storage::import_key(head + pos / 16 * storage::k_panel_bytes(shape_.head_dim), pos % 16, from, shape_.head_dim);
+      std::memcpy(head + k_bytes_ + pos * storage::v_row_bytes(v_stride_), from + part, part);
+    }
+  }
+
  private:
   contiguous_kv_cache() = default;
 
@@ -168,6 +215,7 @@ class contiguous_kv_cache {
   aligned_buffer memory_;
 };
 
-static_assert(kv_cache<contiguous_kv_cache<kv_type::f16>> && kv_cache<contiguous_kv_cache<kv_type::f32>> && kv_cache<contiguous_kv_cache<kv_type::q8_0>>);
+static_assert(saved_kv_cache<contiguous_kv_cache<kv_type::f16>> && saved_kv_cache<contiguous_kv_cache<kv_type::f32>> &&
+              saved_kv_cache<contiguous_kv_cache<kv_type::q8_0>>);
 
 }  // namespace cria::inline v0

@@ -44,6 +44,13 @@ struct kv_row {
   const float* v;
 };
 
+/// Positions of one head.
+struct kv_range {
+  kv_head head;
+  std::size_t first;
+  std::size_t n;
+};
+
 template <class C>
 concept kv_cache = requires(C& c, const C& cc, std::size_t n, kv_slot slot, kv_head head, kv_row row, std::span<kv_segment> out) {
   { C::type } -> std::convertible_to<kv_type>;                        // how elements are stored
@@ -57,6 +64,16 @@ concept kv_cache = requires(C& c, const C& cc, std::size_t n, kv_slot slot, kv_h
   { c.truncate(n) } noexcept;                                         // to n <= length()
   { cc.max_segments() } noexcept -> std::same_as<std::size_t>;
   { cc.segments(head, out) } noexcept -> std::same_as<std::size_t>;   // fills `out` in order of position, returns how many
+};
+
+/// A cache whose positions can be taken out as bytes and put back, into a cache of the same shape and type however it lays them out. A position
+/// of a head is its key, then its value: head_dim elements each; for q8_0 blocks of 32 channels, the last padded with zeros.
+template <class C>
+concept saved_kv_cache = kv_cache<C> && requires(C& c, const C& cc, kv_range range, std::span<std::byte> out, std::span<const std::byte> in) {
+  { cc.shape() } noexcept -> std::convertible_to<kv_shape>;
+  { cc.position_bytes() } noexcept -> std::same_as<std::size_t>;      // of one head
+  { cc.export_positions(range, out) } noexcept;                       // committed ones; out.size() == range.n * position_bytes()
+  { c.import_positions(range, in) } noexcept;                         // in place of write(), between reserve and commit
 };
 
 }  // namespace cria::inline v0

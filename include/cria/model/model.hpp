@@ -9,10 +9,12 @@
 #include <cria/core/thread_pool.hpp>
 #include <cria/gguf/file.hpp>
 #include <cria/kernels/registry.hpp>
+#include <cria/model/fingerprint.hpp>
 #include <cria/model/llama.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -43,6 +45,8 @@ class model {
   [[nodiscard]] const gguf::metadata& metadata() const noexcept { return state_->file.metadata(); }
   [[nodiscard]] const kernels::kernel_table& kernels() const noexcept { return *state_->kernels; }
   [[nodiscard]] cria::precision precision() const noexcept { return state_->precision; }
+  /// Returns what tells this model from others: see model/fingerprint.hpp. Models of other precision share it.
+  [[nodiscard]] std::uint64_t fingerprint() const noexcept { return state_->fingerprint; }
   [[nodiscard]] std::size_t vocab_size() const noexcept { return config().vocab_size; }
   [[nodiscard]] std::size_t weight_bytes() const noexcept { return state_->decoder.weights().bytes(); }
   [[nodiscard]] kv_shape cache_shape() const noexcept { return state_->decoder.cache_shape(); }
@@ -63,6 +67,7 @@ class model {
     cria::precision precision;
     cria::tokenizer tokenizer;
     llama decoder;
+    std::uint64_t fingerprint;
   };
 
   explicit model(std::shared_ptr<const state> s) : state_(std::move(s)) {}
@@ -77,7 +82,8 @@ class model {
     CRIA_CHECK(checker.check_all_used());
     weight_loader loader(load_pass::read, file, *kernels, pool, options.progress, options.stop);
     CRIA_TRY(auto weights, llama_weights::load(config, loader));
-    return model(std::make_shared<const state>(state{file, kernels, options.precision, std::move(tokenizer), llama(config, std::move(weights))}));
+    CRIA_TRY(const std::uint64_t fingerprint, fingerprint_of(file));
+    return model(std::make_shared<const state>(state{file, kernels, options.precision, std::move(tokenizer), llama(config, std::move(weights)), fingerprint}));
   }
 
   std::shared_ptr<const state> state_;
