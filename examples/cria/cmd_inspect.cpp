@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // cria inspect: a file's metadata and tensors, and the memory that a session would take. Reads no weights.
 #include "command.hpp"
+#include "type_totals.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <map>
 
 namespace cria_program {
 
@@ -57,6 +57,14 @@ std::string megabytes(std::uint64_t bytes) {
   return text;
 }
 
+type_totals totals_of(const cria::gguf::file& file) {
+  type_totals totals;
+  for (const cria::gguf::tensor_info& t : file.tensors()) totals.add(t.type, t.elements, t.size_bytes);
+  return totals;
+}
+
+json to_json(const type_total& t) { return {{"tensors", t.tensors}, {"elements", t.elements}, {"size", t.bytes}, {"bits_per_weight", t.bits_per_weight()}}; }
+
 json describe(const cria::gguf::file& file, const result<cria::memory_estimate>& memory) {
   json all = {{"version", file.version()}, {"alignment", file.alignment()}, {"file_size", file.file_size()}, {"parts", file.part_count()},
               {"metadata", json::object()}, {"tensors", json::array()}};
@@ -64,6 +72,10 @@ json describe(const cria::gguf::file& file, const result<cria::memory_estimate>&
   for (const cria::gguf::tensor_info& t : file.tensors()) {
     all["tensors"].push_back({{"name", t.name}, {"type", name(t.type)}, {"shape", shape_of(t)}, {"size", t.size_bytes}, {"offset", t.offset}, {"part", t.part}});
   }
+  const type_totals totals = totals_of(file);
+  all["types"] = json::object();
+  for (const auto& [type, total] : totals.by_type) all["types"][std::string(name(type))] = to_json(total);
+  all["all_types"] = to_json(totals.all);
   if (memory) {
     all["memory"] = {{"context", memory->context}, {"weights", memory->weights}, {"cache", memory->cache}, {"activations", memory->activations}, {"total", memory->total()}};
   } else {
@@ -78,22 +90,12 @@ std::string to_text(const cria::gguf::file& file, const result<cria::memory_esti
                      std::to_string(file.tensors().size()) + " tensors\n\n";
   for (const auto& [key, value] : file.metadata()) text += cria::printable(key) + " = " + cria::printable(dump(to_json(value)), 160) + "\n";
   text += "\n";
-  struct total {
-    std::uint64_t tensors = 0, elements = 0, bytes = 0;
-  };
-  std::map<std::string_view, total> by_type;
   for (const cria::gguf::tensor_info& t : file.tensors()) {
     text += cria::printable(t.name) + "  " + std::string(name(t.type)) + "  " + dump(shape_of(t)) + "  " + std::to_string(t.size_bytes) + " bytes at " +
             std::to_string(t.offset) + "\n";
-    total& sum = by_type[name(t.type)];
-    sum = {sum.tensors + 1, sum.elements + t.elements, sum.bytes + t.size_bytes};
   }
   text += "\n";
-  for (const auto& [type, sum] : by_type) {
-    char bits[32];
-    std::snprintf(bits, sizeof bits, "%.2f", sum.elements == 0 ? 0.0 : 8.0 * static_cast<double>(sum.bytes) / static_cast<double>(sum.elements));
-    text += std::string(type) + ": " + std::to_string(sum.tensors) + " tensors, " + megabytes(sum.bytes) + ", " + bits + " bits per weight\n";
-  }
+  text += totals_of(file).to_text();
   if (!memory) return text + "\nmemory: unknown (" + memory.error().to_string() + ")\n";
   return text + "\nmemory for a context of " + std::to_string(memory->context) + ": weights " + megabytes(memory->weights) + " + cache " + megabytes(memory->cache) +
          " + activations " + megabytes(memory->activations) + " = " + megabytes(memory->total()) + "\n";
