@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <tests/kv/marked_cache.hpp>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -18,98 +20,13 @@
 namespace {
 
 using namespace cria;
+using namespace cria_test;
 
 constexpr std::size_t biggest = std::numeric_limits<std::size_t>::max();
 
 template <kv_type Type>
 using cache_of = contiguous_kv_cache<Type>;
 #define ALL_CACHES cache_of<kv_type::f16>, cache_of<kv_type::f32>, cache_of<kv_type::q8_0>
-
-/// What is written at a place: a number that says where it belongs, exactly kept by float16 and, since a group's largest value is 127, by q8_0.
-float mark(kv_head head, std::size_t pos, std::size_t channel, bool is_value) {
-  if (channel % 32 == 0) return is_value ? -127.0f : 127.0f;
-  const std::size_t n = head.layer * 5 + head.head * 11 + pos * 3 + channel * 7 + (is_value ? 1 : 0);
-  return static_cast<float>(n % 255) - 127.0f;
-}
-
-struct marks {
-  std::vector<float> k, v;
-  marks(kv_head head, std::size_t pos, std::size_t head_dim) : k(head_dim), v(head_dim) {
-    for (std::size_t c = 0; c < head_dim; ++c) k[c] = mark(head, pos, c, false), v[c] = mark(head, pos, c, true);
-  }
-};
-
-float load(const std::byte* p, kv_type type) {
-  if (type == kv_type::f32) {
-    float x;
-    std::memcpy(&x, p, sizeof x);
-    return x;
-  }
-  f16 x;
-  std::memcpy(&x, p, sizeof x);
-  return to_float(x);
-}
-
-/// Reads a key or value of a segment by the layout that core/types.hpp states, written here a second time.
-float key_at(kv_type type, const kv_segment& s, std::size_t index, std::size_t channel, std::size_t head_dim) {
-  const std::size_t panel = index / 16, lane = index % 16;
-  if (type == kv_type::q8_0) {
-    const std::byte* group = s.k + panel * ((head_dim + 31) / 32 * 544) + channel / 32 * 544;
-    return static_cast<float>(static_cast<std::int8_t>(group[channel % 32 * 16 + lane])) * load(group + 512 + 2 * lane, kv_type::f16);
-  }
-  const std::size_t element = type == kv_type::f32 ? 4 : 2;
-  return load(s.k + ((panel * head_dim + channel) * 16 + lane) * element, type);
-}
-float value_at(kv_type type, const kv_segment& s, std::size_t index, std::size_t channel, std::size_t v_stride) {
-  if (type == kv_type::q8_0) {
-    const std::byte* group = s.v + index * (v_stride / 32 * 34) + channel / 32 * 34;
-    return static_cast<float>(static_cast<std::int8_t>(group[channel % 32])) * load(group + 32, kv_type::f16);
-  }
-  const std::size_t element = type == kv_type::f32 ? 4 : 2;
-  return load(s.v + (index * v_stride + channel) * element, type);
-}
-
-/// Writes positions [from, from + n) of every head with their marks, and commits them.
-template <class Cache>
-void append(Cache& cache, const kv_shape& shape, std::size_t n) {
-  REQUIRE(cache.reserve(n).has_value());
-  const std::size_t from = cache.length();
-  for (std::size_t layer = 0; layer < shape.n_layers; ++layer) {
-    for (std::size_t head = 0; head < shape.n_kv_heads; ++head) {
-      for (std::size_t pos = from + n; pos-- > from;) {   // any order
-        const marks m({layer, head}, pos, shape.head_dim);
-        cache.write({{layer, head}, pos}, {m.k.data(), m.v.data()});
-      }
-    }
-  }
-  cache.commit(n);
-}
-
-/// Checks that segments cover [0, n) of every head, with the marks of their positions.
-template <class Cache>
-void check_holds(const Cache& cache, const kv_shape& shape, std::size_t n) {
-  std::vector<kv_segment> segments(cache.max_segments());
-  std::size_t n_wrong = 0;
-  for (std::size_t layer = 0; layer < shape.n_layers; ++layer) {
-    for (std::size_t head = 0; head < shape.n_kv_heads; ++head) {
-      const std::size_t n_segments = cache.segments({layer, head}, segments);
-      REQUIRE(n_segments <= segments.size());
-      std::size_t pos = 0;
-      for (std::size_t i = 0; i < n_segments; ++i) {
-        CHECK(segments[i].first_pos == pos);
-        CHECK(segments[i].first_pos % 16 == 0);
-        for (std::size_t index = 0; index < segments[i].length; ++index, ++pos) {
-          for (std::size_t c = 0; c < shape.head_dim; ++c) {
-            n_wrong += key_at(Cache::type, segments[i], index, c, shape.head_dim) != mark({layer, head}, pos, c, false);
-            n_wrong += value_at(Cache::type, segments[i], index, c, cache.v_stride()) != mark({layer, head}, pos, c, true);
-          }
-        }
-      }
-      CHECK(pos == n);
-    }
-  }
-  CHECK(n_wrong == 0);
-}
 
 // What is no cache: one part of the protocol missing or of another type.
 

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+// kv/paged.hpp - a cache made of pages from a bounded pool, so that many sequences share memory, and what they have in common.
+//
+// A page holds `page_size` positions of all layers and heads, as whole panels. Pages are counted: a fork, or a prompt that begins as another one,
+// refers to the same pages; who writes into a page that others see gets a copy of it first.
+// Shapes    a page: [layer][kv head]: keys [page_size / 16][head_dim][16], values [page_size][v_stride]
+// Ensures   the kernels see the same numbers in the same order as in a contiguous cache: the same bits. Forks and copies change nobody else's positions.
+//           No allocation after create(), fork() excepted.
+// Errors    create: bad_argument, out_of_memory; reserve: context_full, where "context" (this cache's capacity) or "pages" (the pool is empty)
+// Threads   a pool and all its caches are used by one thread at a time, write() excepted (as kv_cache.hpp)
+// Lifetime  caches keep their pool alive
+// Source    W. Kwon et al., Efficient Memory Management for Large Language Model Serving with PagedAttention, arXiv 2309.06180
+#pragma once
+
+#include <cria/kv/contiguous.hpp>
+#include <cria/kv/page_pool.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cria::inline v0 {
+
+template <kv_type Type>
+class paged_kv_cache {
+  using storage = kv_storage<Type>;
+
+ public:
+  static constexpr kv_type type = Type;
+  using pool_type = page_pool<Type>;
+
+  /// Returns an empty cache of at most `capacity` positions over a pool that others may use too.
+  static result<paged_kv_cache> create(std::shared_ptr<pool_type> pool, std::size_t capacity) {
+    if (capacity == 0) return error{errc::bad_argument, "capacity", "a context needs at least one position", error::no_offset};
+    return catch_bad_alloc([&]() -> result<paged_kv_cache> {
+      paged_kv_cache made(std::move(pool), capacity);
+      made.pages_.reserve(made.pages_for(capacity));
+      return made;
+    }, "pages");
+  }
+
+  /// Returns an empty cache with a pool of its own.
+  static result<paged_kv_cache> create(const kv_shape& shape, std::size_t capacity) {
+    CRIA_TRY(auto pool, pool_type::create(shape, {.n_pages = capacity / pool_type::default_page_size + 1}));
+    return create(std::move(pool), capacity);
+  }
+
+  paged_kv_cache(paged_kv_cache&& other) noexcept
+      : pool_(std::move(other.pool_)),
+        capacity_(other.capacity_),
+        length_(std::exchange(other.length_, 0)),
+        pending_(std::exchange(other.pending_, 0)),
+        pages_(std::exchange(other.pages_, {})) {}
+  paged_kv_cache& operator=(paged_kv_cache&& other) noexcept {
+    if (this == &other) return *this;
+    if (pool_ != nullptr) truncate(0);
+    pool_ = std::move(other.pool_);
+    capacity_ = other.capacity_;
+    length_ = std::exchange(other.length_, 0);
+    pending_ = std::exchange(other.pending_, 0);
+    pages_ = std::exchange(other.pages_, {});
+    return *this;
+  }
+  ~paged_kv_cache() {
+    if (pool_ != nullptr) truncate(0);
+  }
+
+  /// Returns a cache that holds the same positions by sharing the pages.
+  [[nodiscard]] result<paged_kv_cache> fork() const {
+    CRIA_TRY(auto made, create(pool_, capacity_));
+    made.share(*this);
+    return made;
+  }
+
+  /// Holds what `other`, of the same pool, holds instead of what this one held. Allocates nothing. Requires other.length() <= capacity().
+  void share(const paged_kv_cache& other) noexcept {
+    CRIA_ASSERT(other.pool_ == pool_ && other.length_ <= capacity_);
+    if (this != &other) share(std::span<const page_id>(other.pages_).first(pages_for(other.length_)), other.length_);
+  }
+
+  /// Holds the first `length` positions of these pages, which are of its pool and hold at least as many. Requires length <= capacity().
+  void share(std::span<const page_id> pages, std::size_t length) noexcept {
+    CRIA_ASSERT(pages.size() == pages_for(length) && length <= capacity_);
+    for (const page_id page : pages) pool_->retain(page);
+    truncate(0);
+    pages_.assign(pages.begin(), pages.end());
+    length_ = length;
+  }
+
+  [[nodiscard]] std::size_t length() const noexcept { return length_; }
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+  /// Returns the bytes of the pages that it refers to, shared ones too.
+  [[nodiscard]] std::size_t bytes() const noexcept { return pages_.size() * pool_->page_bytes(); }
+  [[nodiscard]] std::size_t v_stride() const noexcept { return pool_->v_stride(); }
+  [[nodiscard]] std::size_t max_segments() const noexcept { return pages_for(capacity_); }
+  [[nodiscard]] std::span<const page_id> pages() const noexcept { return pages_; }
+  [[nodiscard]] const std::shared_ptr<pool_type>& pool() const noexcept { return pool_; }
+
+  /// Returns how many free pages reserve(n) would take from the pool, a copy included. Requires n <= capacity() - length().
+  [[nodiscard]] std::size_t pages_needed(std::size_t n) const noexcept {
+    const std::size_t wanted = pages_for(length_ + n);
+    return (wanted > pages_.size() ? wanted - pages_.size() : 0) + (n > 0 && writes_into_shared() ? 1 : 0);
+  }
+
+  result<void> reserve(std::size_t n) {
+    if (n > capacity_ - length_) {
+      return error{errc::context_full, "context",
+                   std::to_string(length_) + " of " + std::to_string(capacity_) + " positions are taken, " + std::to_string(n) + " more do not fit", error::no_offset};
+    }
+    if (pages_needed(n) > pool_->n_free()) {
+      return error{errc::context_full, "pages",
+                   std::to_string(pool_->n_free()) + " of " + std::to_string(pool_->n_pages()) + " are free, " + std::to_string(pages_needed(n)) + " are needed",
+                   error::no_offset};
+    }
+    if (n > 0 && writes_into_shared()) {
+      page_id& page = pages_[length_ / pool_->page_size()];
+      const page_id copy = pool_->allocate();
+      pool_->copy(page, copy);
+      pool_->release(std::exchange(page, copy));
+    }
+    while (pages_.size() < pages_for(length_ + n)) pages_.push_back(pool_->allocate());
+    pending_ = n;
+    return {};
+  }
+
+  void write(kv_slot slot, kv_row row) noexcept {
+    CRIA_ASSERT(slot.pos >= length_ && slot.pos < length_ + pending_);
+    const std::size_t index = slot.pos % pool_->page_size(), head_dim = pool_->shape().head_dim;
+    std::byte* const k = pool_->keys(pages_[slot.pos / pool_->page_size()], slot.head);
+    std::byte* const v = pool_->values(pages_[slot.pos / pool_->page_size()], slot.head);
+    storage::write_key(k + index / 16 * storage::k_panel_bytes(head_dim), index % 16, row.k, head_dim);
+    storage::write_value(v + index * storage::v_row_bytes(v_stride()), row.v, head_dim);
+  }
+
+  void commit(std::size_t n) noexcept {
+    CRIA_ASSERT(n <= pending_);
+    length_ += n;
+    pending_ = 0;
+  }
+
+  /// Gives pages that hold nothing any more back to the pool.
+  void truncate(std::size_t n) noexcept {
+    CRIA_ASSERT(n <= length_);
+    length_ = n;
+    pending_ = 0;
+    for (; pages_.size() > pages_for(n); pages_.pop_back()) pool_->release(pages_.back());
+  }
+
+  std::size_t segments(kv_head head, std::span<kv_segment> out) const noexcept {
+    const std::size_t size = pool_->page_size(), end = length_ + pending_;
+    std::size_t n = 0;
+    for (std::size_t first = 0; first < end; first += size, ++n) {
+      out[n] = {pool_->keys(pages_[n], head), pool_->values(pages_[n], head), first, std::min(size, end - first)};
+    }
+    return n;
+  }
+
+ private:
+  paged_kv_cache(std::shared_ptr<pool_type> pool, std::size_t capacity) noexcept : pool_(std::move(pool)), capacity_(capacity) {}
+
+  [[nodiscard]] std::size_t pages_for(std::size_t positions) const noexcept { return pool_->pages_for(positions); }
+  /// Returns whether the next position lies in a page that others see.
+  [[nodiscard]] bool writes_into_shared() const noexcept {
+    return length_ / pool_->page_size() < pages_.size() && pool_->references(pages_[length_ / pool_->page_size()]) > 1;
+  }
+
+  std::shared_ptr<pool_type> pool_;
+  std::size_t capacity_ = 0, length_ = 0, pending_ = 0;
+  std::vector<page_id> pages_;   // the positions [0, length + pending), page by page
+};
+
+static_assert(kv_cache<paged_kv_cache<kv_type::f16>> && kv_cache<paged_kv_cache<kv_type::f32>> && kv_cache<paged_kv_cache<kv_type::q8_0>>);
+
+}  // namespace cria::inline v0
