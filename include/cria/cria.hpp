@@ -10,6 +10,7 @@
 //   auto done = session->generate("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { std::cout << text << std::flush; });
 //
 // Where to look    generate/session.hpp      generate, stream, evaluate, top_logits
+//                  generate/batch_engine.hpp many requests at once
 //                  generate/options.hpp      what can be chosen            sampling/sampler_config.hpp   how tokens are drawn
 //                  chat/named_templates.hpp  prompts for chat models       tokenizer/tokenizer.hpp       text to tokens and back
 //                  generate/session_file.hpp sessions as files
@@ -25,6 +26,7 @@
 #include <cria/core/result.hpp>
 #include <cria/core/thread_pool.hpp>
 #include <cria/core/types.hpp>
+#include <cria/generate/batch_engine.hpp>
 #include <cria/generate/generation.hpp>
 #include <cria/generate/load.hpp>
 #include <cria/generate/options.hpp>
@@ -39,6 +41,7 @@
 #include <cria/kernels/registry.hpp>
 #include <cria/kv/contiguous.hpp>
 #include <cria/kv/kv_cache.hpp>
+#include <cria/kv/paged.hpp>
 #include <cria/model/model.hpp>
 #include <cria/sampling/runtime_sampler.hpp>
 #include <cria/sampling/sampler.hpp>

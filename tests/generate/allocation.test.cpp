@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Counts every call of operator new in this program.
+#include <cria/generate/batch_engine.hpp>
+
 #include <tests/generate/session_fixture.hpp>
 
 #include <doctest/doctest.h>
@@ -88,4 +90,16 @@ TEST_CASE("allocation: a stream's increments allocate nothing either") {
   for (; i != stream.end(); ++i) ++n;
   CHECK(n == 60);
   CHECK(n_news == before);
+}
+
+TEST_CASE("allocation: no token of a batch allocates, and neither does the next page of a sequence") {
+  if (!has_data(stories)) return;
+  auto engine = batch_engine::create(load_stories(), {.max_sequences = 5, .context_size = 256, .page_size = 16, .n_threads = 2}).value();
+  generation_options options{.max_tokens = 120, .stop_strings = {"never written", "xyz"}, .ignore_eos = true};
+  for (options.sampling.seed = 0; options.sampling.seed < 5; ++options.sampling.seed) REQUIRE(engine.add("Once upon a time", options, [](std::string_view) {}));
+  for (int i = 0; i < 3; ++i) REQUIRE(engine.step());
+  const std::size_t before = n_news;
+  for (int i = 0; i < 100; ++i) REQUIRE(engine.step());
+  CHECK(n_news == before);
+  CHECK(engine.statistics().n_generated_tokens == 5 * 103);
 }

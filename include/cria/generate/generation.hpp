@@ -9,6 +9,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -102,6 +103,35 @@ concept text_callback = detail::callback_of<std::remove_reference_t<F>, std::str
 /// Called with each token; may return false to stop. What takes a std::string_view is a text_callback.
 template <class F>
 concept token_callback = !text_callback<F> && detail::callback_of<std::remove_reference_t<F>, const token_event&>;
+
+namespace detail {
+
+template <class Callback, class Argument>
+[[nodiscard]] bool call_back(Callback& callback, const Argument& argument) {
+  if constexpr (std::is_void_v<std::invoke_result_t<Callback&, const Argument&>>) {
+    std::invoke(callback, argument);
+    return true;
+  } else {
+    return static_cast<bool>(std::invoke(callback, argument));
+  }
+}
+
+/// Tells a text_callback or token_callback about an event; returns whether to go on.
+template <class Callback>
+[[nodiscard]] bool deliver(Callback& callback, const token_event& event) {
+  if constexpr (text_callback<Callback>) {
+    return event.text.empty() || call_back(callback, event.text);
+  } else {
+    return call_back(callback, event);
+  }
+}
+
+}  // namespace detail
+
+/// Takes text and tokens, throws them away.
+struct no_callback {
+  void operator()(std::string_view) const noexcept {}
+};
 
 /// A prompt: text, or tokens taken as they are.
 template <class P>

@@ -25,7 +25,6 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -36,11 +35,6 @@
 #include <vector>
 
 namespace cria::inline v0 {
-
-/// Takes text and tokens, throws them away.
-struct no_callback {
-  void operator()(std::string_view) const noexcept {}
-};
 
 /// Cache: where keys and values are kept (kv/kv_cache.hpp).
 template <kv_cache Cache = contiguous_kv_cache<kv_type::f16>>
@@ -199,30 +193,9 @@ class basic_session {
     while (true) {
       CRIA_TRY(const bool has_event, run.advance());
       if (!has_event) break;
-      if (!deliver(callback, run.event())) run.stop_by_callback();
+      if (!detail::deliver(callback, run.event())) run.stop_by_callback();
     }
     return run.finish();
-  }
-
-  /// Calls back; returns whether to go on.
-  template <class Callback>
-  [[nodiscard]] static bool deliver(Callback& callback, const token_event& event) {
-    if constexpr (text_callback<Callback>) {
-      if (event.text.empty()) return true;
-      return call(callback, event.text);
-    } else {
-      return call(callback, event);
-    }
-  }
-
-  template <class Callback, class Argument>
-  [[nodiscard]] static bool call(Callback& callback, const Argument& argument) {
-    if constexpr (std::is_void_v<std::invoke_result_t<Callback&, const Argument&>>) {
-      std::invoke(callback, argument);
-      return true;
-    } else {
-      return static_cast<bool>(std::invoke(callback, argument));
-    }
   }
 
   std::unique_ptr<detail::session_state<Cache>> state_;

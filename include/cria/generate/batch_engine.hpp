@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+// generate/batch_engine.hpp - many requests over one model: what is running goes through the model together, one token each, beside slices of new prompts.
+//
+//   auto engine = cria::batch_engine::create(model, {.max_sequences = 16});
+//   const auto id = engine->add("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { ... });
+//   while (*engine->step()) while (auto ended = engine->next_finished()) ... ended->id, ended->outcome
+//
+// Ensures   a request's tokens, text and logits are the bits that it would have alone, whoever comes, goes, fails or shares pages with it.
+//           Requests start in the order of arrival. When the pages run out, the youngest gives its own back and is computed again later.
+//           Memory is taken by create(), add(), the start and the end of a request: never per token.
+// Errors    create: bad_argument, out_of_memory. add: bad_argument, context_full ("prompt", "sequences", "pages"), limit_exceeded, out_of_memory, those of
+//           tokenizer and sampler. step: cancelled, bad_argument (from inside a callback); what concerns one request is in its outcome.
+// Threads   one at a time; other threads may end a request by its stop token. A callback may add, cancel and take, not step.
+// Lifetime  keeps its model alive; a callback lives until its request ends
+// Source    iteration-level scheduling: G.-I. Yu et al., Orca, OSDI 2022; slices of prompts: A. Agrawal et al., Sarathi-Serve, arXiv 2403.02310
+#pragma once
+
+#include <cria/core/thread_pool.hpp>
+#include <cria/generate/batch_schedule.hpp>
+#include <cria/generate/options.hpp>
+#include <cria/model/model.hpp>
+#include <cria/sampling/runtime_sampler.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace cria::inline v0 {
+
+/// Type: what keys and values are stored as. Sampler: of every request (a host with several kinds brings a variant).
+template <kv_type Type = kv_type::f16, sampler Sampler = runtime_sampler>
+class basic_batch_engine {
+  using cache_type = paged_kv_cache<Type>;
+  using sequence = detail::batch_sequence<Type, Sampler>;
+
+ public:
+  [[nodiscard]] static result<basic_batch_engine> create(cria::model model, const batch_options& options = {}) {
+    CRIA_CHECK(check(options));
+    return catch_bad_alloc([&]() -> result<basic_batch_engine> {
+      std::unique_ptr<thread_pool> threads;
+      if (!options.executor) threads = std::make_unique<thread_pool>(options.n_threads);
+      const executor_ref executor = options.executor ? *options.executor : executor_ref(*threads);
+      const std::size_t context = session_options{.context_size = options.context_size}.context_for(model.config().context_length);
+      const std::size_t positions = options.cache_positions != 0 ? options.cache_positions : options.max_sequences * context;
+      using pool_type = page_pool<Type>;
+      CRIA_TRY(auto pool, pool_type::create(model.cache_shape(), {.n_pages = (positions - 1) / options.page_size + 1, .page_size = options.page_size}));
+      CRIA_TRY(auto index, prefix_index<Type>::create(pool));
+      const std::size_t capacity = std::min(context, pool->n_pages() * pool->page_size());
+      const std::size_t n_tokens = std::max(options.max_batch, options.max_sequences);
+      CRIA_TRY(auto activations, nn::activations::create(model.activation_shape(n_tokens), model.precision(), executor.concurrency(), pool->pages_for(capacity)));
+      CRIA_TRY(auto logits, array_buffer<float>::allocate(options.max_sequences * round_up(model.vocab_size(), 16)));
+      return basic_batch_engine(std::move(model), options, std::move(threads), executor, std::move(activations), std::move(logits),
+                                {options, capacity, std::move(pool), std::move(index)});
+    }, "batch engine");
+  }
+
+  /// Takes a request (text or tokens); the callback gets every token or piece of text from inside step(), and may return false to stop.
+  template <class Prompt, class Callback = no_callback>
+    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && (text_callback<Callback> || token_callback<Callback>) && std::is_same_v<Sampler, runtime_sampler>)
+  result<batch_id> add(const Prompt& prompt, const generation_options& options = {}, Callback callback = {}) {
+    return counted([&]() -> result<batch_id> {
+      CRIA_TRY(auto made, runtime_sampler::create(options.sampling, model_.vocab_size()));
+      return add_checked(prompt, options, std::move(made), std::move(callback));
+    });
+  }
+
+  /// As above, with a sampler of the request's own, which is told the prompt and each token.
+  template <class Prompt, class Callback = no_callback>
+    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && (text_callback<Callback> || token_callback<Callback>))
+  result<batch_id> add(const Prompt& prompt, const generation_options& options, Sampler sampler, Callback callback = {}) {
+    return counted([&] { return add_checked(prompt, options, std::move(sampler), std::move(callback)); });
+  }
+
+  /// Ends a request at the next step. Returns whether there is one.
+  bool cancel(batch_id id) noexcept { return schedule_.cancel(id); }
+
+  /// Takes one pass: a token for each that generates, slices of prompts beside. Returns whether there is more to do.
+  /// On an error (cancelled: `stop`, within one layer) nothing was lost: another step() goes on.
+  [[nodiscard]] result<bool> step(const std::stop_token& stop = {}) {
+    if (is_stepping_) return error{errc::bad_argument, "step", "is called from inside a callback", error::no_offset};
+    is_stepping_ = true;
+    const stepping_guard guard{&is_stepping_};
+    return catch_bad_alloc([&] { return step_once(stop); }, "step");
+  }
+
+  /// Steps until every request has ended.
+  [[nodiscard]] result<void> run(const std::stop_token& stop = {}) {
+    for (;;) {
+      CRIA_TRY(const bool has_more, step(stop));
+      if (!has_more) return {};
+    }
+  }
+
+  /// Returns a request that has ended, in the order of ending, and forgets it; none where there is none.
+  [[nodiscard]] std::optional<batch_result> next_finished() {
+    if (schedule_.finished.empty()) return std::nullopt;
+    std::optional<batch_result> out(std::move(schedule_.finished.front()));
+    schedule_.finished.pop_front();
+    return out;
+  }
+
+  /// Returns whether a step() has something to do.
+  [[nodiscard]] bool has_work() const noexcept { return !schedule_.running.empty() || !schedule_.waiting.empty(); }
+
+  /// Gives up the pages kept for prompts to come.
+  void forget_prefixes() noexcept { schedule_.index.clear(); }
+
+  [[nodiscard]] const cria::model& model() const noexcept { return model_; }
+  /// Returns the positions that one sequence may have.
+  [[nodiscard]] std::size_t capacity() const noexcept { return schedule_.capacity; }
+  [[nodiscard]] batch_statistics statistics() const noexcept {
+    batch_statistics s = schedule_.counts;
+    s.n_running = schedule_.running.size();
+    s.n_waiting = schedule_.waiting.size();
+    s.pages = schedule_.pool->statistics();
+    s.n_indexed_pages = schedule_.index.size();
+    return s;
+  }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  struct stepping_guard {
+    bool* flag;
+    ~stepping_guard() { *flag = false; }
+  };
+
+  basic_batch_engine(cria::model m, const batch_options& options, std::unique_ptr<thread_pool> threads, executor_ref executor, nn::activations activations,
+                     array_buffer<float> logits, detail::batch_schedule<Type, Sampler> schedule)
+      : model_(std::move(m)),
+        options_(options),
+        threads_(std::move(threads)),
+        executor_(executor),
+        activations_(std::move(activations)),
+        logits_(std::move(logits)),
+        schedule_(std::move(schedule)) {
+    slices_.reserve(options.max_sequences);
+  }
+
+  [[nodiscard]] static result<void> check(const batch_options& o) {
+    const auto refuse = [](std::string_view field, std::size_t highest) {
+      return error{errc::bad_argument, std::string(field), "is not in 1 to " + std::to_string(highest), error::no_offset};
+    };
+    if (o.max_sequences == 0 || o.max_sequences > batch_options::most_sequences) return refuse("max_sequences", batch_options::most_sequences);
+    if (o.max_batch == 0 || o.max_batch > session_options::most_batch) return refuse("max_batch", session_options::most_batch);
+    if (o.prompt_share == 0) return refuse("prompt_share", o.max_batch);
+    if (o.context_size > session_options::max_context) return refuse("context_size", session_options::max_context);
+    if (o.cache_positions > session_options::max_context) return refuse("cache_positions", session_options::max_context);
+    if (o.page_size == 0 || o.page_size % 16 != 0 || o.page_size > 65'536) return error{errc::bad_argument, "page_size", "is not a multiple of 16 up to 65536", error::no_offset};
+    if (o.n_threads > thread_pool::max_threads) return refuse("n_threads", thread_pool::max_threads);
+    return {};
+  }
+
+  template <class F>
+  [[nodiscard]] result<batch_id> counted(F&& f) {
+    auto added = catch_bad_alloc(std::forward<F>(f), "request");
+    ++(added ? schedule_.counts.n_added : schedule_.counts.n_refused);
+    return added;
+  }
+
+  template <class Prompt, class Callback>
+  [[nodiscard]] result<batch_id> add_checked(const Prompt& prompt, const generation_options& options, Sampler sampler, Callback callback) {
+    std::vector<token_id> tokens;
+    if constexpr (prompt_text<Prompt>) {
+      CRIA_TRY(tokens, model_.tokenizer().encode(std::string_view(prompt), options.encode));
+    } else {
+      const std::span<const token_id> given(prompt);
+      tokens.assign(given.begin(), given.end());
+    }
+    if (tokens.empty()) return error{errc::bad_argument, "prompt", "has no tokens", error::no_offset};
+    for (const token_id id : tokens) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "prompt", id));
+    if (tokens.size() > capacity()) {
+      return error{errc::context_full, "prompt", std::to_string(tokens.size()) + " tokens do not fit a context of " + std::to_string(capacity()), error::no_offset};
+    }
+    CRIA_TRY(auto output, generation_output::create(model_.tokenizer(), options, capacity() - tokens.size() + 1));
+    CRIA_TRY(auto cache, cache_type::create(schedule_.pool, capacity()));
+    detail::batch_callback call;
+    if constexpr (!std::is_same_v<Callback, no_callback>) {
+      call = [callback = std::move(callback)](const token_event& event) mutable { return detail::deliver(callback, event); };
+    }
+    const batch_id id = schedule_.next_id;
+    CRIA_CHECK(schedule_.enqueue(std::make_unique<sequence>(id, std::move(cache), std::move(tokens), std::move(sampler), std::move(output), options.stop, std::move(call))));
+    ++schedule_.next_id;
+    return id;
+  }
+
+  [[nodiscard]] result<bool> step_once(const std::stop_token& stop) {
+    const clock::time_point start = clock::now();
+    schedule_.end_cancelled();
+    schedule_.admit();
+    schedule_.plan();
+    if (!schedule_.planned.empty()) CRIA_CHECK(pass(stop));
+    schedule_.collect();
+    schedule_.counts.busy_seconds += std::chrono::duration<double>(clock::now() - start).count();
+    return has_work();
+  }
+
+  /// Computes what is planned and lets those whose tokens are all in the cache choose the next one.
+  [[nodiscard]] result<void> pass(const std::stop_token& stop) {
+    slices_.clear();
+    std::size_t n_rows = 0;
+    for (const auto& [one, n] : schedule_.planned) {
+      const bool is_all = n == one->pending().size();
+      slices_.push_back({&one->cache(), one->pending().first(n), std::size_t{is_all}});
+      n_rows += is_all;
+    }
+    const std::size_t stride = round_up(model_.vocab_size(), 16);
+    CRIA_CHECK(model_.template forward<cache_type>(executor_, activations_, std::span(slices_), {logits_.data(), stride, n_rows, model_.vocab_size()}, stop));
+    const float* row = logits_.data();
+    for (std::size_t i = 0; i < slices_.size(); ++i) {
+      sequence& one = *schedule_.planned[i].one;
+      schedule_.note_evaluated(one, slices_[i].tokens.size());
+      if (slices_[i].n_logits == 0) continue;
+      schedule_.advance(one, {row, model_.vocab_size()});
+      row += stride;
+    }
+    ++schedule_.counts.n_passes;
+    return {};
+  }
+
+  cria::model model_;
+  batch_options options_;
+  std::unique_ptr<thread_pool> threads_;   // none with the host's executor
+  executor_ref executor_;
+  nn::activations activations_;
+  array_buffer<float> logits_;             // [max_sequences][V]
+  detail::batch_schedule<Type, Sampler> schedule_;
+  std::vector<nn::sequence_slice<cache_type>> slices_;
+  bool is_stepping_ = false;
+};
+
+using batch_engine = basic_batch_engine<>;
+
+}  // namespace cria::inline v0

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+// generate/batch_sequence.hpp - one request of a batch engine: its tokens, pages, sampler and text.
+//
+// Ensures   a sequence is its tokens: what of them is not in the cache is computed again, to the same bits
+// Errors    of callbacks and samplers end this sequence alone
+// Threads   as its engine
+#pragma once
+
+#include <cria/core/result.hpp>
+#include <cria/generate/batch_options.hpp>
+#include <cria/generate/generation.hpp>
+#include <cria/generate/generation_output.hpp>
+#include <cria/kv/paged.hpp>
+#include <cria/sampling/sampler.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <exception>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <span>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cria::inline v0::detail {
+
+/// Called with each token of a request; false ends it.
+using batch_callback = std::function<bool(const token_event&)>;
+
+template <kv_type Type, sampler Sampler>
+class batch_sequence {
+ public:
+  using clock = std::chrono::steady_clock;
+
+  batch_sequence(batch_id id, paged_kv_cache<Type> cache, std::vector<token_id> prompt, Sampler sampler, generation_output output, const std::stop_token& stop,
+                 batch_callback callback)
+      : id_(id),
+        cache_(std::move(cache)),
+        tokens_(std::move(prompt)),
+        n_prompt_(tokens_.size()),
+        sampler_(std::move(sampler)),
+        output_(std::move(output)),
+        stop_(stop),
+        callback_(std::move(callback)),
+        added_(clock::now()) {
+    output_.summary().n_prompt = n_prompt_;
+    tokens_.reserve(std::min(cache_.capacity() + 1, n_prompt_ + output_.summary().tokens.capacity()));
+  }
+
+  [[nodiscard]] batch_id id() const noexcept { return id_; }
+  [[nodiscard]] paged_kv_cache<Type>& cache() noexcept { return cache_; }
+  [[nodiscard]] const paged_kv_cache<Type>& cache() const noexcept { return cache_; }
+  /// Returns the prompt and what was generated; the last one is not in the cache.
+  [[nodiscard]] std::span<const token_id> tokens() const noexcept { return tokens_; }
+  [[nodiscard]] std::span<const token_id> pending() const noexcept { return tokens().subspan(cache_.length()); }
+  [[nodiscard]] std::size_t n_prompt() const noexcept { return n_prompt_; }
+  [[nodiscard]] generation& summary() noexcept { return output_.summary(); }
+  [[nodiscard]] bool is_done() const noexcept { return failure_.has_value() || output_.is_done(); }
+  [[nodiscard]] bool is_cancelled() const noexcept { return is_cancelled_ || stop_.stop_requested(); }
+  void cancel() noexcept { is_cancelled_ = true; }
+
+  /// Called when it gets its place; the first time, `n_reused` of its tokens were found in the cache. Returns whether it is the first time.
+  bool start(std::size_t n_reused) {
+    if (std::exchange(is_started_, true)) return false;
+    started_ = clock::now();
+    summary().n_reused = n_reused;
+    for (const token_id token : tokens_) sampler_.accept(token);
+    return true;
+  }
+
+  /// Chooses the next token by the logits of the last one, and tells the host.
+  void advance(std::span<const float> logits) {
+    if (summary().tokens.empty()) summary().timings.prompt_seconds = seconds_since(started_);
+    if (output_.wants_none()) return end(finish_reason::max_tokens);
+    guarded("sampler", [&] {
+      auto chosen = choose(logits);
+      if (!chosen) failure_ = std::move(chosen).error();
+    });
+    if (failure_) return;
+    note_time();
+    deliver();
+  }
+
+  /// Ends without a token.
+  void end(finish_reason reason) {
+    if (output_.end(reason)) deliver();
+  }
+  void fail(error e) { failure_ = std::move(e); }
+
+  /// Returns what the host gets. Call it once.
+  [[nodiscard]] result<generation> finish() {
+    if (failure_) return *std::move(failure_);
+    return output_.finish();
+  }
+
+  /// The sequence whose prompt begins alike and is computed first, and how long they go together; 0: none.
+  batch_id leader = 0;
+  std::size_t n_together = 0;
+
+ private:
+  [[nodiscard]] static double seconds_since(clock::time_point start) noexcept { return std::chrono::duration<double>(clock::now() - start).count(); }
+
+  [[nodiscard]] result<void> choose(std::span<const float> logits) {
+    bool is_bad = false;
+    for (const float x : logits) is_bad |= !(x < std::numeric_limits<float>::infinity());
+    if (is_bad) return error{errc::non_finite, "logits", "the model gave inf or NaN", error::no_offset};
+    result<token_id> sampled = sampler_.sample(logits);
+    if (!sampled) return std::move(sampled).error();
+    if (*sampled < 0 || static_cast<std::size_t>(*sampled) >= logits.size()) {
+      return error{errc::bad_argument, "sampler", "chose a token that is not in the vocabulary", error::no_offset};
+    }
+    sampler_.accept(*sampled);
+    output_.push(*sampled);
+    tokens_.push_back(*sampled);
+    return {};
+  }
+
+  void note_time() noexcept {
+    generation_timings& t = summary().timings;
+    if (summary().tokens.size() == 1) {
+      t.first_token_seconds = seconds_since(added_);
+      first_token_ = clock::now();
+    } else {
+      t.decode_seconds = seconds_since(first_token_);
+    }
+  }
+
+  void deliver() {
+    guarded("callback", [&] {
+      if (callback_ && !callback_(output_.event())) output_.stop_by_callback();
+    });
+  }
+
+  /// Runs the host's code: what it throws ends this sequence.
+  template <class F>
+  void guarded(const char* where, F&& f) {
+#if CRIA_HAS_EXCEPTIONS
+    try {
+      f();
+    } catch (const std::exception& e) {
+      failure_ = error{errc::cancelled, where, printable(e.what()), error::no_offset};
+    } catch (...) {
+      failure_ = error{errc::cancelled, where, "threw", error::no_offset};
+    }
+#else
+    static_cast<void>(where);
+    f();
+#endif
+  }
+
+  batch_id id_;
+  paged_kv_cache<Type> cache_;
+  std::vector<token_id> tokens_;
+  std::size_t n_prompt_;
+  Sampler sampler_;
+  generation_output output_;
+  std::stop_token stop_;
+  batch_callback callback_;
+  clock::time_point added_, started_, first_token_;
+  std::optional<error> failure_;
+  bool is_started_ = false, is_cancelled_ = false;
+};
+
+}  // namespace cria::inline v0::detail

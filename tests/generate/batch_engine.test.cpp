@@ -1,0 +1,496 @@
+// SPDX-License-Identifier: MIT
+// Many requests at once. What each of them must give is what a session gives alone; the texts of the golden prompts are those of
+// golden/stories260K.json (llama.cpp d32676d, float32 cache).
+// CRIA_SOAK_REQUESTS=10000 makes the soak test of 300 requests one of 10,000.
+#include <cria/generate/batch_engine.hpp>
+
+#include <tests/generate/session_fixture.hpp>
+#include <tests/support/run_model.hpp>
+#include <tests/support/tiny_model.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <stdexcept>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+using namespace cria;
+using namespace cria_test;
+
+namespace {
+
+batch_options small(std::size_t n) { return {.max_sequences = n, .context_size = 128, .max_batch = 32, .prompt_share = 8, .n_threads = 1}; }
+
+std::map<batch_id, generation> run_all(auto& engine) {
+  std::map<batch_id, generation> out;
+  bool has_more = true;
+  while (has_more) {
+    has_more = engine.step().value();
+    while (auto ended = engine.next_finished()) {
+      REQUIRE_MESSAGE(ended->outcome, (ended->outcome ? "" : ended->outcome.error().to_string()));
+      CHECK(out.emplace(ended->id, *std::move(ended->outcome)).second);
+    }
+  }
+  CHECK_FALSE(engine.has_work());
+  return out;
+}
+
+/// Samples as runtime_sampler does and keeps the bits of every row of logits.
+struct noting_sampler {
+  runtime_sampler inner;
+  std::shared_ptr<std::vector<std::uint64_t>> rows;
+
+  result<token_id> sample(std::span<const float> logits) {
+    rows->push_back(hash_of(logits));
+    return inner.sample(logits);
+  }
+  void accept(token_id token) noexcept { inner.accept(token); }
+};
+
+/// A request with all that decides its text.
+struct order {
+  std::vector<token_id> prompt;
+  generation_options options;
+};
+
+/// Orders of many kinds: prompts that share beginnings, long and short, greedy and sampled, with stop strings and without.
+order random_order(std::mt19937& random, const model& m) {
+  static const char* const texts[] = {"Once upon a time", "Once upon a time, there was a little girl named Lily.", "The dog", "Tom and Sue went to the park. They saw a big"};
+  order o;
+  o.prompt = m.tokenizer().encode(texts[random() % 4]).value();
+  const std::size_t n_more = random() % 4 == 0 ? random() % 60 : random() % 5;
+  for (std::size_t i = 0; i < n_more; ++i) o.prompt.push_back(static_cast<token_id>(3 + (i * 7 + random() % 2) % 500));
+  o.options.max_tokens = random() % 10 == 0 ? 0 : 1 + random() % 24;
+  if (random() % 2 == 0) {
+    o.options.sampling = sampler_config::greedy();
+  } else {
+    o.options.sampling.seed = random();
+    o.options.sampling.repeat_penalty = 1.1f;
+  }
+  if (random() % 4 == 0) o.options.stop_strings = {" was", "ing"};
+  if (random() % 8 == 0) o.options.stop_tokens = {static_cast<token_id>(random() % 512)};
+  return o;
+}
+
+}  // namespace
+
+TEST_CASE("batch_engine: golden prompts side by side give their golden texts, and each callback its own") {
+  if (!has_data(stories)) return;
+  const golden reference = read_golden("stories260K");
+  auto options = small(reference.cases.size());
+  options.context_size = 256;
+  auto engine = batch_engine::create(load_stories(), options).value();
+  std::map<batch_id, std::string> streamed;
+  std::map<batch_id, const golden_case*> wanted;
+  for (const golden_case& c : reference.cases) {
+    const batch_id id = engine.add(c.prompt, greedy(c.greedy.size()), [&streamed, id = wanted.size() + 1](std::string_view piece) { streamed[id] += piece; }).value();
+    CHECK(id == wanted.size() + 1);
+    wanted[id] = &c;
+  }
+  for (const auto& [id, done] : run_all(engine)) {
+    CHECK(done.tokens == wanted[id]->greedy);
+    CHECK(done.text == wanted[id]->greedy_bytes);
+    CHECK(streamed[id] == wanted[id]->greedy_bytes);
+    CHECK(done.n_prompt == wanted[id]->tokens.size());
+    CHECK(done.reason == finish_reason::max_tokens);
+    CHECK(done.timings.first_token_seconds >= done.timings.prompt_seconds);
+  }
+}
+
+TEST_CASE("batch_engine: logits and tokens are the same bits alone and in any company, whoever joins and leaves") {
+  using engine_type = basic_batch_engine<kv_type::f16, noting_sampler>;
+  const std::string quantised = tiny_model({.dim = 64, .n_heads = 4, .n_kv_heads = 2, .vocab_size = 97, .type = tensor_type::q4_0, .output_type = tensor_type::q8_0}).build();
+  std::vector<model> models{load_bytes(quantised).value()};
+  if (has_data(stories)) models.push_back(load_stories());
+  for (const model& m : models) {
+    const auto vocab = static_cast<token_id>(m.vocab_size());
+    const auto prompt_of = [&](std::size_t i) {
+      std::vector<token_id> prompt(1 + i * 13 % 40);
+      for (std::size_t n = 0; n < prompt.size(); ++n) prompt[n] = static_cast<token_id>((n < 20 ? n * n : n * i) % static_cast<std::size_t>(vocab));
+      return prompt;
+    };
+    const auto noting = [&](std::size_t i, std::shared_ptr<std::vector<std::uint64_t>> rows) {
+      sampler_config config = i % 3 == 0 ? sampler_config::greedy() : sampler_config{};
+      config.seed = i;
+      return noting_sampler{runtime_sampler::create(config, m.vocab_size()).value(), std::move(rows)};
+    };
+    const auto options_of = [](std::size_t i) {
+      generation_options options{.max_tokens = 3 + i * 5 % 30};
+      options.ignore_eos = true;
+      return options;
+    };
+    constexpr std::size_t n_requests = 34;
+    std::vector<generation> alone;
+    std::vector<std::vector<std::uint64_t>> alone_rows;
+    for (std::size_t i = 0; i < n_requests; ++i) {
+      auto rows = std::make_shared<std::vector<std::uint64_t>>();
+      auto s = make_session(m, {.context_size = 128, .max_batch = 128});
+      alone.push_back(s.generate(prompt_of(i), options_of(i), noting(i, rows)).value());
+      alone_rows.push_back(*rows);
+    }
+    for (const std::size_t n : {1u, 2u, 7u, 16u, 32u}) {
+      CAPTURE(n);
+      auto options = small(n);
+      options.page_size = n % 2 == 0 ? 16 : 64;
+      options.shares_prefixes = n != 7;
+      options.n_threads = n == 16 ? 3 : 1;
+      auto engine = engine_type::create(m, options).value();
+      std::vector<std::shared_ptr<std::vector<std::uint64_t>>> rows;
+      for (std::size_t i = 0; i < n_requests; ++i) {
+        rows.push_back(std::make_shared<std::vector<std::uint64_t>>());
+        REQUIRE(engine.add(prompt_of(i), options_of(i), noting(i, rows.back())));
+      }
+      for (const auto& [id, done] : run_all(engine)) {
+        CAPTURE(id);
+        CHECK(done.tokens == alone[id - 1].tokens);
+        CHECK(done.text == alone[id - 1].text);
+        CHECK(*rows[id - 1] == alone_rows[id - 1]);
+      }
+    }
+  }
+}
+
+TEST_CASE("batch_engine: a cache too small for all makes the youngest start over, and changes no text") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  for (const bool shares : {true, false}) {
+    auto options = small(8);
+    options.cache_positions = 160;   // ten pages for eight sequences of up to 70 tokens
+    options.page_size = 16;
+    options.shares_prefixes = shares;
+    auto engine = batch_engine::create(m, options).value();
+    std::map<batch_id, generation> wanted;
+    for (std::size_t i = 0; i < 12; ++i) {
+      std::vector<token_id> prompt(2 + i * 2, static_cast<token_id>(300 + i));
+      prompt.front() = 1;
+      generation_options o{.max_tokens = 40};
+      o.sampling.seed = i;
+      o.sampling.dry_multiplier = 0.8f;
+      o.ignore_eos = true;
+      auto s = make_session(m, {.context_size = 128});
+      wanted[engine.add(prompt, o).value()] = s.generate(prompt, o).value();
+    }
+    const auto got = run_all(engine);
+    REQUIRE(got.size() == 12);
+    for (const auto& [id, done] : got) {
+      CHECK(done.tokens == wanted[id].tokens);
+      CHECK(done.text == wanted[id].text);
+    }
+    const batch_statistics s = engine.statistics();
+    CHECK(s.n_preempted > 0);
+    CHECK(s.pages.most_used == 10);
+    engine.forget_prefixes();
+    CHECK(engine.statistics().pages.n_used == 0);
+    CHECK(s.n_generated_tokens == 12 * 40);
+  }
+}
+
+TEST_CASE("batch_engine: one sequence may fill the whole pool, and ends with context_full as a session does") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  auto options = small(4);
+  options.cache_positions = 64;
+  options.page_size = 16;
+  auto engine = batch_engine::create(m, options).value();
+  CHECK(engine.capacity() == 64);
+  generation_options o = greedy(1000);
+  o.ignore_eos = true;
+  auto s = make_session(m, {.context_size = 64});
+  const auto wanted = s.generate("Once upon a time", o).value();
+  CHECK(wanted.reason == finish_reason::context_full);
+  for (int i = 0; i < 3; ++i) REQUIRE(engine.add("Once upon a time", o));
+  for (const auto& [id, done] : run_all(engine)) {
+    CHECK(done.tokens == wanted.tokens);
+    CHECK(done.text == wanted.text);
+    CHECK(done.reason == finish_reason::context_full);
+  }
+  CHECK(engine.add(std::vector<token_id>(65, 5)).error().code == errc::context_full);
+  REQUIRE(engine.add(std::vector<token_id>(64, 5)));
+  CHECK(run_all(engine).begin()->second.n_generated() == 1);
+}
+
+TEST_CASE("batch_engine: prompts that begin alike are computed once, at the same time and later") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  auto options = small(8);
+  options.page_size = 16;
+  auto engine = batch_engine::create(m, options).value();
+  std::vector<token_id> prompt(70);
+  for (std::size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<token_id>(3 + i * i % 500);
+  prompt.front() = 1;
+  auto s = make_session(m, {.context_size = 128});
+  const auto wanted = s.generate(prompt, greedy(5)).value();
+  for (int i = 0; i < 6; ++i) REQUIRE(engine.add(prompt, greedy(5)));
+  for (const auto& [id, done] : run_all(engine)) CHECK(done.tokens == wanted.tokens);
+  batch_statistics counts = engine.statistics();
+  CHECK(counts.n_prompt_tokens == 6 * 70);
+  CHECK(counts.n_reused_tokens == 5 * 64);   // whole pages of the one that is under way
+  CHECK(counts.n_evaluated_tokens == 70 + 5 * 6 + 6 * 4);
+  CHECK(counts.hit_rate() == doctest::Approx(5.0 * 64 / (6 * 70)));
+  // Later: what was said is known as well, and a beginning that ends inside a page is shared to the token.
+  auto longer = prompt;
+  longer.insert(longer.end(), wanted.tokens.begin(), wanted.tokens.end());
+  longer.resize(75 + 3, 7);
+  const auto wanted_later = s.generate(longer, greedy(5)).value();
+  auto other = prompt;
+  other[50] = 9;
+  s.reset();
+  const auto wanted_other = s.generate(other, greedy(5)).value();
+  REQUIRE(engine.add(longer, greedy(5)));
+  REQUIRE(engine.add(other, greedy(5)));
+  const auto got = run_all(engine);
+  CHECK(got.at(7).tokens == wanted_later.tokens);
+  CHECK(got.at(7).n_reused == 64);
+  CHECK(got.at(8).tokens == wanted_other.tokens);
+  CHECK(got.at(8).n_reused == 50);
+  CHECK(engine.statistics().pages.n_copies > 0);
+  CHECK(engine.statistics().n_indexed_pages == engine.statistics().pages.n_used);
+}
+
+TEST_CASE("batch_engine: a long prompt delays nobody's tokens, and short ones overtake its computation") {
+  if (!has_data(stories)) return;
+  auto options = small(4);
+  options.context_size = 512;
+  auto engine = batch_engine::create(load_stories(), options).value();
+  std::size_t n_first = 0, n_long = 0, n_short = 0;
+  generation_options o = greedy(200);
+  o.ignore_eos = true;
+  REQUIRE(engine.add("Once", o, [&](const token_event&) { ++n_first; }));
+  REQUIRE(engine.step().value());
+  CHECK(n_first == 1);
+  REQUIRE(engine.add(std::vector<token_id>(300, 10), greedy(3), [&](const token_event&) { ++n_long; }));
+  REQUIRE(engine.add(std::vector<token_id>{1, 20, 30, 40}, greedy(3), [&](const token_event&) { ++n_short; }));
+  for (std::size_t i = 0; i < 10; ++i) {
+    REQUIRE(engine.step().value());
+    CHECK(n_first == 2 + i);
+  }
+  CHECK(n_long == 0);
+  CHECK(n_short == 3);
+  run_all(engine);
+  CHECK(n_long == 3);
+}
+
+TEST_CASE("batch_engine: what goes wrong with one request ends that one alone") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  auto engine = batch_engine::create(m, small(8)).value();
+  auto s = make_session(m, {.context_size = 128});
+  const auto wanted = s.generate("Once upon a time", greedy(20)).value();
+  std::stop_source stop;
+  std::size_t n_at_stop = 0;
+  const batch_id fine = engine.add("Once upon a time", greedy(20)).value();
+  const batch_id said_no = engine.add("Once upon a time", greedy(20), [](const token_event& e) { return e.index < 4; }).value();
+  const batch_id cancelled = engine.add("Once upon a time", greedy(20)).value();
+  generation_options stoppable = greedy(20);
+  stoppable.stop = stop.get_token();
+  const batch_id stopped = engine.add("Once upon a time", stoppable, [&](const token_event&) { if (++n_at_stop == 3) stop.request_stop(); }).value();
+#if CRIA_HAS_EXCEPTIONS
+  const batch_id thrower = engine.add("Once upon a time", greedy(20), [](const token_event& e) { if (e.index == 5) throw std::runtime_error("lost the line"); }).value();
+#endif
+  std::map<batch_id, batch_result> ended;
+  for (int step = 0; engine.has_work(); ++step) {
+    REQUIRE(engine.step());
+    if (step == 6) CHECK(engine.cancel(cancelled));
+    while (auto one = engine.next_finished()) ended.emplace(one->id, std::move(*one));
+  }
+  CHECK_FALSE(engine.cancel(cancelled));
+  CHECK_FALSE(engine.cancel(99));
+  CHECK(ended.at(fine).outcome->text == wanted.text);
+  CHECK(ended.at(said_no).outcome->reason == finish_reason::stopped_by_callback);
+  CHECK(ended.at(said_no).outcome->n_generated() == 5);
+  CHECK(ended.at(cancelled).outcome->reason == finish_reason::cancelled);
+  CHECK(ended.at(cancelled).outcome->n_generated() > 1);
+  CHECK(wanted.text.starts_with(ended.at(cancelled).outcome->text));
+  CHECK(ended.at(stopped).outcome->reason == finish_reason::cancelled);
+  CHECK(ended.at(stopped).outcome->n_generated() == 3);
+#if CRIA_HAS_EXCEPTIONS
+  REQUIRE_FALSE(ended.at(thrower).outcome);
+  CHECK(ended.at(thrower).outcome.error().code == errc::cancelled);
+  CHECK(ended.at(thrower).outcome.error().where == "callback");
+  CHECK(ended.at(thrower).outcome.error().message == "lost the line");
+  CHECK(engine.statistics().n_failed == 1);
+#endif
+  engine.forget_prefixes();
+  CHECK(engine.statistics().pages.n_used == 0);
+}
+
+TEST_CASE("batch_engine: a callback may add, cancel and take requests, but not step") {
+  if (!has_data(stories)) return;
+  auto engine = batch_engine::create(load_stories(), small(3)).value();
+  errc code{};
+  std::size_t n_second = 0, n_ended = 0;
+  const batch_id first = engine.add("Once", greedy(8), [&](const token_event& e) {
+    if (e.index == 2) {
+      code = engine.step().error().code;
+      for (int i = 0; i < 20; ++i) REQUIRE(engine.add("The dog", greedy(4), [&](const token_event&) { ++n_second; }));
+    }
+    if (e.index == 3) engine.cancel(5);
+    if (e.index == 4) n_ended += engine.next_finished().has_value();
+  }).value();
+  for (bool has_more = true; has_more;) {
+    has_more = engine.step().value();
+    while (engine.next_finished()) ++n_ended;
+  }
+  CHECK(first == 1);
+  CHECK(code == errc::bad_argument);
+  CHECK(n_ended == 21);
+  CHECK(n_second == 19 * 4);
+}
+
+TEST_CASE("batch_engine: a step that is stopped loses nothing") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  auto engine = batch_engine::create(m, small(3)).value();
+  auto s = make_session(m, {.context_size = 128});
+  const auto wanted = s.generate("Once upon a time", greedy(10)).value();
+  for (int i = 0; i < 3; ++i) REQUIRE(engine.add("Once upon a time", greedy(10)));
+  std::stop_source stop;
+  stop.request_stop();
+  for (int i = 0; i < 5; ++i) {
+    CHECK(engine.step(stop.get_token()).error().code == errc::cancelled);
+    REQUIRE(engine.step());
+  }
+  CHECK(engine.run(stop.get_token()).error().code == errc::cancelled);
+  for (const auto& [id, done] : run_all(engine)) CHECK(done.text == wanted.text);
+}
+
+TEST_CASE("batch_engine: a full engine waits in order or refuses, as it was told") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  auto options = small(2);
+  options.max_waiting = 3;
+  auto engine = batch_engine::create(m, options).value();
+  for (int i = 0; i < 3; ++i) REQUIRE(engine.add("Once", greedy(3)));
+  CHECK(engine.add("Once", greedy(3)).error().code == errc::limit_exceeded);
+  REQUIRE(engine.step());
+  REQUIRE(engine.add("Once", greedy(3)));
+  std::vector<batch_id> in_order;
+  while (engine.has_work()) {
+    REQUIRE(engine.step());
+    while (auto ended = engine.next_finished()) in_order.push_back(ended->id);
+  }
+  CHECK(in_order == std::vector<batch_id>{1, 2, 3, 4});
+  CHECK(engine.statistics().n_refused == 1);
+
+  options.when_full = when_full::refuse;
+  options.cache_positions = 128;
+  auto strict = batch_engine::create(m, options).value();
+  REQUIRE(strict.add(std::vector<token_id>(100, 7), greedy(3)));
+  REQUIRE(strict.step());
+  const auto no_pages = strict.add(std::vector<token_id>(100, 8), greedy(3));
+  REQUIRE_FALSE(no_pages);
+  CHECK(no_pages.error().code == errc::context_full);
+  CHECK(no_pages.error().where == "pages");
+  REQUIRE(strict.add("", greedy(3)));   // the beginning-of-text token alone fits
+  const auto no_place = strict.add("Once", greedy(3));
+  REQUIRE_FALSE(no_place);
+  CHECK(no_place.error().where == "sequences");
+  CHECK(run_all(strict).size() == 2);
+  REQUIRE(strict.add(std::vector<token_id>(100, 8), greedy(3)));
+  run_all(strict);
+}
+
+TEST_CASE("batch_engine: options and requests out of range are typed errors that name the field") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  const auto refused = [&](const char* field, batch_options o) {
+    o.n_threads = 1;
+    const auto made = batch_engine::create(m, o);
+    CAPTURE(field);
+    REQUIRE_FALSE(made);
+    CHECK(made.error().code == errc::bad_argument);
+    CHECK(made.error().where == field);
+  };
+  constexpr std::size_t biggest = std::numeric_limits<std::size_t>::max();
+  refused("max_sequences", {.max_sequences = 0});
+  refused("max_sequences", {.max_sequences = biggest});
+  refused("max_batch", {.max_batch = 0});
+  refused("max_batch", {.max_batch = biggest});
+  refused("prompt_share", {.prompt_share = 0});
+  refused("context_size", {.context_size = biggest});
+  refused("cache_positions", {.cache_positions = biggest});
+  refused("page_size", {.page_size = 0});
+  refused("page_size", {.page_size = 40});
+  refused("page_size", {.page_size = biggest});
+  batch_options threads;
+  threads.n_threads = biggest;
+  CHECK(batch_engine::create(m, threads).error().where == "n_threads");
+  CHECK(batch_engine::create(m, {.context_size = std::size_t{1} << 31, .n_threads = 1}).error().code == errc::out_of_memory);
+
+  auto engine = batch_engine::create(m, small(2)).value();
+  const auto where = [&](const std::vector<token_id>& prompt, const generation_options& o) { return engine.add(prompt, o).error().where; };
+  CHECK(where({}, greedy(1)) == "prompt");
+  CHECK(where({512}, greedy(1)) == "prompt");
+  CHECK(where({-1}, greedy(1)) == "prompt");
+  CHECK(where(std::vector<token_id>(129, 1), greedy(1)) == "prompt");
+  generation_options o = greedy(1);
+  o.stop_tokens = {512};
+  CHECK(where({1}, o) == "stop_tokens");
+  o = greedy(1);
+  o.stop_strings = {""};
+  CHECK(where({1}, o) == "stop_strings");
+  o = greedy(1);
+  o.sampling.top_p = -1;
+  CHECK(where({1}, o) == "top_p");
+  CHECK_FALSE(engine.has_work());
+  CHECK_FALSE(engine.step().value());
+  CHECK_FALSE(engine.next_finished());
+}
+
+TEST_CASE("batch_engine: hundreds of requests that arrive, end and are cancelled at random each equal their solo run, and no page is lost") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  const char* const asked = std::getenv("CRIA_SOAK_REQUESTS");
+  const std::size_t n_requests = asked != nullptr ? static_cast<std::size_t>(std::atol(asked)) : 300;
+  auto options = small(16);
+  options.page_size = 16;
+  options.cache_positions = 640;   // too few for all at their longest
+  auto engine = batch_engine::create(m, options).value();
+  auto alone = make_session(m, {.context_size = 128});
+  std::mt19937 random(2024);
+  std::map<batch_id, order> orders;
+  std::set<batch_id> cancelled;
+  std::size_t n_added = 0, n_ended = 0, n_wrong = 0;
+  while (n_ended < n_requests) {
+    while (n_added < n_requests && random() % 3 != 0) {
+      order o = random_order(random, m);
+      orders.emplace(engine.add(o.prompt, o.options).value(), std::move(o));
+      ++n_added;
+    }
+    if (n_added > 0 && random() % 20 == 0) {
+      const batch_id id = 1 + random() % n_added;
+      if (engine.cancel(id)) cancelled.insert(id);
+    }
+    REQUIRE(engine.step());
+    while (auto ended = engine.next_finished()) {
+      ++n_ended;
+      REQUIRE(ended->outcome);
+      const generation& got = *ended->outcome;
+      const order& o = orders.at(ended->id);
+      alone.reset();
+      const generation wanted = alone.generate(o.prompt, o.options).value();
+      if (cancelled.count(ended->id) != 0) {
+        n_wrong += !wanted.text.starts_with(got.text) || !std::equal(got.tokens.begin(), got.tokens.end(), wanted.tokens.begin());
+      } else {
+        n_wrong += got.tokens != wanted.tokens || got.text != wanted.text || got.reason != wanted.reason;
+      }
+      orders.erase(ended->id);
+    }
+  }
+  CHECK(n_wrong == 0);
+  const batch_statistics s = engine.statistics();
+  CHECK(s.n_added == n_requests);
+  CHECK(s.n_running + s.n_waiting == 0);
+  CHECK(s.pages.n_used == s.n_indexed_pages);
+  CHECK(s.pages.n_shared == 0);
+  engine.forget_prefixes();
+  CHECK(engine.statistics().pages.n_used == 0);
+  MESSAGE(n_requests << " requests, " << s.n_generated_tokens << " tokens in " << s.n_passes << " passes, hit rate " << s.hit_rate() << ", preempted " << s.n_preempted
+                     << ", cancelled " << cancelled.size() << ", pages at most " << s.pages.most_used << " of " << s.pages.n_pages << ", " << s.busy_seconds << " s busy");
+}
