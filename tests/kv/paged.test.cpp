@@ -281,6 +281,30 @@ TEST_CASE("paged: any history of forks, appends, truncations and deaths keeps ev
   CHECK(pool->statistics().n_shared == 0);
 }
 
+TEST_CASE_TEMPLATE("paged: positions come out as those of a contiguous cache, and go in over shared pages without touching the other's", Cache, ALL_CACHES) {
+  const kv_shape shape{2, 2, 40};
+  auto cache = *Cache::create(Cache::pool_type::create(shape, {.n_pages = 12, .page_size = 16}).value(), 64);
+  auto plain = *contiguous_kv_cache<Cache::type>::create(shape, 64);
+  append(cache, shape, 37);
+  append(plain, shape, 37);
+  REQUIRE(cache.position_bytes() == plain.position_bytes());
+  auto fork = *cache.fork();
+  fork.truncate(10);
+  REQUIRE(fork.reserve(27));
+  for (std::size_t i = 0; i < 4; ++i) {
+    const kv_head head{i / 2, i % 2};
+    std::vector<std::byte> of_pages(27 * cache.position_bytes()), of_plain(of_pages.size());
+    cache.export_positions({head, 10, 27}, of_pages);
+    plain.export_positions({head, 10, 27}, of_plain);
+    CHECK(of_pages == of_plain);
+    fork.import_positions({head, 10, 27}, of_plain);
+  }
+  fork.commit(27);
+  check_holds(fork, shape, 37);
+  check_holds(cache, shape, 37);
+  CHECK(fork.pages()[0] != cache.pages()[0]);
+}
+
 TEST_CASE("paged: absurd pools and capacities are typed errors") {
   const auto code = [](const kv_shape& shape, const page_pool_options& options) {
     const auto pool = pool_f16::create(shape, options);

@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -129,11 +130,8 @@ class paged_kv_cache {
 
   void write(kv_slot slot, kv_row row) noexcept {
     CRIA_ASSERT(slot.pos >= length_ && slot.pos < length_ + pending_);
-    const std::size_t index = slot.pos % pool_->page_size(), head_dim = pool_->shape().head_dim;
-    std::byte* const k = pool_->keys(pages_[slot.pos / pool_->page_size()], slot.head);
-    std::byte* const v = pool_->values(pages_[slot.pos / pool_->page_size()], slot.head);
-    storage::write_key(k + index / 16 * storage::k_panel_bytes(head_dim), index % 16, row.k, head_dim);
-    storage::write_value(v + index * storage::v_row_bytes(v_stride()), row.v, head_dim);
+    storage::write_key(key_panel(slot), slot.pos % 16, row.k, shape().head_dim);
+    storage::write_value(value_row(slot), row.v, shape().head_dim);
   }
 
   void commit(std::size_t n) noexcept {
@@ -159,9 +157,40 @@ class paged_kv_cache {
     return n;
   }
 
+  [[nodiscard]] const kv_shape& shape() const noexcept { return pool_->shape(); }
+  [[nodiscard]] std::size_t position_bytes() const noexcept { return 2 * storage::part_bytes(shape().head_dim); }
+
+  void export_positions(kv_range range, std::span<std::byte> out) const noexcept {
+    CRIA_ASSERT(range.first + range.n <= length_ && out.size() == range.n * position_bytes());
+    const std::size_t part = storage::part_bytes(shape().head_dim);
+    std::byte* to = out.data();
+    for (std::size_t pos = range.first; pos < range.first + range.n; ++pos, to += 2 * part) {
+      storage::export_key(key_panel({range.head, pos}), pos % 16, to, shape().head_dim);
+      std::memcpy(to + part, value_row({range.head, pos}), part);
+    }
+  }
+
+  void import_positions(kv_range range, std::span<const std::byte> in) noexcept {
+    CRIA_ASSERT(range.first >= length_ && range.first + range.n <= length_ + pending_ && in.size() == range.n * position_bytes());
+    const std::size_t part = storage::part_bytes(shape().head_dim);
+    const std::byte* from = in.data();
+    for (std::size_t pos = range.first; pos < range.first + range.n; ++pos, from += 2 * part) {
+      storage::import_key(key_panel({range.head, pos}), pos % 16, from, shape().head_dim);
+      std::memcpy(value_row({range.head, pos}), from + part, part);
+    }
+  }
+
  private:
   paged_kv_cache(std::shared_ptr<pool_type> pool, std::size_t capacity) noexcept : pool_(std::move(pool)), capacity_(capacity) {}
 
+  [[nodiscard]] std::byte* key_panel(kv_slot slot) const noexcept {
+    const std::size_t size = pool_->page_size();
+    return pool_->keys(pages_[slot.pos / size], slot.head) + slot.pos % size / 16 * storage::k_panel_bytes(shape().head_dim);
+  }
+  [[nodiscard]] std::byte* value_row(kv_slot slot) const noexcept {
+    const std::size_t size = pool_->page_size();
+    return pool_->values(pages_[slot.pos / size], slot.head) + slot.pos % size * storage::v_row_bytes(v_stride());
+  }
   [[nodiscard]] std::size_t pages_for(std::size_t positions) const noexcept { return pool_->pages_for(positions); }
   /// Returns whether the next position lies in a page that others see.
   [[nodiscard]] bool writes_into_shared() const noexcept {
@@ -173,6 +202,6 @@ class paged_kv_cache {
   std::vector<page_id> pages_;   // the positions [0, length + pending), page by page
 };
 
-static_assert(kv_cache<paged_kv_cache<kv_type::f16>> && kv_cache<paged_kv_cache<kv_type::f32>> && kv_cache<paged_kv_cache<kv_type::q8_0>>);
+static_assert(saved_kv_cache<paged_kv_cache<kv_type::f16>> && saved_kv_cache<paged_kv_cache<kv_type::f32>> && saved_kv_cache<paged_kv_cache<kv_type::q8_0>>);
 
 }  // namespace cria::inline v0
