@@ -130,6 +130,148 @@ TEST_CASE("elementwise.silu_mul: multiplies by up, for every length, and writes 
   }
 }
 
+// The sums as in rms_norm; a mean that is off by its roundings moves every value by as much, seen against the deviation.
+TEST_CASE("elementwise.layer_norm: (x - mean) / deviation * weight + bias within the roundings of its sums, the same bits on every set with FMA") {
+  table_hashes hashes("layer_norm");
+  for (const std::size_t n : sizes{1, 2, 15, 16, 17, 31, 33, 64, 100, 768, 2048}) {
+    for (const float offset : {0.0f, 3.0f}) {
+      numbers random(static_cast<std::uint32_t>(n));
+      std::vector<float> x = random.normals(n);
+      const std::vector<float> weight = random.normals(n), bias = random.normals(n);
+      for (float& v : x) v += offset;
+      double mean = 0, squares = 0, largest = 0;
+      for (const float v : x) mean += static_cast<double>(v) / static_cast<double>(n);
+      for (const float v : x) squares += (static_cast<double>(v) - mean) * (static_cast<double>(v) - mean);
+      for (const float v : x) largest = std::max(largest, std::abs(static_cast<double>(v)));
+      const double scale = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
+      const double steps = std::ceil(static_cast<double>(n) / 16) + 11;
+      std::vector<float> reference(n);
+      reference_table().layer_norm(x.data(), weight.data(), bias.data(), 1e-5f, n, reference.data());
+      for (std::size_t t = 0; t < tables().size(); ++t) {
+        const kernel_table& table = *tables()[t];
+        CAPTURE(name(table));
+        CAPTURE(n);
+        std::vector<float> out(n + 2, 5.0f), in_place = x;
+        table.layer_norm(x.data(), weight.data(), bias.data(), 1e-5f, n, out.data() + 1);
+        table.layer_norm(in_place.data(), weight.data(), bias.data(), 1e-5f, n, in_place.data());
+        CHECK(out.front() == 5.0f);
+        CHECK(out.back() == 5.0f);
+        const std::span<const float> got = std::span(out).subspan(1, n);
+        CHECK(same_bits(got, in_place));
+        hashes[t].add(got);
+        if (is_fused(table)) CHECK(same_bits(got, reference));
+        worst_case worst;
+        for (std::size_t k = 0; k < n; ++k) {
+          const double normed = (static_cast<double>(x[k]) - mean) * scale;
+          const double expected = normed * static_cast<double>(weight[k]) + static_cast<double>(bias[k]);
+          const double allowed = (std::abs(normed) + largest * scale) * steps * unit * std::abs(static_cast<double>(weight[k])) + std::abs(expected) * unit;
+          worst.see(static_cast<double>(got[k]), expected, allowed, std::to_string(k));
+        }
+        worst.check("layer_norm");
+      }
+    }
+  }
+  hashes.check();
+}
+
+// x / (1 + e^-2u): u has some roundings of its largest term, and what u errs by e^-2u errs by relatively; behind -88.3 exp ends.
+TEST_CASE("elementwise.gelu: x (1 + tanh u) / 2 as double has it, the same bits on every set with FMA") {
+  table_hashes hashes("gelu");
+  std::vector<float> values;
+  for (std::uint64_t bits = 0; bits <= 0xffffffffu; bits += 30011) {
+    const float x = std::bit_cast<float>(static_cast<std::uint32_t>(bits));
+    if (std::isfinite(x)) values.push_back(x);
+  }
+  for (float x = -12; x < 12; x += 0.00137f) values.push_back(x);
+  std::vector<float> reference(values.size());
+  reference_table().gelu(values.data(), values.size(), reference.data());
+  for (std::size_t t = 0; t < tables().size(); ++t) {
+    const kernel_table& table = *tables()[t];
+    CAPTURE(name(table));
+    std::vector<float> out(values.size());
+    table.gelu(values.data(), values.size(), out.data());
+    hashes[t].add(out);
+    if (is_fused(table)) CHECK(same_bits(out, reference));
+    worst_case worst, behind;
+    for (std::size_t n = 0; n < values.size(); ++n) {
+      const double x = static_cast<double>(values[n]), u = std::sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x);
+      const double expected = x / (1 + std::exp(-2 * u));
+      if (2 * u >= -88) {
+        worst.see(static_cast<double>(out[n]), expected, std::abs(expected) * unit * (8 + 8 * std::abs(2 * u) / (1 + std::exp(2 * u))) + 0x1p-148, std::to_string(x));
+      } else {
+        behind.see(static_cast<double>(out[n]), expected, -x * 6.1e-39, std::to_string(x));
+      }
+    }
+    worst.check("gelu");
+    behind.check("gelu far below 0");
+  }
+  hashes.check();
+}
+
+TEST_CASE("elementwise.gelu_mul: is gelu times up, for every length, and writes no more") {
+  for (const kernel_table* table : tables()) {
+    CAPTURE(name(*table));
+    for (std::size_t n = 0; n <= 40; ++n) {
+      numbers random(static_cast<std::uint32_t>(n));
+      const std::vector<float> gate = random.normals(n, 3), up = random.normals(n, 2);
+      std::vector<float> gelu(n + 1, 8.0f), out(n + 1, 8.0f);
+      table->gelu(gate.data(), n, gelu.data());
+      table->gelu_mul(gate.data(), up.data(), n, out.data());
+      bool is_right = out[n] == 8.0f && gelu[n] == 8.0f;
+      for (std::size_t k = 0; k < n; ++k) is_right = is_right && out[k] == gelu[k] * up[k];
+      CHECK(is_right);
+    }
+    const float bad[] = {std::numeric_limits<float>::quiet_NaN(), infinity};
+    float out[2];
+    table->gelu(bad, 2, out);
+    CHECK(std::isnan(out[0]));
+    CHECK(!std::isfinite(out[1]));
+  }
+}
+
+TEST_CASE("elementwise.soft_cap: cap tanh(x / cap), never beyond the cap, the same bits on every set with FMA") {
+  table_hashes hashes("soft_cap");
+  for (const float cap : {30.0f, 50.0f, 1.0f}) {
+    std::vector<float> values = {infinity, -infinity, std::numeric_limits<float>::max(), 0.0f};
+    for (float x = -10; x < 10; x += 0.0113f) values.push_back(x * cap);
+    std::vector<float> reference(values.size());
+    reference_table().soft_cap(values.data(), cap, values.size(), reference.data());
+    for (std::size_t t = 0; t < tables().size(); ++t) {
+      CAPTURE(name(*tables()[t]));
+      std::vector<float> out(values.size() + 1, 7.0f);
+      tables()[t]->soft_cap(values.data(), cap, values.size(), out.data());
+      CHECK(out.back() == 7.0f);
+      hashes[t].add(out);
+      if (is_fused(*tables()[t])) CHECK(same_bits(std::span(out).first(values.size()), reference));
+      worst_case worst;
+      // 1 - 2 / (e^2y + 1): e errs by 2^-22 of itself at |2y| <= 2, where 2e / (e + 1)^2 <= 1/2; three more roundings of at most 1.
+      for (std::size_t n = 0; n < values.size(); ++n) {
+        const auto expected = static_cast<double>(cap) * std::tanh(static_cast<double>(values[n]) / static_cast<double>(cap));
+        worst.see(static_cast<double>(out[n]), expected, static_cast<double>(cap) * 6 * unit, std::to_string(values[n]));
+        CHECK(std::abs(out[n]) <= cap);
+      }
+      worst.check("soft_cap");
+    }
+  }
+  hashes.check();
+}
+
+TEST_CASE("elementwise.add_scaled: adds with one rounding, for every length, and writes no more") {
+  for (const kernel_table* table : tables()) {
+    if (!is_fused(*table)) continue;
+    CAPTURE(name(*table));
+    for (std::size_t n = 0; n <= 40; ++n) {
+      numbers random(static_cast<std::uint32_t>(n));
+      const std::vector<float> x = random.normals(n), before = random.normals(n + 1);
+      std::vector<float> out = before;
+      table->add_scaled(x.data(), 0.3f, n, out.data());
+      bool is_right = out[n] == before[n];
+      for (std::size_t k = 0; k < n; ++k) is_right = is_right && out[k] == std::fma(x[k], 0.3f, before[k]);
+      CHECK(is_right);
+    }
+  }
+}
+
 TEST_CASE("elementwise.rope_table: cos and sin of pos x frequency as long double has them, rounded once") {
   table_hashes hashes("rope_table");
   for (const rope_pairing pairing : {rope_pairing::adjacent, rope_pairing::halves}) {

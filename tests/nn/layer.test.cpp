@@ -72,7 +72,7 @@ TEST_CASE("layer: begin_pass counts tokens, places the slices and makes room") {
   auto first = *cache_of<kv_type::f16>::create(kv, 8), second = *cache_of<kv_type::f16>::create(kv, 8);
   REQUIRE(first.reserve(3).has_value());
   first.commit(3);
-  const auto a = *nn::activations::create(shape, precision::exact, 1, 1);
+  auto a = *nn::activations::create(shape, precision::exact, 1, 1);
   const token_id tokens[] = {0, 9, 5, 1};
   nn::sequence_slice<cache_of<kv_type::f16>> slices[] = {{&first, std::span(tokens).first(2)}, {&second, tokens, 4}};
   const auto n = nn::begin_pass(a, 10, all(slices));
@@ -105,7 +105,7 @@ TEST_CASE("layer: normed_products are the products of the norm, whose integers t
     w.push_back(make_weight(best_table(), tensor_type::q8_0, 192, 64, 2, true));
     w.push_back(make_weight(best_table(), with_float ? tensor_type::f16 : tensor_type::q4_1, 64, 64, 3));
     const nn::product products[] = {{&w[0].packed, a.q.memory.data(), a.q.stride()}, {&w[1].packed, a.k.memory.data(), a.k.stride()}};
-    nn::normed_products(c, a, 6, norm, 1e-5f, products);
+    nn::normed_products(c, a, 6, {norm, 1e-5f}, products);
     for (std::size_t t = 0; t < 6; ++t) {
       const auto in = norm_of(row_of(a.h, t), norm_values, eps);
       CHECK(worst_of(in, a.normed.row(t)) < 1e-6);
@@ -144,7 +144,8 @@ TEST_CASE("layer: gated is silu of one product times the other, for formats that
         fill(a.h, 1, 3);
         const auto norm_values = random_floats(64, 4);
         const sample_weight gate = make_weight(best_table(), tensor_type::q8_0, width, 64, 5, true), up = make_weight(best_table(), tensor_type::f32, width, 64, 6, true);
-        nn::gated(c, a, 6, buffer_of(norm_values), 1e-5f, gate.packed, up.packed);
+        const array_buffer<float> norm = buffer_of(norm_values);
+        nn::gated(c, a, 6, {norm, 1e-5f}, gate.packed, up.packed, nn::gate_function::silu);
         for (std::size_t t = 0; t < 6; ++t) {
           const auto in = norm_of(row_of(a.h, t), norm_values, eps);
           std::vector<double> want = product_of(gate, in);
@@ -158,18 +159,17 @@ TEST_CASE("layer: gated is silu of one product times the other, for formats that
   }
 }
 
-TEST_CASE("layer: head reads the last rows of each sequence that ask") {
+TEST_CASE("layer: head reads the rows that ask") {
   serial_executor serial;
   const nn::compute c{best_table(), serial, precision::exact};
   auto a = *nn::activations::create(shape, precision::exact, 1, 1);
   fill(a.h, 1);
   const auto norm_values = random_floats(64, 4);
   const sample_weight w = make_weight(best_table(), tensor_type::q8_0, 40, 64, 3);
-  const token_id tokens[4] = {};
-  using cache = cache_of<kv_type::f16>;
-  nn::sequence_slice<cache> slices[] = {{nullptr, std::span(tokens).first(2), 1, 0, 0}, {nullptr, std::span(tokens).first(1), 0, 2, 0}, {nullptr, std::span(tokens).first(3), 2, 3, 0}};
+  for (const std::size_t row : {1u, 4u, 5u}) a.rows[row].has_logits = true;
   std::vector<float> logits(4 * 48, -5.0f);
-  nn::head(c, a, all(slices), buffer_of(norm_values), 1e-5f, w.packed, {logits.data(), 48, 3, 40});
+  const array_buffer<float> norm = buffer_of(norm_values);
+  CHECK(nn::head(c, a, 6, {norm, 1e-5f}, w.packed, {logits.data(), 48, 3, 40}) == 3);
   std::size_t n = 0;
   for (const std::size_t row : {1u, 4u, 5u}) CHECK(worst_of(product_of(w, norm_of(row_of(a.h, row), norm_values, eps)), logits.data() + 48 * n++) < 1e-4);
   CHECK(std::all_of(logits.begin() + 3 * 48, logits.end(), [](float x) { return x == -5.0f; }));
@@ -223,8 +223,8 @@ void check_attention(const attention_sample& sample, std::size_t n_threads, doub
       keys.push_back(rotated(row_of(a.k, t), slice.start_pos + t));
       values.push_back(row_of(a.v, t));
     }
-    nn::rope_tables(c, a, rope, std::span(&slice, 1));
-    nn::rotate_and_append(c, a, rope, q_scale, layer, std::span(&slice, 1));
+    nn::rope_tables(c, a, n_tokens, rope, a.rope);
+    nn::rotate_and_append(c, a, {.angles = &rope, .table = &a.rope, .q_scale = q_scale}, layer, std::span(&slice, 1));
     nn::attend(c, a, sample.parameters, layer, std::span(&slice, 1));
     for (std::size_t t = 0; t < n_tokens; ++t) {
       const std::size_t pos = slice.start_pos + t;
@@ -291,8 +291,8 @@ TEST_CASE("layer: attention gives the same bits for any threads and any split of
       std::copy_n(v.begin() + static_cast<std::ptrdiff_t>(at * 64), tokens.size() * 64, a.v.memory.data());
       nn::sequence_slice<cache_of<kv_type::f16>> slice{&cache, tokens};
       REQUIRE(nn::begin_pass(a, 1, std::span(&slice, 1)).has_value());
-      nn::rope_tables(c, a, rope, std::span(&slice, 1));
-      nn::rotate_and_append(c, a, rope, 0.2f, 0, std::span(&slice, 1));
+      nn::rope_tables(c, a, tokens.size(), rope, a.rope);
+      nn::rotate_and_append(c, a, {.angles = &rope, .table = &a.rope, .q_scale = 0.2f}, 0, std::span(&slice, 1));
       nn::attend(c, a, {}, 0, std::span(&slice, 1));
       out.insert(out.end(), a.mixed.memory.data(), a.mixed.memory.data() + tokens.size() * 192);
       nn::commit(std::span(&slice, 1));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // generate/load.hpp - opens a model in one call, and says beforehand what it will take.
 //
-// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: missing_tensor (a vocabulary only), those of llama_config
+// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: missing_tensor (a vocabulary only), those of model_config
 // Threads   pure functions; loading uses its own threads and ends them
 #pragma once
 
@@ -64,7 +64,7 @@ namespace detail {
 [[nodiscard]] inline std::uint64_t activation_bytes_of(const nn::activation_shape& s, precision p) noexcept {
   const std::size_t queries = s.n_heads * s.head_dim, keys = s.n_kv_heads * s.head_dim;
   std::uint64_t per_token = 0;
-  for (const std::size_t width : {s.dim, s.dim, queries, queries, keys, keys, s.ffn_dim, s.ffn_dim, 2 * s.rope_dim}) per_token += round_up(width, 16);
+  for (const std::size_t width : {s.dim, s.dim, queries, queries, keys, keys, s.ffn_dim, s.ffn_dim, 2 * s.n_angles * s.rope_dim}) per_token += round_up(width, 16);
   return 4 * (s.max_tokens * per_token + kernels::activation_capacity(s.max_tokens, std::max({s.dim, queries, s.ffn_dim}), p));
 }
 
@@ -75,14 +75,14 @@ namespace detail {
                                                              precision p = precision::exact) {
   CRIA_TRY(const auto tokens, file.metadata().get<gguf::array_view>("tokenizer.ggml.tokens"));
   if (file.find_tensor("token_embd.weight") == nullptr) return error{errc::missing_tensor, "token_embd.weight", {}, error::no_offset};
-  CRIA_TRY(const llama_config c, llama_config::from_metadata(file.metadata(), tokens.size()));
+  CRIA_TRY(const model_config c, model_config::from_metadata(file.metadata(), tokens.size()));
   memory_estimate m{};
   m.context = options.context_for(c.context_length);
   if (m.context > session_options::max_context) return error{errc::bad_argument, "context_size", "is more than 2^31", error::no_offset};
   for (const gguf::tensor_info& t : file.tensors()) m.weights += detail::weight_bytes_of(t);
-  m.cache = detail::cache_bytes_of({c.n_layers, c.n_kv_heads, c.head_dim}, m.context, type);
+  m.cache = detail::cache_bytes_of(c.cache_shape(), m.context, type);
   const std::size_t n_tokens = std::min<std::size_t>(options.max_batch, static_cast<std::size_t>(m.context));
-  m.activations = detail::activation_bytes_of({n_tokens, c.dim, c.n_heads, c.n_kv_heads, c.head_dim, c.ffn_dim, c.rope.rope_dim}, p) +
+  m.activations = detail::activation_bytes_of(c.activation_shape(n_tokens), p) +
                   4 * round_up(c.vocab_size, 16);
   return m;
 }

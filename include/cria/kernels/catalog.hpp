@@ -40,7 +40,12 @@ consteval kernel_table make_table(type_list<Float...>, type_list<Quantised...>) 
   t.tile_tokens = Isa::tile_tokens;
   t.quantize = &quantize_activations<Isa>::rows;
   t.rms_norm = &elementwise<Isa>::rms_norm;
+  t.layer_norm = &elementwise<Isa>::layer_norm;
   t.silu_mul = &elementwise<Isa>::silu_mul;
+  t.gelu_mul = &elementwise<Isa>::gelu_mul;
+  t.gelu = &elementwise<Isa>::gelu;
+  t.soft_cap = &elementwise<Isa>::soft_cap;
+  t.add_scaled = &elementwise<Isa>::add_scaled;
   t.rope_table = &elementwise<Isa>::rope_table;
   t.rope = &elementwise<Isa>::rope;
   t.attention[static_cast<std::size_t>(kv_type::f16)] = &attention<kv_type::f16, Isa>::run;

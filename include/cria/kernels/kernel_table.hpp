@@ -96,8 +96,18 @@ struct kernel_table {
                    std::int32_t* out) noexcept;
   /// out = x / sqrt(mean(x^2) + eps) * weight.
   void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* out) noexcept;
+  /// out = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, std::size_t n, float* out) noexcept;
   /// out = silu(gate) * up, all of `n` values.
   void (*silu_mul)(const float* gate, const float* up, std::size_t n, float* out) noexcept;
+  /// out = gelu(gate) * up.
+  void (*gelu_mul)(const float* gate, const float* up, std::size_t n, float* out) noexcept;
+  /// out = gelu(x).
+  void (*gelu)(const float* x, std::size_t n, float* out) noexcept;
+  /// out = cap tanh(x / cap).
+  void (*soft_cap)(const float* x, float cap, std::size_t n, float* out) noexcept;
+  /// out += x * scale, rounded once.
+  void (*add_scaled)(const float* x, float scale, std::size_t n, float* out) noexcept;
   void (*rope_table)(const rope_table_args&) noexcept;
   void (*rope)(const rope_args&) noexcept;
   void (*attention[3])(const attention_args&) noexcept;               ///< by kv_type

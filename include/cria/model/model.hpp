@@ -2,20 +2,21 @@
 // model/model.hpp - an opened model: weights, tokenizer, metadata, and the kernels they were packed for.
 //
 // Ensures   immutable; a `model` is a handle, copies share one set of weights, which lives as long as the last of them (sessions hold one)
-// Errors    load: those of gguf::file::open, llama_config, weight_loader, tokenizer; unsupported_cpu; cancelled; out_of_memory
+// Errors    load: those of gguf::file::open, decoder, weight_loader, tokenizer; unsupported_cpu; cancelled; out_of_memory
 // Threads   shared freely; loading uses its own threads and ends them
 #pragma once
 
 #include <cria/core/thread_pool.hpp>
 #include <cria/gguf/file.hpp>
 #include <cria/kernels/registry.hpp>
+#include <cria/model/decoder.hpp>
 #include <cria/model/fingerprint.hpp>
-#include <cria/model/llama.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -40,7 +41,7 @@ class model {
     return catch_bad_alloc([&] { return load_checked(file, options); }, "load");
   }
 
-  [[nodiscard]] const llama_config& config() const noexcept { return state_->decoder.config(); }
+  [[nodiscard]] const model_config& config() const noexcept { return state_->decoder.config(); }
   [[nodiscard]] const cria::tokenizer& tokenizer() const noexcept { return state_->tokenizer; }
   [[nodiscard]] const gguf::metadata& metadata() const noexcept { return state_->file.metadata(); }
   [[nodiscard]] const kernels::kernel_table& kernels() const noexcept { return *state_->kernels; }
@@ -49,15 +50,17 @@ class model {
   [[nodiscard]] std::uint64_t fingerprint() const noexcept { return state_->fingerprint; }
   [[nodiscard]] std::size_t vocab_size() const noexcept { return config().vocab_size; }
   [[nodiscard]] std::size_t weight_bytes() const noexcept { return state_->decoder.weights().bytes(); }
-  [[nodiscard]] kv_shape cache_shape() const noexcept { return state_->decoder.cache_shape(); }
-  [[nodiscard]] nn::activation_shape activation_shape(std::size_t max_tokens) const noexcept { return state_->decoder.activation_shape(max_tokens); }
+  [[nodiscard]] kv_shape cache_shape() const noexcept { return config().cache_shape(); }
+  [[nodiscard]] nn::activation_shape activation_shape(std::size_t max_tokens) const noexcept { return config().activation_shape(max_tokens); }
 
-  /// Runs a pass; see llama::forward.
+  /// Runs the slices' tokens and writes the asked logits, rows one after another in the order of the slices. Caches advance on success only: after
+  /// bad_argument (token out of range, nothing to do, too many), context_full and cancelled they are as before. The logits' bits are the same for any
+  /// split of a prompt into passes, any threads, any company in the pass. Requires activations for the tokens; caches of the model's shape.
   template <kv_cache Cache>
   result<void> forward(executor_ref executor, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
                        const std::stop_token& stop = {}) const {
     // A pass allocates nothing, but the text of an error may.
-    return catch_bad_alloc([&] { return state_->decoder.forward({*state_->kernels, executor, state_->precision}, a, slices, logits, stop); }, "forward");
+    return catch_bad_alloc([&] { return forward_checked({*state_->kernels, executor, state_->precision}, a, slices, logits, stop); }, "forward");
   }
 
  private:
@@ -66,24 +69,51 @@ class model {
     const kernels::kernel_table* kernels;
     cria::precision precision;
     cria::tokenizer tokenizer;
-    llama decoder;
+    cria::decoder decoder;
     std::uint64_t fingerprint;
   };
 
   explicit model(std::shared_ptr<const state> s) : state_(std::move(s)) {}
 
+  template <kv_cache Cache>
+  result<void> forward_checked(const nn::compute& c, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
+                               const std::stop_token& stop) const {
+    CRIA_CHECK(check_positions<Cache>(slices));
+    CRIA_TRY(const std::size_t n_tokens, nn::begin_pass(a, config().vocab_size, slices));
+    const auto attend = [&](const nn::attention_phase& phase) {
+      nn::rotate_and_append(c, a, phase.turn, phase.layer, slices);
+      nn::attend(c, a, phase.seen, phase.layer, slices);
+    };
+    if (!state_->decoder.run(nn::pass(c, a, n_tokens, attend), logits, stop)) return nn::cancel_pass(slices);
+    nn::commit(slices);
+    return {};
+  }
+
+  /// Learned positions end where the training did.
+  template <kv_cache Cache>
+  [[nodiscard]] result<void> check_positions(std::span<const nn::sequence_slice<Cache>> slices) const {
+    const std::size_t most = config().has_learned_positions ? config().context_length : std::numeric_limits<std::size_t>::max();
+    for (const nn::sequence_slice<Cache>& s : slices) {
+      if (s.tokens.size() > most || s.cache->length() > most - s.tokens.size()) {
+        return error{errc::context_full, "context", "the model has learned " + std::to_string(most) + " positions", error::no_offset};
+      }
+    }
+    return {};
+  }
+
   static result<model> load_checked(const gguf::file& file, const load_options& options) {
     CRIA_TRY(const kernels::kernel_table* kernels, kernels::select(options.instruction_set));
     CRIA_TRY(auto tokenizer, cria::tokenizer::from_metadata(file.metadata()));
-    CRIA_TRY(const llama_config config, llama_config::from_metadata(file.metadata(), tokenizer.vocab_size()));
+    CRIA_TRY(auto decoder, cria::decoder::from_metadata(file.metadata(), tokenizer.vocab_size()));
     thread_pool pool(options.n_threads);
     weight_loader checker(load_pass::check, file, *kernels, pool, options.progress, options.stop);
-    CRIA_CHECK(llama_weights::load(config, checker));
+    CRIA_CHECK(decoder_weights::load(decoder.config(), checker));
     CRIA_CHECK(checker.check_all_used());
     weight_loader loader(load_pass::read, file, *kernels, pool, options.progress, options.stop);
-    CRIA_TRY(auto weights, llama_weights::load(config, loader));
+    CRIA_TRY(auto weights, decoder_weights::load(decoder.config(), loader));
+    decoder.set_weights(std::move(weights));
     CRIA_TRY(const std::uint64_t fingerprint, fingerprint_of(file));
-    return model(std::make_shared<const state>(state{file, kernels, options.precision, std::move(tokenizer), llama(config, std::move(weights)), fingerprint}));
+    return model(std::make_shared<const state>(state{file, kernels, options.precision, std::move(tokenizer), std::move(decoder), fingerprint}));
   }
 
   std::shared_ptr<const state> state_;

@@ -71,23 +71,40 @@ class weight_loader {
     return {};
   }
 
+  /// A matrix, and how many rows of a tensor it takes.
+  struct part {
+    nn::weight* to;
+    std::size_t rows;
+  };
+
   /// Returns W[rows, columns] with its bias, which is "<name>.bias" where the file has it.
   result<nn::weight> matrix(const std::string& name, std::size_t rows, std::size_t columns, values_check check = values_check::none) {
-    CRIA_TRY(const gguf::tensor_info* info, checked(name + ".weight", columns, rows));
     nn::weight w;
-    w.type = info->type;
-    w.format = *format_index_of(info->type);
-    w.rows = rows;
-    w.columns = columns;
-    if (pass_ == load_pass::read) {
-      const std::size_t row_size = row_bytes(info->type, columns);
-      CRIA_TRY(w.panels, named(name, aligned_buffer::allocate(w.n_panels() * 16 * row_size)));
-      CRIA_CHECK(pack(*info, row_size, w, check));
-    }
-    if (find(name + ".bias") != nullptr) {
-      CRIA_TRY(w.bias, vector(name + ".bias", rows));
-    }
+    const part whole{&w, rows};
+    CRIA_CHECK(parts(name, columns, {&whole, 1}, check));
     return w;
+  }
+
+  /// Fills matrices that lie in one tensor one below the other, each with its part of the bias.
+  result<void> parts(const std::string& name, std::size_t columns, std::span<const part> parts, values_check check = values_check::none) {
+    std::size_t rows = 0;
+    for (const part& p : parts) rows += p.rows;
+    CRIA_TRY(const gguf::tensor_info* info, checked(name + ".weight", columns, rows));
+    CRIA_CHECK(pack_parts(*info, name, columns, parts, check));
+    if (find(name + ".bias") == nullptr) return {};
+    CRIA_TRY(array_buffer<float> bias, vector(name + ".bias", rows));
+    if (pass_ == load_pass::check) return {};
+    if (parts.size() == 1) {
+      parts.front().to->bias = std::move(bias);
+      return {};
+    }
+    const float* from = bias.data();
+    for (const part& p : parts) {
+      CRIA_TRY(p.to->bias, named(name, array_buffer<float>::allocate(round_up(p.rows, 16))));
+      std::copy_n(from, p.rows, p.to->bias.data());
+      from += p.rows;
+    }
+    return {};
   }
 
   /// Returns n numbers as floats, padded with zeros to a multiple of 16.
@@ -143,32 +160,49 @@ class weight_loader {
     return memory;
   }
 
-  result<void> pack(const gguf::tensor_info& info, std::size_t row_size, nn::weight& w, values_check check) {
-    const std::size_t panel_bytes = 16 * row_size, chunk = std::max<std::size_t>(1, (1 << 20) / panel_bytes);
+  result<void> pack_parts(const gguf::tensor_info& info, const std::string& name, std::size_t columns, std::span<const part> parts, values_check check) {
+    std::size_t first_row = 0;
+    for (const part& p : parts) {
+      nn::weight& w = *p.to;
+      w.type = info.type;
+      w.format = *format_index_of(info.type);
+      w.rows = p.rows;
+      w.columns = columns;
+      if (pass_ == load_pass::check) continue;
+      CRIA_TRY(w.panels, named(name, aligned_buffer::allocate(w.n_panels() * 16 * row_bytes(info.type, columns))));
+      CRIA_CHECK(pack(info, first_row, w, check));
+      first_row += p.rows;
+    }
+    return pass_ == load_pass::check ? result<void>{} : advance(info);
+  }
+
+  /// Packs the tensor's rows from first_row on.
+  result<void> pack(const gguf::tensor_info& info, std::size_t first_row, nn::weight& w, values_check check) {
+    const std::size_t panel_bytes = 16 * row_bytes(info.type, w.columns), chunk = std::max<std::size_t>(1, (1 << 20) / panel_bytes);
     std::vector<result<void>> failures(executor_.concurrency());
     parallel_for(executor_, w.n_panels(), chunk, [&](std::size_t worker, std::size_t begin, std::size_t end) {
       aligned_buffer staging;
       for (std::size_t p = begin; p < end && failures[worker]; p += chunk) {
-        failures[worker] = pack_panels(info, row_size, w, p, std::min(end, p + chunk), staging, check);
+        failures[worker] = pack_panels(info, first_row, w, p, std::min(end, p + chunk), staging, check);
       }
     });
     for (result<void>& f : failures) {
       if (!f) return std::move(f).error();
     }
-    return advance(info);
+    return {};
   }
 
-  result<void> pack_panels(const gguf::tensor_info& info, std::size_t row_size, nn::weight& w, std::size_t begin, std::size_t end, aligned_buffer& staging,
+  result<void> pack_panels(const gguf::tensor_info& info, std::size_t first_row, nn::weight& w, std::size_t begin, std::size_t end, aligned_buffer& staging,
                            values_check check) const {
-    const std::size_t n_rows = std::min(w.rows, 16 * end) - 16 * begin;
+    const std::size_t row_size = row_bytes(info.type, w.columns), n_rows = std::min(w.rows, 16 * end) - 16 * begin, row = first_row + 16 * begin;
     if (staging.size() < n_rows * row_size) {
       CRIA_TRY(staging, aligned_buffer::allocate((end - begin) * 16 * row_size));
     }
-    CRIA_CHECK(file_.read(info, std::uint64_t{16} * begin * row_size, staging.span().first(n_rows * row_size)));
+    CRIA_CHECK(file_.read(info, std::uint64_t{row} * row_size, staging.span().first(n_rows * row_size)));
     if (check == values_check::finite) {
       const std::size_t row_blocks = w.columns / find_tensor_type(w.type)->block_size;
       if (const auto bad = first_non_finite(w.type, staging.data(), n_rows * row_blocks)) {
-        const std::size_t block = 16 * begin * row_blocks + *bad;
+        const std::size_t block = row * row_blocks + *bad;
         return error{errc::non_finite, std::string(info.name), "block " + std::to_string(block) + " (row " + std::to_string(block / row_blocks) + ") holds inf or NaN",
                      info.offset + block * (row_size / row_blocks)};
       }

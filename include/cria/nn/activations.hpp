@@ -8,6 +8,7 @@
 
 #include <cria/core/aligned_buffer.hpp>
 #include <cria/core/result.hpp>
+#include <cria/core/types.hpp>
 #include <cria/kernels/activation_size.hpp>
 #include <cria/nn/linear.hpp>
 
@@ -25,8 +26,16 @@ struct activation_shape {
   std::size_t n_heads;       ///< H
   std::size_t n_kv_heads;    ///< G
   std::size_t head_dim;      ///< d
-  std::size_t ffn_dim;       ///< F
+  std::size_t ffn_dim;       ///< F, of one expert where there are experts
   std::size_t rope_dim;
+  std::size_t n_angles = 1;  ///< tables of rotations: 2 where windowed layers turn by their own
+};
+
+/// One token of a pass, and its place.
+struct pass_row {
+  token_id token;
+  std::size_t pos;
+  bool has_logits;
 };
 
 /// A matrix of floats whose rows begin at multiples of 16 floats.
@@ -48,6 +57,8 @@ struct activations {
   float_rows k, v;                       ///< [T,G d]
   float_rows gate, up;                   ///< [T,F]; silu(gate) up ends in gate
   float_rows rope;                       ///< [T,2 rope_dim] cos, then sin
+  float_rows rope_of_windows;            ///< the same for windowed layers, where n_angles is 2
+  std::vector<pass_row> rows;            ///< [T] set by begin_pass
   array_buffer<std::int32_t> quantised;  ///< the current input as integers
 
   /// One task's place in attention.
@@ -80,10 +91,14 @@ struct activations {
     CRIA_CHECK(rows(a.gate, s.ffn_dim));
     CRIA_CHECK(rows(a.up, s.ffn_dim));
     CRIA_CHECK(rows(a.rope, 2 * s.rope_dim));
+    if (s.n_angles > 1) {
+      CRIA_CHECK(rows(a.rope_of_windows, 2 * s.rope_dim));
+    }
     const std::size_t widest = std::max({s.dim, s.n_heads * s.head_dim, s.ffn_dim});
     CRIA_TRY(a.quantised, array_buffer<std::int32_t>::allocate(kernels::activation_capacity(s.max_tokens, widest, p)));
     return catch_bad_alloc(
         [&]() -> result<activations> {
+          a.rows.resize(s.max_tokens);
           a.workers.resize(n_workers);
           for (worker& w : a.workers) {
             CRIA_TRY(w.scratch, array_buffer<float>::allocate(kernels::attention_scratch(s.head_dim)));

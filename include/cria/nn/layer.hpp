@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // nn/layer.hpp - the fused phases that decoder layers are made of; each is one or two parallel regions.
 //
-//   normed_products   q, k, v = W norm(h)                          rotate_and_append   rope(q), rope(k), cache <- k, v
-//   attend            mixed = softmax(q K^T / sqrt(d)) V           add_product         h += W x
-//   gated             gate = silu(W_gate norm(h)) * W_up norm(h)
+//   normed_products   q, k, v = W norm(h)                          rotate_and_append   rope(norm(q)), rope(norm(k)), cache <- k, v
+//   attend            mixed = softmax(q K^T) V                     add_product         h += W x            add_normed_product   h += norm(W x)
+//   gated             gate = act(W_gate norm(h)) * W_up norm(h)    plain               gate = gelu(W_up norm(h))
 //
 // Shapes    as nn/activations.hpp; T tokens of one or more sequences side by side
 // Ensures   each output element is computed by one thread in a fixed order: the same bits for any executor and any T
@@ -36,10 +36,38 @@ struct sequence_slice {
   std::size_t start_pos = 0;
 };
 
+/// What a norm multiplies by, and what it adds: RMSNorm without a bias, LayerNorm with one.
+struct norm {
+  const array_buffer<float>& weight;
+  float eps;
+  const array_buffer<float>* bias = nullptr;
+
+  void operator()(const compute& c, const float* x, std::size_t n, float* out) const noexcept {
+    if (bias == nullptr) return c.kernels.rms_norm(x, weight.data(), eps, n, out);
+    c.kernels.layer_norm(x, weight.data(), bias->data(), eps, n, out);
+  }
+};
+
+/// What becomes of the gate of a feed-forward layer before it multiplies.
+enum class gate_function : std::uint8_t { silu, gelu };
+
 /// What attention needs to know beside the shapes.
 struct attention_parameters {
   float soft_cap = 0;      ///< scores become cap tanh(score / cap); 0: none
   std::size_t window = 0;  ///< positions that a query sees, itself included; 0: all
+};
+
+/// What happens to queries and keys before they meet.
+struct rotation {
+  const rope* angles = nullptr;                  ///< none: positions are not turned
+  float_rows* table = nullptr;                   ///< of rope_tables with these angles
+  float q_scale = 1;
+  const array_buffer<float>* q_norm = nullptr;   ///< [d] RMSNorm of each head of q and of k; both or none
+  const array_buffer<float>* k_norm = nullptr;
+  float norm_eps = 0;
+
+  [[nodiscard]] rotation with_norms(const array_buffer<float>& q, const array_buffer<float>& k, float eps) const noexcept { return {angles, table, q_scale, &q, &k, eps}; }
+  [[nodiscard]] rotation by(const rope& other, float_rows& other_table) const noexcept { return {&other, &other_table, q_scale, q_norm, k_norm, norm_eps}; }
 };
 
 /// Gives up what a pass has written.
@@ -48,9 +76,9 @@ void roll_back(std::span<sequence_slice<Cache>> slices) noexcept {
   for (const sequence_slice<Cache>& s : slices) s.cache->truncate(s.start_pos);
 }
 
-/// Checks the slices, gives each its rows and positions, makes room in the caches; returns the number of tokens. On an error nothing has changed.
+/// Checks the slices, gives each its rows and positions, makes room in the caches; returns the number of tokens. On an error the caches are as before.
 template <kv_cache Cache>
-result<std::size_t> begin_pass(const activations& a, std::size_t vocab_size, std::span<sequence_slice<Cache>> slices) {
+result<std::size_t> begin_pass(activations& a, std::size_t vocab_size, std::span<sequence_slice<Cache>> slices) {
   std::size_t n_tokens = 0;
   for (sequence_slice<Cache>& s : slices) {
     for (const token_id token : s.tokens) {
@@ -72,6 +100,10 @@ result<std::size_t> begin_pass(const activations& a, std::size_t vocab_size, std
       return std::move(room).error();
     }
   }
+  for (const sequence_slice<Cache>& s : slices) {
+    const std::size_t n = s.tokens.size();
+    for (std::size_t t = 0; t < n; ++t) a.rows[s.first_row + t] = {s.tokens[t], s.start_pos + t, t + s.n_logits >= n};
+  }
   return n_tokens;
 }
 
@@ -82,12 +114,10 @@ error cancel_pass(std::span<sequence_slice<Cache>> slices) {
   return {errc::cancelled, "forward", {}, error::no_offset};
 }
 
-/// h = the embedding of each token; embed_row(token, row) writes one.
-template <kv_cache Cache, class F>
-void embed(const compute& c, activations& a, std::span<sequence_slice<Cache>> slices, F&& embed_row) {
-  for (const sequence_slice<Cache>& s : slices) {
-    for_each_token(c, s.tokens.size(), [&](std::size_t t) { embed_row(s.tokens[t], std::span(a.h.row(s.first_row + t), a.h.width)); });
-  }
+/// h = the embedding of each token; embed_row(row, h) writes one.
+template <class F>
+void embed(const compute& c, activations& a, std::size_t n_tokens, F&& embed_row) {
+  for_each_token(c, n_tokens, [&](std::size_t t) { embed_row(a.rows[t], std::span(a.h.row(t), a.h.width)); });
 }
 
 /// Keeps what a pass has written.
@@ -96,15 +126,14 @@ void commit(std::span<sequence_slice<Cache>> slices) noexcept {
   for (const sequence_slice<Cache>& s : slices) s.cache->commit(s.tokens.size());
 }
 
-/// normed = x / rms(x) * weight for every row.
-inline void norm_rows(const compute& c, rows_view x, const array_buffer<float>& weight, float eps, rows_view normed) {
-  for_each_token(c, x.n_tokens, [&](std::size_t t) { c.kernels.rms_norm(x.row(t), weight.data(), eps, x.k, normed.row(t)); });
+/// out = norm(x) for every row.
+inline void norm_rows(const compute& c, rows_view x, const norm& n, rows_view out) {
+  for_each_token(c, x.n_tokens, [&](std::size_t t) { n(c, x.row(t), x.k, out.row(t)); });
 }
 
 /// The products share the norm of h and its quantised form.
-inline void normed_products(const compute& c, activations& a, std::size_t n_tokens, const array_buffer<float>& norm, float eps,
-                            std::span<const product> products) {
-  norm_rows(c, a.h.view(n_tokens), norm, eps, a.normed.view(n_tokens));
+inline void normed_products(const compute& c, activations& a, std::size_t n_tokens, const norm& n, std::span<const product> products) {
+  norm_rows(c, a.h.view(n_tokens), n, a.normed.view(n_tokens));
   const bool is_quantised = std::any_of(products.begin(), products.end(), [](const product& p) { return p.w->is_quantised(); });
   multiply(c, prepare(c, a.normed.view(n_tokens), is_quantised, a.quantised.span()), products);
 }
@@ -115,26 +144,40 @@ inline void add_product(const compute& c, activations& a, rows_view x, const wei
   multiply(c, prepare(c, x, w.is_quantised(), a.quantised.span()), {&p, 1});
 }
 
-/// logits = w norm(h) for the rows that want them, one after another. Requires logits.stride a multiple of 16.
-template <kv_cache Cache>
-void head(const compute& c, activations& a, std::span<sequence_slice<Cache>> sequences, const array_buffer<float>& norm, float eps, const weight& w,
-          rows_view logits) {
-  std::size_t n_rows = 0;
-  for (const sequence_slice<Cache>& s : sequences) {
-    for (std::size_t t = s.tokens.size() - s.n_logits; t < s.tokens.size(); ++t, ++n_rows) {
-      c.kernels.rms_norm(a.h.row(s.first_row + t), norm.data(), eps, a.h.width, a.normed.row(n_rows));
-    }
-  }
-  if (n_rows == 0) return;
-  const product p{&w, logits.data, logits.stride};
-  multiply(c, prepare(c, a.normed.view(n_rows), w.is_quantised(), a.quantised.span()), {&p, 1});
+/// h += norm(y), where y is overwritten.
+inline void add_norm(const compute& c, activations& a, rows_view y, const norm& n) {
+  for_each_token(c, y.n_tokens, [&](std::size_t t) {
+    n(c, y.row(t), y.k, y.row(t));
+    float* h = a.h.row(t);
+    for (std::size_t i = 0; i < y.k; ++i) h[i] += y.row(t)[i];
+  });
 }
 
-/// gate = silu(gate_w norm(h)) * (up_w norm(h)): a thread has both for its rows.
-inline void gated(const compute& c, activations& a, std::size_t n_tokens, const array_buffer<float>& norm, float eps, const weight& gate_w, const weight& up_w) {
-  norm_rows(c, a.h.view(n_tokens), norm, eps, a.normed.view(n_tokens));
+/// h += norm(w x).
+inline void add_normed_product(const compute& c, activations& a, rows_view x, const weight& w, const norm& n) {
+  const product p{&w, a.normed.memory.data(), a.normed.stride()};
+  multiply(c, prepare(c, x, w.is_quantised(), a.quantised.span()), {&p, 1});
+  add_norm(c, a, a.normed.view(x.n_tokens), n);
+}
+
+/// logits = w norm(h) for the rows that want them, one after another; returns how many. Requires logits.stride a multiple of 16.
+inline std::size_t head(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const weight& w, rows_view logits) {
+  std::size_t n_rows = 0;
+  for (std::size_t t = 0; t < n_tokens; ++t) {
+    if (a.rows[t].has_logits) n(c, a.h.row(t), a.h.width, a.normed.row(n_rows++));
+  }
+  if (n_rows == 0) return 0;
+  const product p{&w, logits.data, logits.stride};
+  multiply(c, prepare(c, a.normed.view(n_rows), w.is_quantised(), a.quantised.span()), {&p, 1});
+  return n_rows;
+}
+
+/// gate = act(gate_w norm(h)) * (up_w norm(h)): a thread has both for its rows.
+inline void gated(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const weight& gate_w, const weight& up_w, gate_function act) {
+  norm_rows(c, a.h.view(n_tokens), n, a.normed.view(n_tokens));
   const prepared_input in = prepare(c, a.normed.view(n_tokens), gate_w.is_quantised() || up_w.is_quantised(), a.quantised.span());
   const product gate{&gate_w, a.gate.memory.data(), a.gate.stride()}, up{&up_w, a.up.memory.data(), a.up.stride()};
+  const auto join = act == gate_function::silu ? c.kernels.silu_mul : c.kernels.gelu_mul;
   // Two panels of each at a time: their outputs are in the first-level cache when they meet.
   constexpr std::size_t unit = 2;
   const std::size_t n_units = (gate_w.n_panels() + unit - 1) / unit;
@@ -145,39 +188,58 @@ inline void gated(const compute& c, activations& a, std::size_t n_tokens, const 
       detail::multiply_panels(c, in, up, first, last);
       for (std::size_t t = 0; t < n_tokens; ++t) {
         float* g = a.gate.row(t) + 16 * first;
-        c.kernels.silu_mul(g, a.up.row(t) + 16 * first, 16 * (last - first), g);
+        join(g, a.up.row(t) + 16 * first, 16 * (last - first), g);
       }
     }
   });
 }
 
-/// Fills the table of cos and sin for each row's position.
-template <kv_cache Cache>
-void rope_tables(const compute& c, activations& a, const rope& r, std::span<sequence_slice<Cache>> sequences) {
-  for (const sequence_slice<Cache>& s : sequences) {
-    for_each_token(c, s.tokens.size(), [&](std::size_t t) {
-      c.kernels.rope_table({.pos = static_cast<std::uint32_t>(s.start_pos + t),
-                            .frequencies = r.frequencies.data(),
-                            .magnitude = r.magnitude,
-                            .rope_dim = r.rope_dim,
-                            .pairing = r.pairing,
-                            .table = a.rope.row(s.first_row + t)});
-    });
-  }
+/// gate = gelu(up_w norm(h)).
+inline void plain(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const weight& up_w) {
+  norm_rows(c, a.h.view(n_tokens), n, a.normed.view(n_tokens));
+  const prepared_input in = prepare(c, a.normed.view(n_tokens), up_w.is_quantised(), a.quantised.span());
+  const product up{&up_w, a.gate.memory.data(), a.gate.stride()};
+  parallel_for(c.executor, up_w.n_panels(), detail::panel_grain(up_w), [&](std::size_t, std::size_t begin, std::size_t end) {
+    detail::multiply_panels(c, in, up, begin, end);
+    for (std::size_t t = 0; t < n_tokens; ++t) c.kernels.gelu(a.gate.row(t) + 16 * begin, 16 * (end - begin), a.gate.row(t) + 16 * begin);
+  });
 }
 
-/// Rotates q and k, scales q, and writes k and v to the caches.
+/// Fills a table with cos and sin for each row's position.
+inline void rope_tables(const compute& c, activations& a, std::size_t n_tokens, const rope& r, float_rows& table) {
+  for_each_token(c, n_tokens, [&](std::size_t t) {
+    c.kernels.rope_table({.pos = static_cast<std::uint32_t>(a.rows[t].pos),
+                          .frequencies = r.frequencies.data(),
+                          .magnitude = r.magnitude,
+                          .rope_dim = r.rope_dim,
+                          .pairing = r.pairing,
+                          .table = table.row(t)});
+  });
+}
+
+/// Norms, turns and scales one row's heads.
+inline void rotate_row(const compute& c, activations& a, const rotation& r, std::size_t row) noexcept {
+  const std::size_t d = a.shape.head_dim;
+  float *q = a.q.row(row), *k = a.k.row(row);
+  if (r.q_norm != nullptr) {
+    for (std::size_t head = 0; head < a.shape.n_heads; ++head) c.kernels.rms_norm(q + head * d, r.q_norm->data(), r.norm_eps, d, q + head * d);
+    for (std::size_t head = 0; head < a.shape.n_kv_heads; ++head) c.kernels.rms_norm(k + head * d, r.k_norm->data(), r.norm_eps, d, k + head * d);
+  }
+  if (r.angles != nullptr) {
+    c.kernels.rope({q, a.shape.n_heads, d, r.angles->rope_dim, r.table->row(row), r.angles->pairing});
+    c.kernels.rope({k, a.shape.n_kv_heads, d, r.angles->rope_dim, r.table->row(row), r.angles->pairing});
+  }
+  for (std::size_t n = 0; n < a.shape.n_heads * d; ++n) q[n] *= r.q_scale;
+}
+
+/// Norms and turns q and k, scales q, and writes k and v to the caches.
 template <kv_cache Cache>
-void rotate_and_append(const compute& c, activations& a, const rope& r, float q_scale, std::size_t layer, std::span<sequence_slice<Cache>> sequences) {
+void rotate_and_append(const compute& c, activations& a, const rotation& r, std::size_t layer, std::span<sequence_slice<Cache>> sequences) {
   const std::size_t d = a.shape.head_dim;
   for (const sequence_slice<Cache>& s : sequences) {
     for_each_token(c, s.tokens.size(), [&](std::size_t t) {
       const std::size_t row = s.first_row + t;
-      const float* table = a.rope.row(row);
-      c.kernels.rope({a.q.row(row), a.shape.n_heads, d, r.rope_dim, table, r.pairing});
-      c.kernels.rope({a.k.row(row), a.shape.n_kv_heads, d, r.rope_dim, table, r.pairing});
-      float* q = a.q.row(row);
-      for (std::size_t n = 0; n < a.shape.n_heads * d; ++n) q[n] *= q_scale;
+      rotate_row(c, a, r, row);
       for (std::size_t head = 0; head < a.shape.n_kv_heads; ++head) {
         s.cache->write({{layer, head}, s.start_pos + t}, {a.k.row(row) + head * d, a.v.row(row) + head * d});
       }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
-// model/llama_config.hpp - the hyperparameters of a llama model, read from GGUF metadata and checked once.
+// model/model_config.hpp - the hyperparameters that all architectures have, read from GGUF metadata and checked once.
 //
 // Ensures   every divisor is positive, n_heads is a multiple of n_kv_heads, rope_dim is even and at most head_dim, dimensions are small enough
 //           that no product of two of them wraps
 // Errors    missing_key, wrong_type, bad_value (with the key), unsupported_architecture
-// Source    GGUF specification, "LLaMA"; keys are "<architecture>.<name>"
+// Source    GGUF specification; keys are "<architecture>.<name>"
 #pragma once
 
 #include <cria/core/result.hpp>
 #include <cria/gguf/file.hpp>
+#include <cria/kv/kv_cache.hpp>
+#include <cria/model/architecture.hpp>
+#include <cria/nn/activations.hpp>
 #include <cria/nn/rope.hpp>
 
 #include <cmath>
@@ -20,7 +23,8 @@
 
 namespace cria::inline v0 {
 
-struct llama_config {
+struct model_config {
+  std::string_view architecture;   ///< a constant of model/architecture.hpp
   std::size_t dim = 0;             ///< D, residual stream
   std::size_t n_layers = 0;
   std::size_t n_heads = 0;         ///< H
@@ -29,10 +33,17 @@ struct llama_config {
   std::size_t ffn_dim = 0;         ///< F
   std::size_t vocab_size = 0;
   std::size_t context_length = 0;  ///< of the training
+  bool has_learned_positions = false;  ///< a sequence cannot be longer than context_length
+  bool has_two_angles = false;     ///< windowed layers turn by angles of their own
   float norm_eps = 0;
-  nn::rope_parameters rope;
+  nn::rope_parameters rope;        ///< rope_dim 0: none
 
-  static result<llama_config> from_metadata(const gguf::metadata& metadata, std::size_t vocab_size);
+  static result<model_config> from_metadata(const gguf::metadata& metadata, std::size_t vocab_size);
+
+  [[nodiscard]] kv_shape cache_shape() const noexcept { return {n_layers, n_kv_heads, head_dim}; }
+  [[nodiscard]] nn::activation_shape activation_shape(std::size_t max_tokens) const noexcept {
+    return {max_tokens, dim, n_heads, n_kv_heads, head_dim, ffn_dim, rope.rope_dim, has_two_angles ? std::size_t{2} : std::size_t{1}};
+  }
 };
 
 namespace detail {
@@ -69,6 +80,14 @@ class config_reader {
     return static_cast<std::size_t>(n);
   }
 
+  /// As count, and 0 where the key is absent or 0.
+  result<std::size_t> count_or_none(std::string_view name, std::size_t limit) const {
+    if (!contains(name)) return std::size_t{0};
+    const auto stored = metadata_.get<std::uint64_t>(key(name));
+    if (stored && *stored == 0) return std::size_t{0};
+    return count(name, limit);
+  }
+
   /// A finite number above zero; `fallback` where the key is absent, an error where that is 0.
   result<double> positive(std::string_view name, double fallback = 0) const {
     const std::string k = key(name);
@@ -79,6 +98,14 @@ class config_reader {
     CRIA_TRY(const double value, number(k));
     if (!(value > 0) || !std::isfinite(value)) return error{errc::bad_value, k, "must be positive and finite", error::no_offset};
     return value;
+  }
+
+  /// As positive, as a float.
+  result<float> positive_float(std::string_view name, double fallback = 0) const {
+    CRIA_TRY(const double value, positive(name, fallback));
+    const auto rounded = static_cast<float>(value);
+    if (!(rounded > 0) || !std::isfinite(rounded)) return error{errc::bad_value, key(name), "does not fit a float", error::no_offset};
+    return rounded;
   }
 
   /// A number, which some files store as an integer.
@@ -124,12 +151,14 @@ class config_reader {
 
 }  // namespace detail
 
-inline result<llama_config> llama_config::from_metadata(const gguf::metadata& metadata, std::size_t vocab_size) {
+inline result<model_config> model_config::from_metadata(const gguf::metadata& metadata, std::size_t vocab_size) {
   constexpr std::size_t widest = std::size_t{1} << 20, longest = std::size_t{1} << 31;
-  CRIA_TRY(const std::string_view architecture, metadata.get<std::string_view>("general.architecture"));
-  if (architecture != "llama") return error{errc::unsupported_architecture, "general.architecture", printable(architecture), error::no_offset};
-  const detail::config_reader read(metadata, std::string(architecture));
-  llama_config c;
+  CRIA_TRY(const std::string_view name, metadata.get<std::string_view>("general.architecture"));
+  const struct architecture* row = find_architecture(name);
+  if (row == nullptr) return error{errc::unsupported_architecture, "general.architecture", printable(name), error::no_offset};
+  const detail::config_reader read(metadata, std::string(name));
+  model_config c;
+  c.architecture = row->name;
   c.vocab_size = vocab_size;
   CRIA_TRY(c.dim, read.count("embedding_length", widest));
   CRIA_TRY(c.n_layers, read.count("block_count", 65536));
@@ -144,12 +173,13 @@ inline result<llama_config> llama_config::from_metadata(const gguf::metadata& me
   CRIA_TRY(c.head_dim, read.count("attention.key_length", 65536, std::max<std::size_t>(c.dim / c.n_heads, 1)));
   CRIA_TRY(const std::size_t value_dim, read.count("attention.value_length", 65536, c.head_dim));
   if (value_dim != c.head_dim) return error{errc::bad_value, read.key("attention.value_length"), "differs from the key length", error::no_offset};
-  CRIA_TRY(const double eps, read.positive("attention.layer_norm_rms_epsilon"));
-  c.norm_eps = static_cast<float>(eps);
-  if (!(c.norm_eps > 0) || !std::isfinite(c.norm_eps)) {
-    return error{errc::bad_value, read.key("attention.layer_norm_rms_epsilon"), "does not fit a float", error::no_offset};
+  CRIA_TRY(c.norm_eps, read.positive_float(row->has_layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"));
+  c.has_learned_positions = row->positions == position_kind::learned;
+  if (!c.has_learned_positions) {
+    const auto pairing = row->positions == position_kind::rotated_halves ? kernels::rope_pairing::halves : kernels::rope_pairing::adjacent;
+    CRIA_TRY(c.rope, read.rope(c.head_dim, c.context_length, pairing));
   }
-  CRIA_TRY(c.rope, read.rope(c.head_dim, c.context_length, kernels::rope_pairing::adjacent));
+  c.has_two_angles = row->id == architecture_id::gemma3;
   CRIA_TRY(const std::uint64_t experts, metadata.get_or<std::uint64_t>(read.key("expert_count"), 0));
   if (experts != 0) return error{errc::unsupported_architecture, read.key("expert_count"), "mixtures of experts are not supported yet", error::no_offset};
   return c;

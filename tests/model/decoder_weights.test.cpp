@@ -3,7 +3,7 @@
 // dimension, nibbles of Q4_0 in the wrong order, an output tensor with inf or NaN papered over by the embeddings, channels paired wrongly by RoPE.
 //
 // Models here compute what can be written down: all projections back into the residual stream are zero, so that logits = output . norm(embedding).
-#include <cria/model/llama_weights.hpp>
+#include <cria/model/decoder_weights.hpp>
 
 #include <doctest/doctest.h>
 
@@ -57,7 +57,7 @@ constexpr double eps = 1e-5f;
 
 }  // namespace
 
-TEST_CASE("llama_weights: the embedding of a token is a row of the fast dimension, in every format, tied and not") {
+TEST_CASE("decoder_weights: the embedding of a token is a row of the fast dimension, in every format, tied and not") {
   // As many tokens as channels: a transposed read has a legal shape and stays in range.
   constexpr std::size_t n = 32;
   std::vector<float> embeddings(n * n);
@@ -92,7 +92,7 @@ TEST_CASE("llama_weights: the embedding of a token is a row of the fast dimensio
   }
 }
 
-TEST_CASE("llama_weights: each weight of a Q4_0 matrix stands at the column where the block has it") {
+TEST_CASE("decoder_weights: each weight of a Q4_0 matrix stands at the column where the block has it") {
   // A block is a half-precision scale and 16 bytes; byte j holds value j in its low nibble and value j + 16 in its high one (ggml's block_q4_0).
   // Column c of the output matrix is read out by a token whose embedding is zero but for channel c.
   constexpr std::size_t dim = 64, n_rows = 35;
@@ -139,7 +139,7 @@ TEST_CASE("llama_weights: each weight of a Q4_0 matrix stands at the column wher
   }
 }
 
-TEST_CASE("llama_weights: an output tensor with inf or NaN is an error that names tensor and block, and the embeddings do not stand in for it") {
+TEST_CASE("decoder_weights: an output tensor with inf or NaN is an error that names tensor and block, and the embeddings do not stand in for it") {
   constexpr std::size_t dim = 512, n_rows = 21;
   struct damage {
     tensor_type type;
@@ -178,7 +178,7 @@ TEST_CASE("llama_weights: an output tensor with inf or NaN is an error that name
   }
 }
 
-TEST_CASE("llama_weights: an output tensor that is missing is tied, one that is there is used") {
+TEST_CASE("decoder_weights: an output tensor that is missing is tied, one that is there is used") {
   const model_parts untied = tiny_model({.vocab_size = 32}), tied = [&] {
     model_parts m = untied;
     m.erase_tensor("output.weight");
@@ -193,7 +193,7 @@ TEST_CASE("llama_weights: an output tensor that is missing is tied, one that is 
   CHECK(logits_of(loaded(untied), tokens) != logits_of(loaded(tied), tokens));
 }
 
-TEST_CASE("llama_weights: a tied packed embedding equals the untied one of the same values") {
+TEST_CASE("decoder_weights: a tied packed embedding equals the untied one of the same values") {
   for (const tensor_type type : {tensor_type::f32, tensor_type::f16, tensor_type::bf16, tensor_type::q4_0, tensor_type::q4_1, tensor_type::q5_0, tensor_type::q5_1,
                                  tensor_type::q8_0, tensor_type::q2_k, tensor_type::q3_k, tensor_type::q4_k, tensor_type::q5_k, tensor_type::q6_k, tensor_type::iq4_nl,
                                  tensor_type::iq4_xs, tensor_type::mxfp4}) {
@@ -209,7 +209,7 @@ TEST_CASE("llama_weights: a tied packed embedding equals the untied one of the s
   }
 }
 
-TEST_CASE("llama_weights: rope turns neighbouring channels, not halves of a head") {
+TEST_CASE("decoder_weights: rope turns neighbouring channels, not halves of a head") {
   for (const char* file : {"models/stories260K.gguf", "models/arch/llama-odd.F32.gguf"}) {
     if (!has_data(file)) continue;
     const auto opened = cria::gguf::file::open(data_root() / file);
@@ -225,7 +225,7 @@ TEST_CASE("llama_weights: rope turns neighbouring channels, not halves of a head
   }
 }
 
-TEST_CASE("llama_weights: the score between two positions is the one of a rotation by hand") {
+TEST_CASE("decoder_weights: the score between two positions is the one of a rotation by hand") {
   // dim 32, one head of 32. q and k hold nothing but in channel 2, which turns by 10000^(-2/32) a position as the first of the second pair; with halves
   // paired it would be the third, and turn by 10000^(-4/32). Values are the embedding itself, written back to the residual stream: logits show the
   // weights.

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+// model/architecture.hpp - the table of architectures: one row each, with its tensors by their GGUF names.
+//
+// Shapes    W[rows, columns]; GGUF lists the fast dimension first: token_embd.weight is [D, V], a row is one token. A tensor of several pieces holds
+//           them one below the other (attn_qkv: q, k, v). Every matrix may have a bias, "<name>.bias".
+// Source    GGUF specification, "Standardized tensor names"; per architecture: the header of its model/<name>.hpp
+#pragma once
+
+#include <cria/core/aligned_buffer.hpp>
+#include <cria/kernels/kernel_table.hpp>
+#include <cria/nn/weight.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace cria::inline v0 {
+
+/// The tensors of one layer; an architecture has some of them.
+struct decoder_layer {
+  array_buffer<float> attn_norm, attn_norm_bias, attn_post_norm;   ///< [D]
+  array_buffer<float> attn_q_norm, attn_k_norm;                    ///< [d]
+  nn::weight attn_q;                                               ///< [H d, D]
+  nn::weight attn_k, attn_v;                                       ///< [G d, D]
+  nn::weight attn_output;                                          ///< [D, H d]
+  array_buffer<float> ffn_norm, ffn_norm_bias, ffn_post_norm;      ///< [D]
+  nn::weight ffn_gate, ffn_up;                                     ///< [F, D]
+  nn::weight ffn_down;                                             ///< [D, F]
+};
+
+/// A dimension by what it means.
+enum class extent : std::uint8_t { none, dim, queries, keys, head, ffn };
+
+/// One tensor of a layer: a vector, or a matrix of one or more pieces.
+struct layer_tensor {
+  struct piece {
+    nn::weight decoder_layer::*to = nullptr;
+    extent rows = extent::none;
+  };
+  std::string_view name;                                  ///< behind "blk.<n>."; matrices without ".weight"
+  extent columns;
+  array_buffer<float> decoder_layer::*vector = nullptr;
+  std::array<piece, 3> pieces = {};
+};
+
+namespace tensor {
+inline constexpr layer_tensor attn_norm{"attn_norm.weight", extent::dim, &decoder_layer::attn_norm};
+inline constexpr layer_tensor attn_norm_bias{"attn_norm.bias", extent::dim, &decoder_layer::attn_norm_bias};
+inline constexpr layer_tensor attn_q{"attn_q", extent::dim, nullptr, {{{&decoder_layer::attn_q, extent::queries}}}};
+inline constexpr layer_tensor attn_k{"attn_k", extent::dim, nullptr, {{{&decoder_layer::attn_k, extent::keys}}}};
+inline constexpr layer_tensor attn_v{"attn_v", extent::dim, nullptr, {{{&decoder_layer::attn_v, extent::keys}}}};
+inline constexpr layer_tensor attn_qkv{
+    "attn_qkv", extent::dim, nullptr, {{{&decoder_layer::attn_q, extent::queries}, {&decoder_layer::attn_k, extent::keys}, {&decoder_layer::attn_v, extent::keys}}}};
+inline constexpr layer_tensor attn_q_norm{"attn_q_norm.weight", extent::head, &decoder_layer::attn_q_norm};
+inline constexpr layer_tensor attn_k_norm{"attn_k_norm.weight", extent::head, &decoder_layer::attn_k_norm};
+inline constexpr layer_tensor attn_output{"attn_output", extent::queries, nullptr, {{{&decoder_layer::attn_output, extent::dim}}}};
+inline constexpr layer_tensor attn_post_norm{"post_attention_norm.weight", extent::dim, &decoder_layer::attn_post_norm};
+inline constexpr layer_tensor ffn_norm{"ffn_norm.weight", extent::dim, &decoder_layer::ffn_norm};
+inline constexpr layer_tensor ffn_norm_bias{"ffn_norm.bias", extent::dim, &decoder_layer::ffn_norm_bias};
+inline constexpr layer_tensor ffn_gate{"ffn_gate", extent::dim, nullptr, {{{&decoder_layer::ffn_gate, extent::ffn}}}};
+inline constexpr layer_tensor ffn_up{"ffn_up", extent::dim, nullptr, {{{&decoder_layer::ffn_up, extent::ffn}}}};
+inline constexpr layer_tensor ffn_gate_and_up{"ffn_up", extent::dim, nullptr, {{{&decoder_layer::ffn_gate, extent::ffn}, {&decoder_layer::ffn_up, extent::ffn}}}};
+inline constexpr layer_tensor ffn_down{"ffn_down", extent::ffn, nullptr, {{{&decoder_layer::ffn_down, extent::dim}}}};
+inline constexpr layer_tensor ffn_post_norm{"post_ffw_norm.weight", extent::dim, &decoder_layer::ffn_post_norm};
+}  // namespace tensor
+
+/// Where a model gets positions from.
+enum class position_kind : std::uint8_t { rotated_neighbours, rotated_halves, learned };
+
+enum class architecture_id : std::uint8_t { llama, gpt2, qwen2, qwen3, gemma2, gemma3, phi3 };
+
+struct architecture {
+  architecture_id id;
+  std::string_view name;                        ///< general.architecture, and the prefix of its keys
+  position_kind positions;
+  bool has_layer_norm;                          ///< with means and biases; otherwise RMSNorm
+  std::array<const layer_tensor*, 16> layer;    ///< ends with the first nullptr
+};
+
+inline constexpr auto architectures = [] {
+  using enum position_kind;
+  using id = architecture_id;
+  return std::array{
+      architecture{id::llama, "llama", rotated_neighbours, false,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
+      architecture{id::gpt2, "gpt2", learned, true,
+                   {&tensor::attn_norm, &tensor::attn_norm_bias, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_norm_bias, &tensor::ffn_up, &tensor::ffn_down}},
+      architecture{id::qwen2, "qwen2", rotated_halves, false,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
+      architecture{id::qwen3, "qwen3", rotated_halves, false,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
+      architecture{id::gemma2, "gemma2", rotated_halves, false,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down, &tensor::ffn_post_norm}},
+      architecture{id::gemma3, "gemma3", rotated_halves, false,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down,
+                    &tensor::ffn_post_norm}},
+      architecture{id::phi3, "phi3", rotated_halves, false, {&tensor::attn_norm, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_and_up, &tensor::ffn_down}},
+  };
+}();
+
+/// Returns the row of an architecture, or nullptr.
+[[nodiscard]] constexpr const architecture* find_architecture(std::string_view name) noexcept {
+  for (const architecture& a : architectures) {
+    if (a.name == name) return &a;
+  }
+  return nullptr;
+}
+
+}  // namespace cria::inline v0

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT
+// model/decoder.hpp - the equations of one of the architectures, chosen when a model is opened.
+//
+// Errors    from_metadata: those of model_config and of the architecture's own keys
+// Threads   immutable
+#pragma once
+
+#include <cria/model/gemma2.hpp>
+#include <cria/model/gemma3.hpp>
+#include <cria/model/gpt2.hpp>
+#include <cria/model/llama.hpp>
+#include <cria/model/phi3.hpp>
+#include <cria/model/qwen2.hpp>
+#include <cria/model/qwen3.hpp>
+
+#include <cstddef>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <variant>
+
+namespace cria::inline v0 {
+
+class decoder {
+ public:
+  /// Returns the decoder without its weights.
+  static result<decoder> from_metadata(const gguf::metadata& metadata, std::size_t vocab_size) {
+    CRIA_TRY(const model_config config, model_config::from_metadata(metadata, vocab_size));
+    const detail::config_reader read(metadata, std::string(config.architecture));
+    switch (find_architecture(config.architecture)->id) {
+      case architecture_id::llama: return make<llama>(read, config);
+      case architecture_id::gpt2: return make<gpt2>(read, config);
+      case architecture_id::qwen2: return make<qwen2>(read, config);
+      case architecture_id::qwen3: return make<qwen3>(read, config);
+      case architecture_id::gemma2: return make<gemma2>(read, config);
+      case architecture_id::gemma3: return make<gemma3>(read, config);
+      case architecture_id::phi3: return make<phi3>(read, config);
+    }
+    return error{errc::unsupported_architecture, "general.architecture", std::string(config.architecture), error::no_offset};
+  }
+
+  void set_weights(decoder_weights weights) noexcept { weights_ = std::move(weights); }
+
+  [[nodiscard]] const model_config& config() const noexcept { return config_; }
+  [[nodiscard]] const decoder_weights& weights() const noexcept { return weights_; }
+
+  /// Runs the layers and writes the asked logits; false where the host asked to stop, between two layers.
+  [[nodiscard]] bool run(const nn::pass& p, nn::rows_view logits, const std::stop_token& stop) const {
+    const loaded_decoder m{config_, weights_};
+    return std::visit(
+        [&](const auto& equations) {
+          equations.begin(p, m);
+          for (std::size_t i = 0; i < config_.n_layers; ++i) {
+            if (stop.stop_requested()) return false;
+            equations.layer(p, m, i);
+          }
+          equations.head(p, m, logits);
+          return true;
+        },
+        equations_);
+  }
+
+ private:
+  using any_equations = std::variant<llama, gpt2, qwen2, qwen3, gemma2, gemma3, phi3>;
+
+  decoder(model_config config, any_equations equations) : config_(config), equations_(std::move(equations)) {}
+
+  template <class Equations>
+  static result<decoder> make(const detail::config_reader& read, const model_config& config) {
+    CRIA_TRY(auto equations, Equations::from_metadata(read, config));
+    return decoder(config, std::move(equations));
+  }
+
+  model_config config_;
+  decoder_weights weights_;
+  any_equations equations_;
+};
+
+}  // namespace cria::inline v0

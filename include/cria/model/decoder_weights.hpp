@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+// model/decoder_weights.hpp - the tensors of a model by the names in its architecture's row, packed, with their shapes checked.
+//
+// Shapes    as in model/architecture.hpp
+// Errors    as model/weight_loader.hpp
+// Threads   immutable once loaded
+#pragma once
+
+#include <cria/model/architecture.hpp>
+#include <cria/model/model_config.hpp>
+#include <cria/model/weight_loader.hpp>
+
+#include <algorithm>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace cria::inline v0 {
+
+/// Rows as in the file, read one at a time.
+struct row_table {
+  aligned_buffer bytes;
+  tensor_type type = tensor_type::f32;
+
+  /// Writes row n, as many values as `out` has. Requires a row of the table.
+  void row(std::size_t n, std::span<float> out) const noexcept { static_cast<void>(dequantize_row(type, bytes.data() + n * row_bytes(type, out.size()), out)); }
+};
+
+struct decoder_weights {
+  std::vector<decoder_layer> layers;
+  array_buffer<float> output_norm, output_norm_bias;       ///< [D]
+  nn::weight output;                                       ///< [V, D]; when tied, token_embd packed
+  row_table token_embd;                                    ///< [V, D]; empty when tied
+  row_table position_embd;                                 ///< [context, D], where positions are learned
+  nn::rope rope;
+
+  [[nodiscard]] bool is_tied() const noexcept { return token_embd.bytes.size() == 0; }
+
+  /// Writes the embedding of `token`, D floats. Requires token in range.
+  void embed(const kernels::kernel_table& kernels, token_id token, std::span<float> out) const noexcept {
+    const auto row = static_cast<std::size_t>(token);
+    if (is_tied()) return output.row(kernels, row, out);
+    token_embd.row(row, out);
+  }
+
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    std::size_t n = output.bytes() + token_embd.bytes.size() + position_embd.bytes.size();
+    for (const decoder_layer& l : layers) {
+      for (const nn::weight* w : {&l.attn_q, &l.attn_k, &l.attn_v, &l.attn_output, &l.ffn_gate, &l.ffn_up, &l.ffn_down}) n += w->bytes();
+    }
+    return n;
+  }
+
+  static result<decoder_weights> load(const model_config& c, weight_loader& from) {
+    const struct architecture& row = *find_architecture(c.architecture);
+    decoder_weights w;
+    w.layers.reserve(std::min(c.n_layers, from.n_tensors()));
+    for (std::size_t i = 0; i < c.n_layers; ++i) {
+      CRIA_TRY(decoder_layer layer, load_layer(row, c, from, "blk." + std::to_string(i) + "."));
+      w.layers.push_back(std::move(layer));
+    }
+    CRIA_TRY(w.output_norm, from.vector("output_norm.weight", c.dim));
+    if (row.has_layer_norm) {
+      CRIA_TRY(w.output_norm_bias, from.vector("output_norm.bias", c.dim));
+    }
+    const std::string output = from.find("output.weight") != nullptr ? "output" : "token_embd";
+    CRIA_TRY(w.output, from.matrix(output, c.vocab_size, c.dim, values_check::finite));
+    if (output == "output") {
+      CRIA_TRY(w.token_embd.bytes, from.raw_rows("token_embd.weight", c.vocab_size, c.dim, w.token_embd.type));
+    }
+    if (c.has_learned_positions) {
+      CRIA_TRY(w.position_embd.bytes, from.raw_rows("position_embd.weight", c.context_length, c.dim, w.position_embd.type));
+    }
+    array_buffer<float> divisors;
+    if (from.find("rope_freqs.weight") != nullptr && c.rope.rope_dim != 0) {
+      CRIA_TRY(divisors, from.vector("rope_freqs.weight", c.rope.rope_dim / 2, values_check::positive));
+    }
+    w.rope = nn::make_rope(c.rope, divisors.span());
+    return w;
+  }
+
+  /// Returns what a dimension of the table is in this model.
+  [[nodiscard]] static std::size_t size_of(const model_config& c, extent e) noexcept {
+    switch (e) {
+      case extent::none: break;
+      case extent::dim: return c.dim;
+      case extent::queries: return c.n_heads * c.head_dim;
+      case extent::keys: return c.n_kv_heads * c.head_dim;
+      case extent::head: return c.head_dim;
+      case extent::ffn: return c.ffn_dim;
+    }
+    return 0;
+  }
+
+ private:
+  static result<decoder_layer> load_layer(const struct architecture& row, const model_config& c, weight_loader& from, const std::string& blk) {
+    decoder_layer l;
+    for (const layer_tensor* t : row.layer) {
+      if (t == nullptr) break;
+      const std::string name = blk + std::string(t->name);
+      const std::size_t columns = size_of(c, t->columns);
+      if (t->vector != nullptr) {
+        CRIA_TRY(l.*(t->vector), from.vector(name, columns));
+        continue;
+      }
+      weight_loader::part parts[3];
+      std::size_t n = 0;
+      for (const layer_tensor::piece& p : t->pieces) {
+        if (p.to != nullptr) parts[n++] = {&(l.*(p.to)), size_of(c, p.rows)};
+      }
+      CRIA_CHECK(from.parts(name, columns, std::span(parts, n)));
+    }
+    return l;
+  }
+};
+
+}  // namespace cria::inline v0

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// model/gemma3.hpp - the text decoder of Gemma 3: Gemma 2 with norms of queries and keys in the place of caps, most layers with a window.
+//
+//   h       = sqrt(D) token_embd[token]
+//   q, k, v = attn_{q,k,v} rms_norm(h, attn_norm)
+//   q, k    = rope(rms_norm(q, attn_q_norm), pos), rope(rms_norm(k, attn_k_norm), pos)     i and i + d/2 are a pair
+//   h      += rms_norm(attn_output softmax(s q K^T) V, post_attention_norm)
+//   h      += rms_norm(ffn_down (gelu(ffn_gate b) * ffn_up b), post_ffw_norm)              b = rms_norm(h, ffn_norm)
+//   logits  = output rms_norm(h, output_norm)                                              capped where the file says so
+//
+// Of `pattern` layers the last sees all positions and turns by the file's angles; the others see `window` positions and turn by angles of another base.
+//
+// Shapes    as model/llama.hpp
+// Threads   as model/llama.hpp
+// Source    Gemma 3 arXiv 2503.19786 (section 2: 5 local layers to 1, bases 10 k and 1 M); s as in model/gemma2.hpp, the exception has 62 layers
+#pragma once
+
+#include <cria/model/gemma2.hpp>
+
+#include <cmath>
+#include <cstddef>
+
+namespace cria::inline v0 {
+
+struct gemma3 : rotary_decoder {
+  float logit_cap;       ///< 0: none
+  std::size_t window;    ///< 0: none
+  std::size_t pattern;
+  nn::rope window_rope;
+
+  static result<gemma3> from_metadata(const detail::config_reader& read, const model_config& c) {
+    constexpr std::size_t layers_of_27b = 62;
+    gemma3 g{rotary_decoder(c), 0, 0, 1, {}};
+    if (c.n_layers == layers_of_27b) g.q_scale = 1 / std::sqrt(static_cast<float>(c.dim / c.n_heads));
+    if (read.contains("final_logit_softcapping")) {
+      CRIA_TRY(g.logit_cap, read.positive_float("final_logit_softcapping"));
+    }
+    CRIA_TRY(g.window, read.count_or_none("attention.sliding_window", std::size_t{1} << 31));
+    CRIA_TRY(g.pattern, read.count("attention.sliding_window_pattern", 65536, 6));
+    CRIA_TRY(const double base, read.positive("rope.freq_base_swa", 10000));
+    g.window_rope = nn::make_rope({.rope_dim = c.rope.rope_dim, .base = base, .pairing = c.rope.pairing}, {});
+    return g;
+  }
+
+  void begin(const nn::pass& p, const loaded_decoder& m) const {
+    nn::activations& a = p.activations();
+    embed_scaled(p, m);
+    nn::rope_tables(p.compute(), a, p.n_tokens(), m.weights.rope, a.rope);
+    nn::rope_tables(p.compute(), a, p.n_tokens(), window_rope, a.rope_of_windows);
+  }
+
+  void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
+    const decoder_layer& w = m.weights.layers[i];
+    const bool sees_all = window == 0 || i % pattern == pattern - 1;
+    nn::rotation turn = rotary_decoder::turn(p, m).with_norms(w.attn_q_norm, w.attn_k_norm, m.config.norm_eps);
+    if (!sees_all) turn = turn.by(window_rope, p.activations().rope_of_windows);
+    p.queries_keys_values(m.rms_norm(w.attn_norm), w.attn_q, w.attn_k, w.attn_v);
+    p.attend({.layer = i, .turn = turn, .seen = {.window = sees_all ? 0 : window}});
+    p.add_mixed(w.attn_output, m.rms_norm(w.attn_post_norm));
+    p.gated_feed_forward(m.rms_norm(w.ffn_norm), w.ffn_gate, w.ffn_up, w.ffn_down, nn::gate_function::gelu, m.rms_norm(w.ffn_post_norm));
+  }
+
+  void head(const nn::pass& p, const loaded_decoder& m, nn::rows_view logits) const {
+    p.head(m.rms_norm(m.weights.output_norm), m.weights.output, logits, logit_cap);
+  }
+};
+
+}  // namespace cria::inline v0

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+// model/rotary_decoder.hpp - what decoders with rotary positions begin and end with.
+//
+//   h       = token_embd[token]                              begin, with the angles of each position
+//   logits  = output rms_norm(h, output_norm)                head, only for the rows that are asked for
+//
+// Threads   run on the executor of the pass
+// Lifetime  loaded_decoder refers to the state of a model
+#pragma once
+
+#include <cria/model/decoder_weights.hpp>
+#include <cria/nn/pass.hpp>
+
+#include <cmath>
+#include <cstddef>
+#include <span>
+
+namespace cria::inline v0 {
+
+/// What equations compute with.
+struct loaded_decoder {
+  const model_config& config;
+  const decoder_weights& weights;
+
+  /// RMSNorm with one of the model's weights.
+  [[nodiscard]] nn::norm rms_norm(const array_buffer<float>& weight) const noexcept { return {weight, config.norm_eps}; }
+  /// LayerNorm with one of the model's weights and biases.
+  [[nodiscard]] nn::norm layer_norm(const array_buffer<float>& weight, const array_buffer<float>& bias) const noexcept { return {weight, config.norm_eps, &bias}; }
+};
+
+struct rotary_decoder {
+  float q_scale;
+
+  explicit rotary_decoder(const model_config& c) noexcept : q_scale(1 / std::sqrt(static_cast<float>(c.head_dim))) {}
+
+  static void begin(const nn::pass& p, const loaded_decoder& m) {
+    nn::activations& a = p.activations();
+    nn::embed(p.compute(), a, p.n_tokens(), [&](const nn::pass_row& row, std::span<float> h) { m.weights.embed(p.compute().kernels, row.token, h); });
+    nn::rope_tables(p.compute(), a, p.n_tokens(), m.weights.rope, a.rope);
+  }
+  static void head(const nn::pass& p, const loaded_decoder& m, nn::rows_view logits) { p.head(m.rms_norm(m.weights.output_norm), m.weights.output, logits); }
+
+  /// The model's own angles.
+  [[nodiscard]] nn::rotation turn(const nn::pass& p, const loaded_decoder& m) const noexcept {
+    return {.angles = &m.weights.rope, .table = &p.activations().rope, .q_scale = q_scale};
+  }
+};
+
+}  // namespace cria::inline v0
