@@ -123,6 +123,12 @@ def mutable_state(path, text):
                 r"[A-Za-z_][\w:<>,\t *&]*?[ \t*&>]\w+(?:\[[^\]]*\])*[ \t]*(?:=(?!=)|;|\{)", code_of(text), "mutable state")
 
 
+def macros(path, text):
+    """What a host sees of macros is the list in core/config.hpp: nothing without the prefix, nothing from elsewhere but CRIA_TRY and CRIA_CHECK."""
+    allowed = {"include/cria/core/config.hpp": r"CRIA_\w+", "include/cria/core/result.hpp": r"CRIA_(TRY|CHECK)"}.get(path, r"(?!)")
+    return find(r"^[ \t]*#[ \t]*define[ \t]+(?!(?:%s|NOMINMAX|WIN32_LEAN_AND_MEAN)\b)\w+" % allowed, code_of(text), "macro that is not in the list")
+
+
 def unfinished(path, text):
     """A mark of unfinished work names its issue."""
     return find(r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b(?!\(#\d+\))", text, "mark without an issue number")
@@ -140,7 +146,7 @@ def versioned(path, text):
     return find(r"^namespace[ \t]+cria\b(?!::inline v0\b)[\w: \t]*\{", code_of(text), "namespace without ::inline v0")
 
 
-HEADER_RULES = [layering, simd_includes, intrinsics, feature_macros, size, heading, behaviour, mutable_state, language, versioned]
+HEADER_RULES = [layering, simd_includes, intrinsics, feature_macros, size, heading, behaviour, mutable_state, macros, language, versioned]
 
 # rule, path of the sample, its text: each must be caught.
 BAD = [
@@ -177,6 +183,9 @@ BAD = [
     (mutable_state, "include/cria/core/a.hpp", "void f() {\n  static std::vector<int> cache;\n}\n"),
     (mutable_state, "include/cria/core/a.hpp", "inline thread_local int* p{};\n"),
     (mutable_state, "include/cria/core/a.hpp", "static float table[256];\n"),
+    (macros, "include/cria/core/config.hpp", "#define ALWAYS_INLINE\n"),
+    (macros, "include/cria/core/a.hpp", "#define CRIA_A 1\n"),
+    (macros, "include/cria/core/result.hpp", "#  define CRIA_TRY_AGAIN(x) x\n"),
     (unfinished, "tests/a.cpp", "// TO" "DO: later\n"),
     (unfinished, "include/cria/core/a.hpp", "// FIX" "ME\n"),
     (language, "include/cria/core/a.hpp", "std::format(x);\n"),
@@ -194,6 +203,9 @@ GOOD = [
     (behaviour, "include/cria/core/a.hpp", '// std::cout << "x"\n/* abort(); */ auto s = "printf(";\nint n = snprintf(b, 1, "x"); file.exit(); p->abort();\n'),
     (mutable_state, "include/cria/core/a.hpp", "inline constexpr int a = 1;\nstatic const float t[2] = {1, 2};\ninline namespace v0 {\nstatic_assert(true);\n"
      "inline int f() { return 1; }\nstatic inline result<int> g(int x = 1) {\n  static constexpr int k = 1;\n  CRIA_ALWAYS_INLINE static float h() noexcept {\n"),
+    (macros, "include/cria/core/config.hpp", "#define CRIA_A 1\n"),
+    (macros, "include/cria/core/result.hpp", "#define CRIA_TRY(x) x\n"),
+    (macros, "include/cria/core/a.hpp", "#define NOMINMAX\n"),
     (unfinished, "tests/a.cpp", "// TO" "DO(#12): later\n"),
     (versioned, "include/cria/core/a.hpp", "namespace cria::inline v0::gguf {\n}  // namespace cria::inline v0::gguf\n"),
 ]
