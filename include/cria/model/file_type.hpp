@@ -40,8 +40,10 @@ enum class layer_range : std::uint8_t {
 
 /// The type of one kind of tensor, and a better one for some layers.
 struct tensor_rule {
-  tensor_type type;
-  tensor_type better = type;
+  constexpr tensor_rule(tensor_type t) noexcept : type(t), better(t) {}
+  constexpr tensor_rule(tensor_type t, tensor_type in_some, layer_range which) noexcept : type(t), better(in_some), where(which) {}
+
+  tensor_type type, better;
   layer_range where = layer_range::none;
 };
 

@@ -21,7 +21,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <numeric>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -65,7 +64,9 @@ struct planned_tensor {
 
   [[nodiscard]] bool is_fallback() const noexcept { return wanted != to; }
   /// Returns whether rounded values are rounded again.
-  [[nodiscard]] bool is_requantized() const noexcept { return from != to && find_tensor_type(from)->block_size > 1; }
+  [[nodiscard]] bool is_requantized() const noexcept {
+    return from != to && find_tensor_type(from)->block_size > 1 && find_tensor_type(to)->block_size > 1;
+  }
 };
 
 namespace detail {
