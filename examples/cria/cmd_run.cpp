@@ -13,7 +13,7 @@ namespace cria_program {
 namespace {
 
 struct run_flags {
-  std::string model, system;
+  std::string model, system, chat_template;
   prompt_flags prompt;
   engine_flags engine;
   std::int64_t n_tokens = -1;
@@ -28,16 +28,23 @@ struct wrapped_prompt {
   bool is_turn = false;
 };
 
-result<wrapped_prompt> wrap(const run_flags& flags, const cria::model& model, const std::string& text) {
-  const bool has_template = model.metadata().contains("tokenizer.chat_template");
+/// Makes the prompt, and has generation end where the template ends a turn.
+result<wrapped_prompt> wrap(run_flags& flags, const cria::model& model, const std::string& text) {
+  const bool has_template = !flags.chat_template.empty() || model.metadata().contains("tokenizer.chat_template");
   if (!flags.is_raw && has_template) {
-    auto found = cria::find_template(model.metadata());
+    auto found = choose_template(flags.chat_template, model.metadata(), model.tokenizer());
     if (!found) {
       error e = std::move(found).error();
-      e.message += "; use --raw to complete the prompt as it stands";
+      if (flags.chat_template.empty()) e.message += "; use --chat-template, or --raw to complete the prompt as it stands";
       return e;
     }
-    CRIA_TRY(auto tokens, cria::encode_turn(*found, model.tokenizer(), {.user = text, .system = flags.system}));
+    cria::conversation talk;
+    talk.set_system(flags.system);
+    talk.add("user", text);
+    CRIA_TRY(auto tokens, found->encode(talk, model.tokenizer(), {.now = local_now()}));
+    CRIA_TRY(const cria::reply_ends ends, found->ends(model.tokenizer()));
+    flags.options.stop_tokens.insert(flags.options.stop_tokens.end(), ends.tokens.begin(), ends.tokens.end());
+    flags.options.stop_strings.insert(flags.options.stop_strings.end(), ends.strings.begin(), ends.strings.end());
     return wrapped_prompt{std::move(tokens), true};
   }
   if (!flags.system.empty()) return error{errc::bad_argument, "--system", "the model has no chat template to put it into", error::no_offset};
@@ -115,6 +122,7 @@ void check(run_flags& flags) {
   for (const std::string& stop : flags.options.stop_strings) {
     if (stop.empty()) usage_error("--stop", "is empty");
   }
+  if (flags.is_raw && !flags.chat_template.empty()) usage_error("--chat-template", "is what --raw leaves out");
   if (flags.is_raw && !flags.system.empty()) usage_error("--system", "needs the chat template that --raw leaves out");
 }
 
@@ -129,6 +137,7 @@ void add_run(CLI::App& app, action& chosen) {
   c.add_option("-n,--tokens", flags->n_tokens, "at most so many tokens; -1: until the model ends")->check(CLI::Range(std::int64_t{-1}, std::int64_t{1} << 31));
   c.add_flag("--raw", flags->is_raw, "continue the prompt as it stands, without the chat template");
   c.add_option("--system", flags->system, "system message");
+  add_template_option(c, flags->chat_template);
   c.add_option("--temp", sampling.temperature, "temperature; 0 is greedy")->capture_default_str();
   c.add_option("--top-k", sampling.top_k, "keep the K likeliest; 0 is off")->capture_default_str();
   c.add_option("--top-p", sampling.top_p, "keep the likeliest that add up to P; 1 is off")->capture_default_str();

@@ -2,6 +2,7 @@
 #include "command.hpp"
 
 #include <cstdio>
+#include <ctime>
 
 namespace cria_program {
 
@@ -50,6 +51,35 @@ cria::session_options engine_flags::session_options() const {
   options.n_threads = static_cast<std::size_t>(threads);
   options.context_size = static_cast<std::size_t>(context);
   return options;
+}
+
+void add_template_option(CLI::App& command, std::string& chosen) {
+  std::string names;
+  for (const cria::named_template& t : cria::named_templates) names += (names.empty() ? "" : ", ") + std::string(t.name);
+  command.add_option("--chat-template", chosen, "instead of the model's own: " + names + ", or a Jinja file");
+}
+
+result<cria::chat_template> choose_template(const std::string& chosen, const cria::gguf::metadata& metadata, const cria::tokenizer& tokenizer) {
+  if (chosen.empty()) return cria::chat_template::from_metadata(metadata, tokenizer);
+  const auto texts = cria::special_texts::of(tokenizer);
+  if (cria::find_named_template(chosen) != nullptr) return cria::chat_template::named(chosen, texts);
+  CRIA_TRY(const std::string source, read_all(chosen));
+  auto made = cria::chat_template::compile(source, texts);
+  if (made) return made;
+  error e = std::move(made).error();
+  e.where = chosen + ", " + e.where;
+  return e;
+}
+
+cria::jinja::civil_time local_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm t{};
+#if defined(_WIN32)
+  if (localtime_s(&t, &now) != 0) return cria::utc_now();
+#else
+  if (localtime_r(&now, &t) == nullptr) return cria::utc_now();
+#endif
+  return {t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec};
 }
 
 void prompt_flags::add_to(CLI::App& command, bool is_required) {

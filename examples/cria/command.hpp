@@ -27,6 +27,13 @@ struct engine_flags {
   [[nodiscard]] cria::session_options session_options() const;
 };
 
+/// --chat-template: a name or a file instead of the model's own.
+void add_template_option(CLI::App& command, std::string& chosen);
+/// Takes the named template, the file, or, where nothing is chosen, what the model's file holds.
+[[nodiscard]] result<cria::chat_template> choose_template(const std::string& chosen, const cria::gguf::metadata& metadata, const cria::tokenizer& tokenizer);
+/// The clock on the wall, for templates that say what day it is.
+[[nodiscard]] cria::jinja::civil_time local_now();
+
 /// Calls fn with a session that has the chosen cache.
 template <class F>
 result<void> with_session(cria::kv_type cache, const cria::model& model, const cria::session_options& options, F&& fn) {

@@ -22,6 +22,7 @@ static int run(int argc, char** argv) {
   add_cpu(app, chosen);
   add_bench(app, chosen);
   add_quantize(app, chosen);
+  add_template(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForVersion&) {

@@ -12,12 +12,16 @@
 // Where to look    generate/session.hpp      generate, stream, evaluate, top_logits
 //                  generate/batch_engine.hpp many requests at once
 //                  generate/options.hpp      what can be chosen            sampling/sampler_config.hpp   how tokens are drawn
-//                  chat/named_templates.hpp  prompts for chat models       tokenizer/tokenizer.hpp       text to tokens and back
 //                  generate/session_file.hpp sessions as files
+//                  chat/chat_session.hpp     chats: replies, history, undo tokenizer/tokenizer.hpp       text to tokens and back
 //                  kv/kv_cache.hpp, sampling/sampler.hpp, core/executor.hpp: what a host may bring itself
 // Errors           core/result.hpp; nothing prints, exits or reads the environment
 #pragma once
 
+#include <cria/chat/chat_session.hpp>
+#include <cria/chat/chat_template.hpp>
+#include <cria/chat/conversation.hpp>
+#include <cria/chat/json.hpp>
 #include <cria/chat/named_templates.hpp>
 #include <cria/core/byte_source.hpp>
 #include <cria/core/config.hpp>

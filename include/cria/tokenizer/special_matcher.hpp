@@ -17,8 +17,19 @@
 #include <cstdint>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
+
+namespace cria::inline v0 {
+
+/// Bytes [start, start + length) of a text.
+struct text_range {
+  std::size_t start = 0, length = 0;
+  bool operator==(const text_range&) const = default;
+};
+
+}  // namespace cria::inline v0
 
 namespace cria::inline v0::detail {
 
@@ -96,6 +107,53 @@ class special_matcher {
 
   std::vector<entry> sorted_;
   std::array<bool, 256> starts_{};
+};
+
+/// Walks through the tokens that are matched in a text: all kinds of them where they lie outside the foreign ranges, user-defined ones anywhere.
+class special_walk {
+ public:
+  struct matchers {
+    const special_matcher& all;
+    const special_matcher& user_defined;
+  };
+
+  /// Requires ranges inside the text, ascending and apart.
+  special_walk(const vocabulary& vocab, matchers m, std::string_view text, std::span<const text_range> foreign)
+      : vocab_(vocab), matchers_(m), text_(text), foreign_(foreign) {}
+
+  /// Returns the first match at or after `from`, which never goes back; of two at the same place the longer one.
+  [[nodiscard]] std::optional<special_matcher::match> next(std::size_t from) noexcept {
+    if (!user_defined_.is_valid(from)) user_defined_ = {matchers_.user_defined.find(vocab_, text_, from), true};
+    if (!own_.is_valid(from)) own_ = {find_own(from), true};
+    const auto &a = own_.found, &b = user_defined_.found;
+    if (!a || !b) return a ? a : b;
+    return a->start < b->start || (a->start == b->start && a->length > b->length) ? a : b;
+  }
+
+ private:
+  struct looked_for {
+    std::optional<special_matcher::match> found;
+    bool is_known = false;
+    [[nodiscard]] bool is_valid(std::size_t from) const noexcept { return is_known && (!found || found->start >= from); }
+  };
+
+  /// Looks outside the foreign ranges, piece by piece.
+  [[nodiscard]] std::optional<special_matcher::match> find_own(std::size_t from) noexcept {
+    for (;; ++next_foreign_) {
+      const bool is_last = next_foreign_ == foreign_.size();
+      const std::size_t end = is_last ? text_.size() : foreign_[next_foreign_].start;
+      if (const auto found = matchers_.all.find(vocab_, text_.substr(0, end), from)) return found;
+      if (is_last) return std::nullopt;
+      from = std::max(from, end + foreign_[next_foreign_].length);
+    }
+  }
+
+  const vocabulary& vocab_;
+  matchers matchers_;
+  std::string_view text_;
+  std::span<const text_range> foreign_;
+  std::size_t next_foreign_ = 0;   // the first one that may lie behind where the walk is
+  looked_for user_defined_, own_;
 };
 
 }  // namespace cria::inline v0::detail

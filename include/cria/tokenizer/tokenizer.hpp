@@ -49,7 +49,15 @@ class tokenizer {
 
   /// Returns the tokens of `text`, which may be any bytes. User-defined tokens are found in it whatever the options say.
   [[nodiscard]] result<std::vector<token_id>> encode(std::string_view text, encode_options options = {}) const {
-    return catch_bad_alloc([&] { return encode_fragments(text, options); }, "text");
+    const text_range whole{0, text.size()};
+    return catch_bad_alloc([&] { return encode_fragments(text, std::span(&whole, options.parse_special ? 0 : 1), options); }, "text");
+  }
+
+  /// As above for a text with foreign parts, where control tokens are text whatever the options say; elsewhere they are tokens. What is merged is
+  /// the same as if the text were all of one kind. Requires ranges inside the text, ascending and apart.
+  [[nodiscard]] result<std::vector<token_id>> encode(std::string_view text, std::span<const text_range> foreign, encode_options options) const {
+    if (!options.parse_special) return encode(text, options);
+    return catch_bad_alloc([&] { return encode_fragments(text, foreign, options); }, "text");
   }
 
   /// Returns the text of `tokens`, control and unknown tokens left out, or written as in the vocabulary with render_special. Where encode adds a
@@ -157,14 +165,14 @@ class tokenizer {
   }
 
   /// Cuts the text at special tokens: what lies between two is encoded on its own.
-  [[nodiscard]] result<std::vector<token_id>> encode_fragments(std::string_view text, encode_options options) const {
+  [[nodiscard]] result<std::vector<token_id>> encode_fragments(std::string_view text, std::span<const text_range> foreign, encode_options options) const {
     std::vector<token_id> out;
     out.reserve(text.size() / 3 + 2);
     if (options.add_bos && vocab_.adds_bos) out.push_back(vocab_.bos);
-    const detail::special_matcher& matcher = options.parse_special ? special_ : user_defined_;
+    detail::special_walk walk(vocab_, {special_, user_defined_}, text, foreign);
     detail::merge_list parts;
     for (std::size_t pos = 0; pos < text.size();) {
-      const auto special = matcher.find(vocab_, text, pos);
+      const auto special = walk.next(pos);
       const std::size_t end = special ? special->start : text.size();
       if (end != pos) CRIA_CHECK(encode_text(text.substr(pos, end - pos), parts, out));
       pos = end;

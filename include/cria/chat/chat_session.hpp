@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: MIT
+// chat/chat_session.hpp - a chat with a model: say something, get a reply as it is made, take it back, go on when the context is full.
+//
+//   auto chat = cria::chat_session::create(model);
+//   chat->set_system("Be brief.");
+//   auto reply = chat->say("What is a cria?", {}, [](std::string_view text) { std::cout << text << std::flush; });
+//
+// The conversation is the truth, the cache an aid: every prompt is rendered anew, and what the cache holds of its beginning is not computed again.
+// When a prompt and the room for the reply do not fit the context, chat_options::history decides:
+//   drop_oldest  whole turns go from the conversation, the oldest first; what stands before the first turn stays, and so does its part of the cache.
+//                The rest is computed again: keys are kept rotated to their position, and values saw what was dropped, so moving them would not be exact.
+//   slide        the conversation stays; of its tokens the first few and the newest are taken, also in the midst of a turn. What moved is computed again
+//                at its new position, from the tokens that remain: exact for that shortened text, at the cost of a prompt.
+//   stop         context_full
+// Ensures   after a reply the conversation has two messages more, also where the reply was stopped (then it is what was said until then);
+//           after an error, or an exception of the callback, it is as before
+// Errors    say, regenerate: context_full (the prompt alone leaves no room for the reply, or the policy is stop), those of chat_template::encode and of
+//           basic_session::generate; regenerate: bad_argument (nothing to answer)
+// Threads   as its session: one at a time
+// Lifetime  owns its session, which keeps the model alive; the template is shared
+#pragma once
+
+#include <cria/chat/chat_template.hpp>
+#include <cria/chat/conversation.hpp>
+#include <cria/core/result.hpp>
+#include <cria/core/types.hpp>
+#include <cria/generate/generation.hpp>
+#include <cria/generate/options.hpp>
+#include <cria/generate/session.hpp>
+#include <cria/kv/contiguous.hpp>
+#include <cria/kv/kv_cache.hpp>
+#include <cria/model/model.hpp>
+#include <cria/sampling/runtime_sampler.hpp>
+#include <cria/sampling/sampler.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace cria::inline v0 {
+
+enum class history_policy : std::uint8_t { drop_oldest, slide, stop };
+
+[[nodiscard]] constexpr std::string_view name(history_policy p) noexcept {
+  constexpr std::string_view names[] = {"drop_oldest", "slide", "stop"};
+  return names[static_cast<std::size_t>(p)];
+}
+
+/// What happens when the context is full. In positions.
+struct history_options {
+  history_policy policy = history_policy::drop_oldest;
+  std::optional<std::size_t> reply_room = {};  ///< kept free for the reply; empty: 512, a quarter of the context at most. Never more than max_tokens.
+  std::optional<std::size_t> slack = {};       ///< made free beyond that once something has to go, so that the next turns find theirs in the cache; empty: 1/8
+  std::size_t n_sinks = 4;                     ///< slide: tokens kept at the beginning
+
+  [[nodiscard]] std::size_t room_in(std::size_t capacity, std::size_t max_tokens) const noexcept {
+    return std::min(reply_room.value_or(std::min<std::size_t>(512, capacity / 4)), max_tokens);
+  }
+  [[nodiscard]] std::size_t slack_in(std::size_t capacity) const noexcept { return slack.value_or(capacity / 8); }
+};
+
+struct chat_options {
+  generation_options generation = {};   ///< the template's end of turn ends a reply beside stop_tokens and stop_strings
+  render_options rendering = {};        ///< tools, variables, the clock
+  history_options history = {};
+};
+
+struct chat_reply {
+  std::string text;                    ///< the message that was added, also where it is partial
+  generation done;                     ///< tokens, why it ended, times, how much of the prompt was found in the cache
+  std::vector<chat_message> dropped;   ///< drop_oldest: messages that are no longer part of the conversation
+  std::size_t n_left_out = 0;          ///< slide: tokens of the conversation that the model did not see
+
+  /// Returns whether the model came to its end by itself.
+  [[nodiscard]] bool is_whole() const noexcept { return done.reason == finish_reason::end_of_text || done.reason == finish_reason::stop_string; }
+};
+
+/// How much of the context is taken. Turns add up to n_tokens; a template that writes old turns otherwise once there are new ones makes parts approximate.
+struct context_use {
+  std::size_t n_tokens = 0;          ///< of the conversation as it stands, were it rendered now
+  std::size_t capacity = 0;
+  std::size_t n_before_turns = 0;    ///< the system message, and what the template writes at the beginning
+  std::vector<std::size_t> turns;    ///< one per conversation::turns()
+};
+
+template <kv_cache Cache = contiguous_kv_cache<kv_type::f16>>
+class basic_chat_session {
+ public:
+  using session_type = basic_session<Cache>;
+
+  /// Chats through a session of the host's, by the model's own template.
+  [[nodiscard]] static result<basic_chat_session> create(session_type made) {
+    CRIA_TRY(auto t, chat_template::from_model(made.model()));
+    return create(std::move(made), std::move(t));
+  }
+  [[nodiscard]] static result<basic_chat_session> create(session_type made, chat_template t) {
+    CRIA_TRY(auto ends, t.ends(made.model().tokenizer()));
+    return basic_chat_session(std::move(made), std::move(t), std::move(ends));
+  }
+  [[nodiscard]] static result<basic_chat_session> create(const cria::model& model, const session_options& options = {}) {
+    CRIA_TRY(auto made, session_type::create(model, options));
+    return create(std::move(made));
+  }
+
+  /// Adds what the user says, or a message of another role (a tool's), and lets the model answer. The callback is as in basic_session::generate.
+  template <class Callback = no_callback>
+    requires(text_callback<Callback> || token_callback<Callback>)
+  result<chat_reply> say(std::string_view user_text, const chat_options& options = {}, Callback&& callback = {}) {
+    return say(chat_message("user", user_text), options, std::forward<Callback>(callback));
+  }
+  template <class Callback = no_callback>
+    requires(text_callback<Callback> || token_callback<Callback>)
+  result<chat_reply> say(chat_message message, const chat_options& options = {}, Callback&& callback = {}) {
+    cria::conversation next = talk_;
+    next.add(std::move(message));
+    return with_own_sampler(std::move(next), options, callback);
+  }
+  /// As above, with the host's sampler.
+  template <class Sampler, class Callback = no_callback>
+    requires(sampler<std::remove_reference_t<Sampler>> && (text_callback<Callback> || token_callback<Callback>))
+  result<chat_reply> say(chat_message message, const chat_options& options, Sampler&& sampler, Callback&& callback = {}) {
+    cria::conversation next = talk_;
+    next.add(std::move(message));
+    return reply_to(std::move(next), options, sampler, callback);
+  }
+
+  /// Answers the last message anew: the model's last reply, if there is one, is replaced. Another seed gives another reply.
+  template <class Callback = no_callback>
+    requires(text_callback<Callback> || token_callback<Callback>)
+  result<chat_reply> regenerate(const chat_options& options = {}, Callback&& callback = {}) {
+    cria::conversation next = talk_;
+    next.take_reply();
+    if (next.turns().empty()) return error{errc::bad_argument, "conversation", "there is nothing to answer", error::no_offset};
+    return with_own_sampler(std::move(next), options, callback);
+  }
+
+  /// Takes the last turn back and returns its messages; none where there is no turn.
+  std::vector<chat_message> undo() { return talk_.undo(); }
+  /// Takes all turns back; the system message stays.
+  void clear() { talk_.clear(); }
+  /// Sets the system message from the next reply on; an empty one is none.
+  void set_system(std::string_view text) { talk_.set_system(text); }
+
+  /// The conversation, which may be changed freely between replies.
+  [[nodiscard]] cria::conversation& conversation() noexcept { return talk_; }
+  [[nodiscard]] const cria::conversation& conversation() const noexcept { return talk_; }
+  [[nodiscard]] const chat_template& used_template() const noexcept { return template_; }
+  /// Writes the conversation by another template from the next reply on.
+  [[nodiscard]] result<void> set_template(chat_template t) {
+    CRIA_TRY(ends_, t.ends(model().tokenizer()));
+    template_ = std::move(t);
+    return {};
+  }
+  [[nodiscard]] session_type& session() noexcept { return session_; }
+  [[nodiscard]] const session_type& session() const noexcept { return session_; }
+  [[nodiscard]] const cria::model& model() const noexcept { return session_.model(); }
+
+  /// Counts the tokens of the conversation, turn by turn.
+  [[nodiscard]] result<context_use> usage(const render_options& rendering = {}) const {
+    return catch_bad_alloc([&] { return count(rendering); }, "usage");
+  }
+
+ private:
+  basic_chat_session(session_type made, chat_template t, reply_ends ends) : session_(std::move(made)), template_(std::move(t)), ends_(std::move(ends)) {}
+
+  /// A prompt that leaves room for the reply, and what it took to get there.
+  struct fitted {
+    std::vector<token_id> tokens;
+    std::vector<chat_message> dropped;
+    std::size_t n_left_out = 0;
+  };
+
+  [[nodiscard]] result<std::vector<token_id>> encode(const cria::conversation& talk, const render_options& rendering) const {
+    return template_.encode(talk, model().tokenizer(), rendering);
+  }
+
+  [[nodiscard]] error does_not_fit(std::size_t n, std::size_t room) const {
+    return {errc::context_full, "prompt", std::to_string(n) + " tokens and room for " + std::to_string(room) + " of the reply do not fit a context of " +
+            std::to_string(session_.capacity()), error::no_offset};
+  }
+
+  /// Makes the prompt for `next`, which loses the turns that have to go.
+  [[nodiscard]] result<fitted> fit(cria::conversation& next, const chat_options& options) const {
+    render_options rendering = options.rendering;
+    rendering.add_generation_prompt = true;
+    const history_options& history = options.history;
+    const std::size_t capacity = session_.capacity(), room = history.room_in(capacity, options.generation.max_tokens);
+    fitted out;
+    CRIA_TRY(out.tokens, encode(next, rendering));
+    if (room <= capacity && out.tokens.size() <= capacity - room) return out;
+    if (history.policy == history_policy::stop || room > capacity) return does_not_fit(out.tokens.size(), room);
+    const std::size_t wanted = capacity - room - std::min(history.slack_in(capacity), capacity - room);
+    if (history.policy == history_policy::slide) return slide(std::move(out.tokens), next, rendering, {capacity - room, wanted, history.n_sinks});
+    for (std::size_t n_turns = next.turns().size(); n_turns > 1 && out.tokens.size() > wanted; --n_turns) {
+      for (chat_message& m : next.drop_oldest(1)) out.dropped.push_back(std::move(m));
+      CRIA_TRY(out.tokens, encode(next, rendering));
+    }
+    if (out.tokens.size() > capacity - room) return does_not_fit(out.tokens.size(), room);
+    return out;
+  }
+
+  struct window {
+    std::size_t most, wanted, n_sinks;   ///< tokens of a prompt at most, and once some are left out; tokens kept at the beginning
+  };
+
+  /// Leaves tokens out behind the sinks, in steps, so that the next turns begin in the same way. The last turn stays whole.
+  [[nodiscard]] result<fitted> slide(std::vector<token_id> tokens, const cria::conversation& next, const render_options& rendering, window w) const {
+    cria::conversation before = next;
+    before.undo();
+    std::size_t n_before = 0;   // tokens that belong to what was said before the last turn
+    if (!before.turns().empty()) {
+      render_options plain = rendering;
+      plain.add_generation_prompt = false;
+      CRIA_TRY(const auto earlier, encode(before, plain));
+      const auto [end, other] = std::mismatch(tokens.begin(), tokens.end(), earlier.begin(), earlier.end());
+      n_before = static_cast<std::size_t>(end - tokens.begin());
+    }
+    const std::size_t n_sinks = std::min(w.n_sinks, n_before), step = std::max<std::size_t>(1, w.most - w.wanted);
+    const std::size_t excess = tokens.size() - w.most, n_out = std::min((excess + step - 1) / step * step, n_before - n_sinks);
+    if (n_out < excess) return does_not_fit(tokens.size() - n_out, session_.capacity() - w.most);
+    const auto first = tokens.begin() + static_cast<std::ptrdiff_t>(n_sinks);
+    tokens.erase(first, first + static_cast<std::ptrdiff_t>(n_out));
+    return fitted{std::move(tokens), {}, n_out};
+  }
+
+  template <class Callback>
+  [[nodiscard]] result<chat_reply> with_own_sampler(cria::conversation next, const chat_options& options, Callback& callback) {
+    CRIA_TRY(auto own, runtime_sampler::create(options.generation.sampling, model().vocab_size()));
+    return reply_to(std::move(next), options, own, callback);
+  }
+
+  template <class Sampler, class Callback>
+  [[nodiscard]] result<chat_reply> reply_to(cria::conversation next, const chat_options& options, Sampler& sampler, Callback& callback) {
+    CRIA_TRY(fitted prompt, fit(next, options));
+    generation_options generation = options.generation;
+    generation.stop_tokens.insert(generation.stop_tokens.end(), ends_.tokens.begin(), ends_.tokens.end());
+    generation.stop_strings.insert(generation.stop_strings.end(), ends_.strings.begin(), ends_.strings.end());
+    bool is_start = true;
+    const auto on_token = [&](const token_event& event) {
+      token_event trimmed = event;
+      trimmed.text.remove_prefix(n_added_spaces(event.text, is_start));
+      if (!event.text.empty()) is_start = false;
+      return detail::deliver(callback, trimmed);
+    };
+    chat_reply reply;
+    CRIA_TRY(reply.done, session_.generate(prompt.tokens, generation, sampler, on_token));
+    reply.text = reply.done.text.substr(n_added_spaces(reply.done.text, true));
+    reply.dropped = std::move(prompt.dropped);
+    reply.n_left_out = prompt.n_left_out;
+    next.add("assistant", reply.text);
+    talk_ = std::move(next);
+    return reply;
+  }
+
+  /// Vocabularies of whole words begin a reply with the space that would part it from a word before.
+  [[nodiscard]] std::size_t n_added_spaces(std::string_view text, bool is_start) const noexcept {
+    return is_start && text.starts_with(' ') && model().tokenizer().adds_space_prefix() ? 1 : 0;
+  }
+
+  [[nodiscard]] result<context_use> count(render_options rendering) const {
+    rendering.add_generation_prompt = false;
+    context_use use;
+    use.capacity = session_.capacity();
+    if (talk_.empty()) return use;
+    CRIA_TRY(const auto tokens, encode(talk_, rendering));
+    use.n_tokens = tokens.size();
+    const auto turns = talk_.turns();
+    const auto all = talk_.messages();
+    std::size_t n_counted = 0;
+    // What a template refuses to write alone (a system message without a turn) is counted with what follows.
+    const auto count_to = [&](std::size_t n_messages) {
+      const auto part = encode(cria::conversation({all.begin(), all.begin() + static_cast<std::ptrdiff_t>(n_messages)}), rendering);
+      const std::size_t n = part ? std::clamp(part->size(), n_counted, use.n_tokens) : n_counted;
+      return n - std::exchange(n_counted, n);
+    };
+    if (turns.empty()) {
+      use.n_before_turns = use.n_tokens;
+      return use;
+    }
+    if (turns[0].first > 0) use.n_before_turns = count_to(turns[0].first);
+    for (std::size_t i = 0; i + 1 < turns.size(); ++i) use.turns.push_back(count_to(turns[i].first + turns[i].count));
+    use.turns.push_back(use.n_tokens - n_counted);
+    return use;
+  }
+
+  session_type session_;
+  chat_template template_;
+  reply_ends ends_;
+  cria::conversation talk_;
+};
+
+using chat_session = basic_chat_session<>;
+
+}  // namespace cria::inline v0
