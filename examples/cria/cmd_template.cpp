@@ -2,8 +2,6 @@
 // cria template: a conversation as the template writes it, byte for byte. Reads no weights.
 #include "command.hpp"
 
-#include <ctime>
-
 namespace cria_program {
 
 namespace {
@@ -21,13 +19,7 @@ result<cria::chat_template> open_template(const template_flags& flags) {
     return choose_template(flags.chosen, file.metadata(), tokenizer);
   }
   const cria::special_texts texts{.bos = flags.bos, .eos = flags.eos, .unk = {}, .pad = {}};
-  if (flags.file.empty()) {
-    if (cria::find_named_template(flags.chosen) != nullptr) return cria::chat_template::named(flags.chosen, texts);
-    CRIA_TRY(const std::string source, read_all(flags.chosen));
-    return cria::chat_template::compile(source, texts);
-  }
-  CRIA_TRY(const std::string source, read_all(flags.file));
-  return cria::chat_template::compile(source, texts);
+  return flags.file.empty() ? named_or_file(flags.chosen, texts) : compile_file(flags.file, texts);
 }
 
 /// Reads JSON; what is wrong with it is said with the file's name.

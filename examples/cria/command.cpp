@@ -59,16 +59,23 @@ void add_template_option(CLI::App& command, std::string& chosen) {
   command.add_option("--chat-template", chosen, "instead of the model's own: " + names + ", or a Jinja file");
 }
 
-result<cria::chat_template> choose_template(const std::string& chosen, const cria::gguf::metadata& metadata, const cria::tokenizer& tokenizer) {
-  if (chosen.empty()) return cria::chat_template::from_metadata(metadata, tokenizer);
-  const auto texts = cria::special_texts::of(tokenizer);
-  if (cria::find_named_template(chosen) != nullptr) return cria::chat_template::named(chosen, texts);
-  CRIA_TRY(const std::string source, read_all(chosen));
+result<cria::chat_template> compile_file(const std::string& path, const cria::special_texts& texts) {
+  CRIA_TRY(const std::string source, read_all(path));
   auto made = cria::chat_template::compile(source, texts);
   if (made) return made;
   error e = std::move(made).error();
-  e.where = chosen + ", " + e.where;
+  e.where = path + ", " + e.where;
   return e;
+}
+
+result<cria::chat_template> named_or_file(const std::string& chosen, const cria::special_texts& texts) {
+  if (cria::find_named_template(chosen) != nullptr) return cria::chat_template::named(chosen, texts);
+  return compile_file(chosen, texts);
+}
+
+result<cria::chat_template> choose_template(const std::string& chosen, const cria::gguf::metadata& metadata, const cria::tokenizer& tokenizer) {
+  if (chosen.empty()) return cria::chat_template::from_metadata(metadata, tokenizer);
+  return named_or_file(chosen, cria::special_texts::of(tokenizer));
 }
 
 cria::jinja::civil_time local_now() {

@@ -29,7 +29,11 @@ struct engine_flags {
 
 /// --chat-template: a name or a file instead of the model's own.
 void add_template_option(CLI::App& command, std::string& chosen);
-/// Takes the named template, the file, or, where nothing is chosen, what the model's file holds.
+/// Compiles a Jinja file; the error names it.
+[[nodiscard]] result<cria::chat_template> compile_file(const std::string& path, const cria::special_texts& texts);
+/// Takes the named template, or the file.
+[[nodiscard]] result<cria::chat_template> named_or_file(const std::string& chosen, const cria::special_texts& texts);
+/// As above, or, where nothing is chosen, what the model's file holds.
 [[nodiscard]] result<cria::chat_template> choose_template(const std::string& chosen, const cria::gguf::metadata& metadata, const cria::tokenizer& tokenizer);
 /// The clock on the wall, for templates that say what day it is.
 [[nodiscard]] cria::jinja::civil_time local_now();

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Writes tests/chat/templates/expected.json: what jinja2 makes of the templates below, set up as Hugging Face's transformers sets it up.
+"""Writes tests/chat/templates/expected.json: what jinja2 makes of the templates below, set up as Hugging Face's transformers sets it up; and named.json: what it
+makes of conversations with the templates of chat/named_templates.hpp.
 
     python3 -m venv venv && venv/bin/pip install jinja2==3.1.6 && venv/bin/python tests/chat/make_expected.py
 
@@ -10,6 +11,7 @@ import datetime
 import json
 import os
 import platform
+import re
 
 import jinja2
 from jinja2 import nodes
@@ -182,11 +184,32 @@ CASES = {
 }
 
 
-def render(template):
+def render(template, context=CONTEXT):
     try:
-        return ENVIRONMENT.from_string(template).render(**CONTEXT)
+        return ENVIRONMENT.from_string(template).render(**context)
     except Exception as problem:   # every kind of error that a template can have
         return {"error": type(problem).__name__}
+
+
+TALK = [{"role": "system", "content": "Be kind.\n"}, {"role": "user", "content": " Hi <|im_end|></s>"}, {"role": "assistant", "content": "Hello! "},
+        {"role": "user", "content": "Wie geht's?\n\n"}]
+CONVERSATIONS = [TALK, TALK[:2], TALK[1:2], TALK[1:3], TALK[1:], TALK[:1], TALK[1:2] + TALK[:1] + TALK[3:], [], TALK + [{"role": "tool", "content": "4"}],
+                 [{"role": "user", "content": None}], [{"role": "user"}], [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]]
+
+
+def write_named(folder):
+    """Renders each conversation with each named template, with and without the prompt for an answer, with and without special tokens."""
+    with open(os.path.join(folder, "..", "..", "..", "include", "cria", "chat", "named_templates.hpp"), encoding="utf-8") as file:
+        templates = re.findall(r'\{"(\w+)", R"jinja\((.*?)\)jinja"', file.read(), re.S)
+    cases = []
+    for name, source in templates:
+        for messages in CONVERSATIONS:
+            for prompt, special in (True, {"bos_token": "<s>", "eos_token": "</s>"}), (False, {}):
+                text = render(source, {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": prompt, **special})
+                cases.append([name, messages, prompt, special != {}, text])
+    with open(os.path.join(folder, "named.json"), "w", encoding="utf-8", newline="\n") as out:
+        out.write("[\n%s\n]\n" % ",\n".join(json.dumps(c, ensure_ascii=False) for c in cases))
+    return len(templates), len(cases)
 
 
 def main():
@@ -202,7 +225,7 @@ def main():
         for i, (name, cases) in enumerate(groups.items()):
             out.write("%s: [\n%s\n]%s\n" % (json.dumps(name), ",\n".join(json.dumps(c, ensure_ascii=False) for c in cases), "," if i + 1 < len(groups) else ""))
         out.write("}\n}\n")
-    print(sum(len(c) for c in groups.values()), "templates")
+    print(sum(len(c) for c in groups.values()), "templates; %d named ones, %d texts" % write_named(os.path.dirname(path)))
 
 
 if __name__ == "__main__":

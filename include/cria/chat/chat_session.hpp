@@ -22,6 +22,7 @@
 
 #include <cria/chat/chat_template.hpp>
 #include <cria/chat/conversation.hpp>
+#include <cria/core/function_ref.hpp>
 #include <cria/core/result.hpp>
 #include <cria/core/types.hpp>
 #include <cria/generate/generation.hpp>
@@ -120,7 +121,7 @@ class basic_chat_session {
   result<chat_reply> say(chat_message message, const chat_options& options = {}, Callback&& callback = {}) {
     cria::conversation next = talk_;
     next.add(std::move(message));
-    return with_own_sampler(std::move(next), options, callback);
+    return with_own_sampler(std::move(next), options, to_events(callback));
   }
   /// As above, with the host's sampler.
   template <class Sampler, class Callback = no_callback>
@@ -128,7 +129,7 @@ class basic_chat_session {
   result<chat_reply> say(chat_message message, const chat_options& options, Sampler&& sampler, Callback&& callback = {}) {
     cria::conversation next = talk_;
     next.add(std::move(message));
-    return reply_to(std::move(next), options, sampler, callback);
+    return reply_to(std::move(next), options, sampler, to_events(callback));
   }
 
   /// Answers the last message anew: the model's last reply, if there is one, is replaced. Another seed gives another reply.
@@ -138,7 +139,7 @@ class basic_chat_session {
     cria::conversation next = talk_;
     next.take_reply();
     if (next.turns().empty()) return error{errc::bad_argument, "conversation", "there is nothing to answer", error::no_offset};
-    return with_own_sampler(std::move(next), options, callback);
+    return with_own_sampler(std::move(next), options, to_events(callback));
   }
 
   /// Takes the last turn back and returns its messages; none where there is no turn.
@@ -230,14 +231,21 @@ class basic_chat_session {
     return fitted{std::move(tokens), {}, n_out};
   }
 
+  using event_callback = function_ref<bool(const token_event&)>;
+
+  /// Makes one type of all callbacks, so that a reply is compiled once.
   template <class Callback>
-  [[nodiscard]] result<chat_reply> with_own_sampler(cria::conversation next, const chat_options& options, Callback& callback) {
+  [[nodiscard]] static auto to_events(Callback& callback) {
+    return [&callback](const token_event& event) { return detail::deliver(callback, event); };
+  }
+
+  [[nodiscard]] result<chat_reply> with_own_sampler(cria::conversation next, const chat_options& options, event_callback callback) {
     CRIA_TRY(auto own, runtime_sampler::create(options.generation.sampling, model().vocab_size()));
     return reply_to(std::move(next), options, own, callback);
   }
 
-  template <class Sampler, class Callback>
-  [[nodiscard]] result<chat_reply> reply_to(cria::conversation next, const chat_options& options, Sampler& sampler, Callback& callback) {
+  template <class Sampler>
+  [[nodiscard]] result<chat_reply> reply_to(cria::conversation next, const chat_options& options, Sampler& sampler, event_callback callback) {
     CRIA_TRY(fitted prompt, fit(next, options));
     generation_options generation = options.generation;
     generation.stop_tokens.insert(generation.stop_tokens.end(), ends_.tokens.begin(), ends_.tokens.end());
@@ -247,7 +255,7 @@ class basic_chat_session {
       token_event trimmed = event;
       trimmed.text.remove_prefix(n_added_spaces(event.text, is_start));
       if (!event.text.empty()) is_start = false;
-      return detail::deliver(callback, trimmed);
+      return callback(trimmed);
     };
     chat_reply reply;
     CRIA_TRY(reply.done, session_.generate(prompt.tokens, generation, sampler, on_token));

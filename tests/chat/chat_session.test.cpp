@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: MIT
+// The model tells stories and knows no chat; what is tested is the bookkeeping around it, against sessions that are given the whole prompt anew.
+#include <cria/chat/chat_session.hpp>
+
+#include <tests/generate/session_fixture.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+using namespace cria;
+using namespace cria_test;
+
+namespace {
+
+chat_options greedy_chat(std::size_t max_tokens) {
+  chat_options o;
+  o.generation = greedy(max_tokens);
+  return o;
+}
+
+chat_session make_chat(const model& m, std::size_t context = 256, std::string_view name = "zephyr") {
+  auto t = chat_template::named(name, special_texts::of(m.tokenizer())).value();
+  return chat_session::create(make_session(m, {.context_size = context}), std::move(t)).value();
+}
+
+/// What a fresh session says to the same conversation.
+std::string reply_of_fresh_session(const model& m, const chat_template& t, const conversation& talk, const generation_options& options) {
+  session s = make_session(m, {.context_size = 512});
+  std::string text = s.generate(t.encode(talk, m.tokenizer()).value(), options).value().text;
+  if (m.tokenizer().adds_space_prefix() && text.starts_with(' ')) text.erase(0, 1);
+  return text;
+}
+
+std::size_t count(const chat_session& c) { return c.usage().value().n_tokens; }
+
+}  // namespace
+
+TEST_CASE("chat_session: a reply is what the model says to the rendered conversation, and becomes part of it") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m, 512);
+  chat.set_system("Be kind.");
+  std::string streamed;
+  const auto first = chat.say("Once upon a time", greedy_chat(20), [&](std::string_view text) { streamed += text; }).value();
+  CHECK(first.text == streamed);
+  CHECK(first.done.n_generated() == 20);
+  CHECK_FALSE(first.is_whole());
+  CHECK(first.dropped.empty());
+  const auto asked = conversation().add("system", "Be kind.").add("user", "Once upon a time");
+  CHECK(first.text == reply_of_fresh_session(m, chat.used_template(), asked, greedy(20)));
+  auto talk = asked;
+  CHECK(chat.conversation() == talk.add("assistant", first.text));
+
+  const auto second = chat.say("And then?", greedy_chat(20)).value();
+  CHECK(second.text == reply_of_fresh_session(m, chat.used_template(), talk.add("user", "And then?"), greedy(20)));
+  CHECK(second.done.n_reused >= first.done.n_prompt);   // the prompt before is not computed again
+  CHECK(chat.conversation().size() == 5);
+}
+
+TEST_CASE("chat_session: whatever stops a reply, what was said is kept") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m);
+  std::size_t n = 0;
+  const auto stopped = chat.say("Once upon a time", greedy_chat(30), [&](const token_event&) { return ++n < 5; }).value();
+  CHECK(stopped.done.reason == finish_reason::stopped_by_callback);
+  CHECK_FALSE(stopped.text.empty());
+  CHECK(chat.conversation()[1].content() == stopped.text);
+  CHECK(chat.conversation()[1].role() == "assistant");
+
+  std::stop_source source;
+  source.request_stop();
+  chat_options cancelled = greedy_chat(30);
+  cancelled.generation.stop = source.get_token();
+  const auto nothing = chat.say("And then?", cancelled).value();
+  CHECK(nothing.done.reason == finish_reason::cancelled);
+  CHECK(nothing.text.empty());
+  CHECK(chat.conversation().size() == 4);
+  CHECK(chat.undo().size() == 2);
+  CHECK(chat.conversation().size() == 2);
+}
+
+#if CRIA_HAS_EXCEPTIONS
+TEST_CASE("chat_session: an exception of the callback leaves the conversation as it was") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m);
+  REQUIRE(chat.say("Once", greedy_chat(4)));
+  const conversation before = chat.conversation();
+  CHECK_THROWS_AS(static_cast<void>(chat.say("x", greedy_chat(8), [](std::string_view) { throw 5; })), int);
+  CHECK(chat.conversation() == before);
+  CHECK(chat.say("And then?", greedy_chat(4)));
+}
+#endif
+
+TEST_CASE("chat_session: regenerate answers the same question anew, undo and clear take turns back") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m);
+  CHECK(chat.regenerate().error().code == errc::bad_argument);
+  CHECK(chat.undo().empty());
+  chat.set_system("Be kind.");
+  chat_options seeded = greedy_chat(12);
+  seeded.generation.sampling = {.temperature = 1.5f, .seed = 1};
+  const auto first = chat.say("Once upon a time", seeded).value();
+  const auto same = chat.regenerate(seeded).value();
+  CHECK(same.text == first.text);
+  CHECK(same.done.n_reused + 1 == same.done.n_prompt);
+  seeded.generation.sampling.seed = 2;
+  const auto other = chat.regenerate(seeded).value();
+  CHECK(other.text != first.text);
+  REQUIRE(chat.conversation().size() == 3);
+  CHECK(chat.conversation()[2].content() == other.text);
+
+  REQUIRE(chat.say("And then?", seeded));
+  const auto taken = chat.undo();
+  REQUIRE(taken.size() == 2);
+  CHECK(taken[0].content() == "And then?");
+  chat.set_system("Be brief.");
+  chat.clear();
+  REQUIRE(chat.conversation().size() == 1);
+  CHECK(chat.conversation().system_text() == "Be brief.");
+  chat.set_system("");
+  CHECK(chat.conversation().empty());
+  CHECK(chat.usage().value().n_tokens == 0);
+}
+
+TEST_CASE("chat_session: drop_oldest drops whole turns and says which; the reply is that to the rest") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m, 160);
+  chat.set_system("Be kind.");
+  chat_options options = greedy_chat(1000);
+  options.history = {.reply_room = 24, .slack = 40};
+  options.generation.max_tokens = 24;
+  conversation all;
+  all.set_system("Be kind.");
+  std::size_t n_dropped = 0, n_drops = 0, n_cheap = 0;
+  for (std::size_t i = 0; i < 12; ++i) {
+    const std::string question = "Tell " + std::to_string(i);
+    const auto reply = chat.say(question, options).value();
+    CHECK(reply.done.reason != finish_reason::context_full);
+    CHECK(reply.done.n_prompt + 24 <= 160);
+    all.add("user", question);
+    CHECK(reply.dropped.size() % 2 == 0);
+    for (std::size_t k = 0; k < reply.dropped.size(); ++k) CHECK(reply.dropped[k] == all[1 + n_dropped + k]);   // the oldest ones, in order
+    n_dropped += reply.dropped.size();
+    conversation rest = all;
+    rest.drop_oldest(n_dropped / 2);
+    CHECK(reply.text == reply_of_fresh_session(m, chat.used_template(), rest, options.generation));
+    CHECK(chat.conversation() == rest.add("assistant", reply.text));
+    all.add("assistant", reply.text);
+    if (!reply.dropped.empty()) {
+      ++n_drops;
+      CHECK(reply.done.n_prompt + 24 + 40 <= 160);    // with slack, so that not every turn is computed anew
+      CHECK(reply.done.n_reused >= 10);               // the system message stays in the cache
+    } else if (i > 0) {
+      n_cheap += reply.done.n_reused > reply.done.n_prompt / 2;
+    }
+  }
+  CHECK(n_drops >= 2);
+  CHECK(n_cheap >= 2);
+  CHECK(chat.conversation().system_text() == "Be kind.");
+}
+
+TEST_CASE("chat_session: stop refuses what does not fit, and nothing changes") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m, 64);
+  chat_options options = greedy_chat(16);
+  options.history.policy = history_policy::stop;
+  conversation before;
+  bool is_full = false;
+  for (std::size_t i = 0; i < 6 && !is_full; ++i) {
+    before = chat.conversation();
+    const auto reply = chat.say("Tell me more", options);
+    is_full = !reply;
+    if (is_full) CHECK(reply.error().code == errc::context_full);
+  }
+  REQUIRE(is_full);
+  CHECK(chat.conversation() == before);
+  CHECK(before.size() >= 2);
+}
+
+TEST_CASE("chat_session: a message that alone leaves no room is context_full with every policy, and nothing changes") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m, 96);
+  chat.set_system("Be kind.");
+  REQUIRE(chat.say("Once upon a time", greedy_chat(8)));
+  const conversation before = chat.conversation();
+  std::string lengthy;
+  for (int i = 0; i < 60; ++i) lengthy += "long ago ";
+  for (const history_policy policy : {history_policy::drop_oldest, history_policy::slide, history_policy::stop}) {
+    CAPTURE(name(policy));
+    chat_options options = greedy_chat(8);
+    options.history.policy = policy;
+    CHECK(chat.say(lengthy, options).error().code == errc::context_full);
+    CHECK(chat.conversation() == before);
+    options.history.reply_room = 200;   // more than the context
+    options.generation.max_tokens = 500;
+    CHECK(chat.say("x", options).error().code == errc::context_full);
+    CHECK(chat.conversation() == before);
+  }
+  CHECK(chat.say("And then?", greedy_chat(8)));
+}
+
+TEST_CASE("chat_session: slide keeps the conversation, the sinks and the newest tokens, and moves in steps") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m, 192);
+  chat_options options = greedy_chat(16);
+  options.history = {.policy = history_policy::slide, .reply_room = 16, .slack = 64, .n_sinks = 6};
+  std::size_t n_slid = 0, n_cheap = 0, last_out = 0;
+  for (std::size_t i = 0; i < 12; ++i) {
+    conversation talk = chat.conversation();
+    const auto reply = chat.say("Tell me more", options).value();
+    CHECK(chat.conversation().size() == 2 * i + 2);
+    CHECK(reply.dropped.empty());
+    const auto whole = chat.used_template().encode(talk.add("user", "Tell me more"), m.tokenizer()).value();
+    const auto seen = chat.session().tokens().first(reply.done.n_prompt);
+    REQUIRE(whole.size() == seen.size() + reply.n_left_out);
+    CHECK(reply.done.n_prompt + 16 <= 192);
+    CHECK(std::equal(seen.begin(), seen.begin() + 6, whole.begin()));
+    CHECK(std::equal(seen.begin() + 6, seen.end(), whole.begin() + 6 + static_cast<std::ptrdiff_t>(reply.n_left_out)));
+    CHECK(reply.n_left_out % 64 == 0);
+    n_slid += reply.n_left_out > 0;
+    n_cheap += reply.n_left_out > 0 && reply.n_left_out == last_out && reply.done.n_reused > 40;
+    last_out = reply.n_left_out;
+  }
+  CHECK(n_slid >= 3);
+  CHECK(n_cheap >= 1);
+}
+
+TEST_CASE("chat_session: usage counts the tokens of each turn, which add up") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m);
+  chat.set_system("Be kind.");
+  REQUIRE(chat.say("Once upon a time there was", greedy_chat(10)));
+  REQUIRE(chat.say("Hm", greedy_chat(3)));
+  const auto use = chat.usage().value();
+  CHECK(use.capacity == 256);
+  REQUIRE(use.turns.size() == 2);
+  CHECK(use.n_before_turns + use.turns[0] + use.turns[1] == use.n_tokens);
+  CHECK(use.n_before_turns > 5);
+  CHECK(use.turns[0] > use.turns[1]);
+  chat.undo();
+  CHECK(count(chat) == use.n_tokens - use.turns[1]);
+}
+
+TEST_CASE("chat_session: a named template's end of turn ends a reply, as text where the vocabulary has no token for it") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  const auto vicuna = chat_template::named("vicuna", special_texts::of(m.tokenizer())).value().ends(m.tokenizer()).value();
+  CHECK(vicuna.tokens.empty());
+  CHECK(vicuna.strings == std::vector<std::string>{"USER:"});
+  const auto zephyr = chat_template::named("zephyr", special_texts::of(m.tokenizer())).value().ends(m.tokenizer()).value();
+  CHECK(zephyr.tokens == std::vector<token_id>{m.tokenizer().eos()});
+  CHECK(zephyr.strings.empty());
+  // A stop string that the story is sure to reach: it is not in the reply, and the reply is whole.
+  chat_session chat = make_chat(m);
+  const auto long_one = chat.say("Once upon a time", greedy_chat(30)).value();
+  REQUIRE(long_one.text.size() > 20);
+  chat_options options = greedy_chat(30);
+  options.generation.stop_strings = {long_one.text.substr(10, 5)};
+  const auto cut = chat.regenerate(options).value();
+  CHECK(cut.is_whole());
+  CHECK(cut.text == long_one.text.substr(0, long_one.text.find(long_one.text.substr(10, 5))));
+}
+
+TEST_CASE("chat_session: a template that refuses a conversation is its error, and nothing changes") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  auto strict = chat_template::compile("{% if messages | length > 1 %}{{ raise_exception('one at a time') }}{% endif %}{{ messages[0].content }}").value();
+  auto chat = chat_session::create(make_session(m), std::move(strict)).value();
+  REQUIRE(chat.say("Once", greedy_chat(3)));
+  const auto refused = chat.say("Twice", greedy_chat(3));
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::bad_value);
+  CHECK(refused.error().message.find("one at a time") != std::string::npos);
+  CHECK(chat.conversation().size() == 2);
+  CHECK(chat.set_template(chat_template::named("chatml").value()));
+  CHECK(chat.say("Twice", greedy_chat(3)));
+  CHECK(chat_session::create(m).error().code == errc::missing_key);   // the model has no template of its own
+}
