@@ -116,3 +116,59 @@ TEST_CASE("special_matcher: a megabyte of beginnings of tokens takes well below 
     CHECK(seconds < 1 * cria_test::slowness);
   }
 }
+
+TEST_CASE("special_walk: control tokens are found where they touch no foreign byte, user-defined ones anywhere, each place's longest") {
+  std::mt19937 random(5);
+  const auto below = [&](std::size_t n) { return static_cast<std::size_t>(random()) % n; };
+  std::size_t n_found = 0, n_hidden = 0;
+  for (std::size_t round = 0; round < 2000; ++round) {
+    std::vector<std::string> texts;
+    vocabulary v;
+    for (std::size_t i = 0; i < 6; ++i) {
+      std::string text;
+      for (std::size_t k = 1 + below(4); k > 0; --k) text += static_cast<char>('a' + below(2));
+      if (std::find(texts.begin(), texts.end(), text) != texts.end()) continue;
+      texts.push_back(text);
+      v.texts.push(text);
+      v.kinds.push_back(below(3) == 0 ? token_kind::user_defined : token_kind::control);
+    }
+    const special_matcher every(v, [](token_kind) { return true; }), user_defined(v, [](token_kind kind) { return kind == token_kind::user_defined; });
+    std::string text;
+    for (std::size_t k = below(24); k > 0; --k) text += static_cast<char>('a' + below(3));
+    std::vector<cria::text_range> foreign;
+    std::vector<bool> is_foreign(text.size());
+    for (std::size_t at = below(6); at < text.size();) {
+      const std::size_t length = std::min(1 + below(5), text.size() - at);
+      foreign.push_back({at, length});
+      std::fill_n(is_foreign.begin() + static_cast<std::ptrdiff_t>(at), length, true);
+      at += length + 1 + below(4);
+    }
+    cria::detail::special_walk walk(v, {every, user_defined}, text, foreign);
+    for (std::size_t pos = 0; pos < text.size();) {
+      std::size_t best = 0, id = 0;
+      for (std::size_t i = 0; i < texts.size(); ++i) {
+        if (!std::string_view(text).substr(pos).starts_with(texts[i]) || texts[i].size() <= best) continue;
+        const auto first = is_foreign.begin() + static_cast<std::ptrdiff_t>(pos);
+        const bool touches = std::find(first, first + static_cast<std::ptrdiff_t>(texts[i].size()), true) != first + static_cast<std::ptrdiff_t>(texts[i].size());
+        n_hidden += touches && v.kinds[i] == token_kind::control;
+        if (touches && v.kinds[i] == token_kind::control) continue;
+        best = texts[i].size();
+        id = i;
+      }
+      const auto match = walk.next(pos);
+      if (best == 0) {
+        CHECK((!match || match->start > pos));
+        ++pos;
+        continue;
+      }
+      REQUIRE(match);
+      CHECK(match->start == pos);
+      CHECK(match->length == best);
+      CHECK(static_cast<std::size_t>(match->token) == id);
+      pos += best;
+      ++n_found;
+    }
+  }
+  CHECK(n_found > 1000);
+  CHECK(n_hidden > 1000);
+}
