@@ -62,7 +62,7 @@ class Template(unittest.TestCase):
         broken = write("broken.jinja", "{{ 1 }}\n{% iff x %}")
         self.assertIn("syntax: " + broken + ", line 2, column 4: ", template("--template", broken, "--messages", self.hello, status=1))
         refuses = write("refuses.jinja", "\n {{ raise_exception('No, ' + messages[0].role) }}")
-        self.assertIn("bad_value: line 2, column 5: No, user", template("--template", refuses, "--messages", self.hello, status=1))
+        self.assertIn("bad_value: line 2, column 20: No, user", template("--template", refuses, "--messages", self.hello, status=1))
         bad = write("bad.json", '[{"role": 5}]')
         self.assertIn("wrong_type: " + bad + ", messages[0]: ", template("--chat-template", "chatml", "--messages", bad, status=1))
         self.assertIn("syntax: " + broken + ", line 1, column 2", template("--chat-template", "chatml", "--messages", broken, status=1))
