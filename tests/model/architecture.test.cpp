@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// Every architecture against golden logits, and against itself in every split of the work.
+// Every architecture against golden logits, against itself in every split of the work, and with every tensor and key of its own wrong in turn.
 //
 // Goldens and bars: shared data, golden/README.md (llama.cpp d32676d, August 2026, float32 cache): logits of the F32 files within 1e-4 of the largest;
 // greedy tokens equal where the margin exceeds 0.01; of quantised files mean KL of exact <= 2e-5 with the default cache and <= 3e-6 with a float32
@@ -11,10 +11,14 @@
 
 #include <tests/support/golden.hpp>
 #include <tests/support/run_model.hpp>
+#include <tests/support/tiny_model.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <iomanip>
 #include <iostream>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,7 +39,8 @@ struct sample {
 };
 
 const std::vector<sample>& samples() {
-  static const std::vector<sample> all = {{"gpt2", 3.9e-3, true}, {"qwen2", 3.2e-3}, {"qwen3", 3.1e-3}, {"gemma2", 8.8e-4, true}, {"gemma3", 2.3e-4, true}, {"phi3", 4.2e-3}};
+  static const std::vector<sample> all = {{"gpt2", 3.9e-3, true}, {"qwen2", 3.2e-3}, {"qwen3", 3.1e-3}, {"gemma2", 8.8e-4, true}, {"gemma3", 2.3e-4, true},
+                                          {"phi3", 4.2e-3},       {"llama-moe", 6.1e-2}, {"qwen3moe", 1.2e-2}};
   return all;
 }
 
@@ -59,13 +64,14 @@ double mean_divergence(const golden& g, const cria::model& m) {
   return sum.mean();
 }
 
-/// Runs prompt and greedy tokens: each greedy token must be the best one where the golden margin says that the choice is clear.
+/// Runs prompt and greedy tokens with a cache of this type: each greedy token must be the best one where the golden margin says that the choice is clear.
+template <kv_type Type>
 void check_greedy(const golden& g, const cria::model& m) {
   std::size_t n_compared = 0;
   for (const golden_case& c : g.cases) {
     std::vector<token_id> tokens = c.tokens;
     tokens.insert(tokens.end(), c.greedy.begin(), c.greedy.end() - 1);
-    const std::vector<float> logits = logits_of(m, tokens);
+    const std::vector<float> logits = logits_of<Type>(m, tokens);
     for (std::size_t i = 0; i < c.greedy.size(); ++i) {
       if (c.greedy_margin[i] <= least_margin) continue;
       CAPTURE(c.prompt);
@@ -75,6 +81,42 @@ void check_greedy(const golden& g, const cria::model& m) {
     }
   }
   CHECK(n_compared > 20);
+}
+
+/// Takes a file apart.
+model_parts parts_of(const std::string& bytes) {
+  const auto file = open_bytes(bytes);
+  REQUIRE(file.has_value());
+  model_parts m;
+  for (const cria::gguf::entry& e : file->metadata()) {
+    std::string stored(reinterpret_cast<const char*>(e.v.bytes().data()), e.v.bytes().size());
+    if (e.v.type() == cria::gguf::value_type::string) stored = raw_string(stored);
+    if (const auto array = e.v.as<cria::gguf::array_view>()) stored = raw(static_cast<std::uint32_t>(array->element_type())) + raw<std::uint64_t>(array->size()) + stored;
+    m.set_raw(e.key, static_cast<std::uint32_t>(e.v.type()), stored);
+  }
+  for (const cria::gguf::tensor_info& t : file->tensors()) {
+    std::string data(t.size_bytes, '\0');
+    REQUIRE(file->read(t, 0, std::as_writable_bytes(std::span(data))).has_value());
+    m.tensors.push_back({std::string(t.name), t.type, {t.shape.begin(), t.shape.begin() + static_cast<std::ptrdiff_t>(t.rank)}, data});
+  }
+  return m;
+}
+
+void check_refused(const model_parts& parts, cria::errc code, const std::string& where) {
+  const auto m = load_bytes(parts.build());
+  CAPTURE(where);
+  REQUIRE_FALSE(m.has_value());
+  CAPTURE(m.error().to_string());
+  CHECK(m.error().code == code);
+  CHECK(m.error().where == where);
+}
+
+/// Runs briefly; whatever it computes, it ends.
+void check_runs(const model_parts& parts) {
+  const auto m = load_bytes(parts.build());
+  REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
+  const std::vector<token_id> tokens(40, 3);
+  CHECK(logits_of(*m, tokens).size() == tokens.size() * m->vocab_size());
 }
 
 }  // namespace
@@ -95,7 +137,7 @@ TEST_CASE("architecture: logits of each F32 file are the golden floats and greed
     std::cout << std::setw(12) << s.name << ".F32   worst logit " << std::scientific << std::setprecision(1) << worst << ", mean KL " << kl << "\n";
     CHECK(worst <= (s.has_table_gelu ? 2e-3 : 1e-4));
     CHECK(kl <= (s.has_table_gelu ? 1e-5 : 1e-9));
-    check_greedy(g, m);
+    check_greedy<kv_type::f32>(g, m);   // as the reference: rounded keys change which experts a token goes to
   }
 }
 
@@ -111,7 +153,7 @@ TEST_CASE("architecture: each Q4_0 file is as near to its dequantised self as pr
     CHECK(f16 <= 2e-5);
     CHECK(f32 <= 3e-6);
     CHECK(rough <= 1.5 * s.peer_kl);
-    check_greedy(g, exact);
+    check_greedy<kv_type::f16>(g, exact);
   }
 }
 
@@ -133,4 +175,151 @@ TEST_CASE("architecture: the same bits for any threads and any split of the prom
       }
     }
   }
+}
+
+TEST_CASE("architecture: a sequence gets the same bits alone and beside others") {
+  using cache_type = cria::contiguous_kv_cache<kv_type::f16>;
+  for (const sample& s : samples()) {
+    if (!has_sample(s)) continue;
+    CAPTURE(s.name);
+    const cria::model m = load(s.name + ".Q4_0");
+    const golden g = read_golden("arch/" + s.name + ".Q4_0");
+    const std::size_t stride = logits_stride(m);
+    cria::thread_pool pool(2);
+    auto a = *cria::nn::activations::create(m.activation_shape(256), m.precision(), pool.concurrency(), 1);
+    std::vector<cache_type> caches;
+    std::vector<cria::nn::sequence_slice<cache_type>> slices;
+    while (caches.size() < g.cases.size()) caches.push_back(*cache_type::create(m.cache_shape(), 128));
+    std::size_t n_rows = 0;
+    for (std::size_t i = 0; i < g.cases.size(); ++i) {
+      slices.push_back({&caches[i], g.cases[i].tokens, g.cases[i].tokens.size()});
+      n_rows += g.cases[i].tokens.size();
+    }
+    std::vector<float> logits(n_rows * stride);
+    REQUIRE(m.forward<cache_type>(pool, a, slices, {logits.data(), stride, n_rows, m.vocab_size()}).has_value());
+    std::size_t at = 0;
+    for (const golden_case& c : g.cases) {
+      const std::vector<float> alone = logits_of(m, c.tokens);
+      for (std::size_t t = 0; t < c.tokens.size(); ++t, ++at) {
+        REQUIRE(hash_of(row(alone, m.vocab_size(), t)) == hash_of(std::span(logits).subspan(at * stride, m.vocab_size())));
+      }
+    }
+  }
+}
+
+TEST_CASE("architecture: a tensor that is missing or of another shape is named, whichever it is") {
+  for (const sample& s : samples()) {
+    if (!has_sample(s)) continue;
+    CAPTURE(s.name);
+    const model_parts parts = parts_of(read_data("models/arch/" + s.name + ".Q4_0.gguf"));
+    std::size_t n_tried = 0;
+    for (const model_parts::tensor& t : parts.tensors) {
+      if (t.name.starts_with("blk.") && !t.name.starts_with("blk.3.")) continue;
+      const bool is_matrix_bias = t.name.ends_with(".bias") && !t.name.ends_with("norm.bias");
+      model_parts without = parts;
+      without.erase_tensor(t.name);
+      if (is_matrix_bias) {
+        check_runs(without);   // biases of matrices are there or not
+      } else if (t.name != "output.weight") {
+        check_refused(without, cria::errc::missing_tensor, t.name);
+      }
+      model_parts longer = parts;
+      longer.at(t.name).shape.back() += 1;
+      longer.at(t.name).data.clear();
+      check_refused(longer, cria::errc::bad_shape, t.name);
+      model_parts renamed = parts;
+      renamed.at(t.name).name += "x";
+      if (t.name != "output.weight" && !is_matrix_bias) check_refused(renamed, cria::errc::missing_tensor, t.name);
+      else check_refused(renamed, cria::errc::bad_value, t.name + "x");
+      ++n_tried;
+    }
+    CHECK(n_tried >= 8);
+  }
+}
+
+TEST_CASE("architecture: keys of its own that no model can have are refused by name, extreme ones run") {
+  using cria::errc;
+  struct trial {
+    const char *name, *key;
+    double value;
+    bool is_real;
+    errc code;   ///< io: it runs
+  };
+  constexpr errc runs = errc::io;
+  const trial trials[] = {{"gemma2", "gemma2.attention.sliding_window", 0, false, errc::bad_value},
+                          {"gemma2", "gemma2.attention.sliding_window", 1, false, runs},
+                          {"gemma2", "gemma2.attention.sliding_window", 2147483648.0, false, runs},
+                          {"gemma2", "gemma2.attention.sliding_window", 4294967295.0, false, errc::bad_value},
+                          {"gemma2", "gemma2.attn_logit_softcapping", 0, true, errc::bad_value},
+                          {"gemma2", "gemma2.attn_logit_softcapping", -50, true, errc::bad_value},
+                          {"gemma2", "gemma2.attn_logit_softcapping", 1e-30, true, runs},
+                          {"gemma2", "gemma2.final_logit_softcapping", 1e300, true, errc::bad_value},
+                          {"gemma2", "gemma2.final_logit_softcapping", 1e-50, true, errc::bad_value},
+                          {"gemma3", "gemma3.attention.sliding_window", 0, false, runs},
+                          {"gemma3", "gemma3.attention.sliding_window_pattern", 0, false, errc::bad_value},
+                          {"gemma3", "gemma3.attention.sliding_window_pattern", 1, false, runs},
+                          {"gemma3", "gemma3.attention.sliding_window_pattern", 65536, false, runs},
+                          {"gemma3", "gemma3.rope.freq_base_swa", 0, true, errc::bad_value},
+                          {"phi3", "phi3.attention.sliding_window", 7, false, runs},
+                          {"phi3", "phi3.attention.sliding_window", 4294967295.0, false, errc::bad_value},
+                          {"gpt2", "gpt2.attention.layer_norm_epsilon", 0, true, errc::bad_value},
+                          {"llama-moe", "llama.expert_used_count", 0, false, errc::bad_value},
+                          {"llama-moe", "llama.expert_used_count", 1, false, runs},
+                          {"llama-moe", "llama.expert_used_count", 4, false, runs},
+                          {"llama-moe", "llama.expert_used_count", 5, false, errc::bad_value},
+                          {"llama-moe", "llama.expert_count", 1025, false, errc::bad_value},
+                          {"qwen3moe", "qwen3moe.expert_count", 0, false, errc::unsupported_architecture},
+                          {"qwen3moe", "qwen3moe.expert_weights_scale", -1, true, errc::bad_value}};
+  for (const trial& t : trials) {
+    const std::string path = "models/arch/" + std::string(t.name) + ".Q4_0.gguf";
+    if (!has_data(path)) continue;
+    CAPTURE(t.key);
+    CAPTURE(t.value);
+    model_parts parts = parts_of(read_data(path));
+    if (t.is_real) parts.set(t.key, t.value);
+    else parts.set(t.key, static_cast<std::uint32_t>(t.value));
+    if (t.code == runs) check_runs(parts);
+    else check_refused(parts, t.code, t.key);
+  }
+  if (!has_data("models/arch/llama-moe.Q4_0.gguf") || !has_data("models/arch/gpt2.Q4_0.gguf")) return;
+  model_parts experts = parts_of(read_data("models/arch/llama-moe.Q4_0.gguf"));
+  experts.set("llama.expert_count", std::uint32_t{3});
+  check_refused(experts, errc::bad_shape, "blk.0.ffn_gate_inp.weight");
+  experts.set("llama.expert_count", std::uint32_t{4});
+  experts.set("llama.expert_feed_forward_length", std::uint32_t{128});
+  check_refused(experts, errc::bad_shape, "blk.0.ffn_gate_exps.weight");
+  model_parts gpt = parts_of(read_data("models/arch/gpt2.Q4_0.gguf"));
+  gpt.set("gpt2.expert_count", std::uint32_t{4});
+  check_refused(gpt, errc::unsupported_architecture, "gpt2.expert_count");
+  gpt.set("gpt2.expert_count", std::uint32_t{0});
+  gpt.set("gpt2.context_length", std::uint32_t{255});
+  check_refused(gpt, errc::bad_shape, "position_embd.weight");
+}
+
+TEST_CASE("architecture: learned positions end with a typed error that leaves the cache as it was") {
+  if (!has_data("models/arch/gpt2.Q4_0.gguf")) return;
+  const cria::model m = load("gpt2.Q4_0");
+  cria::serial_executor serial;
+  sequence<> s(m, serial, 200, 300);
+  std::vector<float> logits(logits_stride(m));
+  const std::vector<token_id> tokens(200, 5);
+  REQUIRE(s.run(tokens, 1, logits).has_value());
+  const auto over = s.run(std::span(tokens).first(57), 1, logits);
+  REQUIRE_FALSE(over.has_value());
+  CHECK(over.error().code == cria::errc::context_full);
+  CHECK(s.cache().length() == 200);
+  CHECK(s.run(std::span(tokens).first(56), 1, logits).has_value());
+  CHECK(s.cache().length() == 256);
+}
+
+TEST_CASE("architecture: a token whose router says NaN ends as non-finite logits, nothing worse") {
+  if (!has_data("models/arch/llama-moe.F32.gguf")) return;
+  model_parts parts = parts_of(read_data("models/arch/llama-moe.F32.gguf"));
+  std::string& router = parts.at("blk.1.ffn_gate_inp.weight").data;
+  for (std::size_t i = 0; i < router.size(); i += 4) router.replace(i, 4, raw(std::numeric_limits<float>::quiet_NaN()));
+  const auto m = load_bytes(parts.build());
+  REQUIRE(m.has_value());
+  const std::vector<token_id> tokens = {1, 2, 3};
+  const std::vector<float> logits = logits_of(*m, tokens);
+  CHECK(std::all_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); }));
 }

@@ -291,8 +291,8 @@ TEST_CASE("hostile: counts that contradict each other or the tensors are refused
   check_refused(with("llama.block_count", 3), errc::missing_tensor, "blk.2.attn_norm.weight");
   check_refused(with("llama.block_count", 65536), errc::missing_tensor, "blk.2.attn_norm.weight");
   check_refused(with("llama.block_count", 1'000'000), errc::bad_value, "llama.block_count");
-  check_refused(with("llama.expert_count", 4), errc::unsupported_architecture, "llama.expert_count");
-  check_refused(with("llama.expert_count", 0xffffffffu), errc::unsupported_architecture, "llama.expert_count");
+  check_refused(with("llama.expert_count", 4), errc::missing_key, "llama.expert_used_count");
+  check_refused(with("llama.expert_count", 0xffffffffu), errc::bad_value, "llama.expert_count");
   CHECK(outcome(with("llama.expert_count", 0)).empty());
 }
 

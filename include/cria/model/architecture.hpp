@@ -28,12 +28,24 @@ struct decoder_layer {
   array_buffer<float> ffn_norm, ffn_norm_bias, ffn_post_norm;      ///< [D]
   nn::weight ffn_gate, ffn_up;                                     ///< [F, D]
   nn::weight ffn_down;                                             ///< [D, F]
+  nn::weight ffn_gate_inp;                                         ///< [E, D] router
+  std::vector<nn::weight> ffn_gate_exps, ffn_up_exps;              ///< E x [F, D]
+  std::vector<nn::weight> ffn_down_exps;                           ///< E x [D, F]
+
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    std::size_t n = 0;
+    for (const nn::weight* w : {&attn_q, &attn_k, &attn_v, &attn_output, &ffn_gate, &ffn_up, &ffn_down, &ffn_gate_inp}) n += w->bytes();
+    for (const std::vector<nn::weight>* experts : {&ffn_gate_exps, &ffn_up_exps, &ffn_down_exps}) {
+      for (const nn::weight& w : *experts) n += w.bytes();
+    }
+    return n;
+  }
 };
 
 /// A dimension by what it means.
-enum class extent : std::uint8_t { none, dim, queries, keys, head, ffn };
+enum class extent : std::uint8_t { none, dim, queries, keys, head, ffn, experts };
 
-/// One tensor of a layer: a vector, or a matrix of one or more pieces.
+/// One tensor of a layer: a vector, a matrix of one or more pieces, or a matrix for each expert.
 struct layer_tensor {
   struct piece {
     nn::weight decoder_layer::*to = nullptr;
@@ -43,6 +55,8 @@ struct layer_tensor {
   extent columns;
   array_buffer<float> decoder_layer::*vector = nullptr;
   std::array<piece, 3> pieces = {};
+  std::vector<nn::weight> decoder_layer::*experts = nullptr;
+  extent expert_rows = extent::none;
 };
 
 namespace tensor {
@@ -64,18 +78,23 @@ inline constexpr layer_tensor ffn_up{"ffn_up", extent::dim, nullptr, {{{&decoder
 inline constexpr layer_tensor ffn_gate_and_up{"ffn_up", extent::dim, nullptr, {{{&decoder_layer::ffn_gate, extent::ffn}, {&decoder_layer::ffn_up, extent::ffn}}}};
 inline constexpr layer_tensor ffn_down{"ffn_down", extent::ffn, nullptr, {{{&decoder_layer::ffn_down, extent::dim}}}};
 inline constexpr layer_tensor ffn_post_norm{"post_ffw_norm.weight", extent::dim, &decoder_layer::ffn_post_norm};
+inline constexpr layer_tensor ffn_gate_inp{"ffn_gate_inp", extent::dim, nullptr, {{{&decoder_layer::ffn_gate_inp, extent::experts}}}};
+inline constexpr layer_tensor ffn_gate_exps{"ffn_gate_exps", extent::dim, nullptr, {}, &decoder_layer::ffn_gate_exps, extent::ffn};
+inline constexpr layer_tensor ffn_up_exps{"ffn_up_exps", extent::dim, nullptr, {}, &decoder_layer::ffn_up_exps, extent::ffn};
+inline constexpr layer_tensor ffn_down_exps{"ffn_down_exps", extent::ffn, nullptr, {}, &decoder_layer::ffn_down_exps, extent::dim};
 }  // namespace tensor
 
 /// Where a model gets positions from.
 enum class position_kind : std::uint8_t { rotated_neighbours, rotated_halves, learned };
 
-enum class architecture_id : std::uint8_t { llama, gpt2, qwen2, qwen3, gemma2, gemma3, phi3 };
+enum class architecture_id : std::uint8_t { llama, llama_experts, gpt2, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3 };
 
 struct architecture {
   architecture_id id;
   std::string_view name;                        ///< general.architecture, and the prefix of its keys
   position_kind positions;
   bool has_layer_norm;                          ///< with means and biases; otherwise RMSNorm
+  bool has_experts;                             ///< <name>.expert_count is not 0
   std::array<const layer_tensor*, 16> layer;    ///< ends with the first nullptr
 };
 
@@ -83,27 +102,33 @@ inline constexpr auto architectures = [] {
   using enum position_kind;
   using id = architecture_id;
   return std::array{
-      architecture{id::llama, "llama", rotated_neighbours, false,
+      architecture{id::llama, "llama", rotated_neighbours, false, false,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
-      architecture{id::gpt2, "gpt2", learned, true,
+      architecture{id::llama_experts, "llama", rotated_neighbours, false, true,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_inp,
+                    &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps}},
+      architecture{id::gpt2, "gpt2", learned, true, false,
                    {&tensor::attn_norm, &tensor::attn_norm_bias, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_norm_bias, &tensor::ffn_up, &tensor::ffn_down}},
-      architecture{id::qwen2, "qwen2", rotated_halves, false,
+      architecture{id::qwen2, "qwen2", rotated_halves, false, false,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
-      architecture{id::qwen3, "qwen3", rotated_halves, false,
+      architecture{id::qwen3, "qwen3", rotated_halves, false, false,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
-      architecture{id::gemma2, "gemma2", rotated_halves, false,
+      architecture{id::qwen3moe, "qwen3moe", rotated_halves, false, true,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output,
+                    &tensor::ffn_norm, &tensor::ffn_gate_inp, &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps}},
+      architecture{id::gemma2, "gemma2", rotated_halves, false, false,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down, &tensor::ffn_post_norm}},
-      architecture{id::gemma3, "gemma3", rotated_halves, false,
+      architecture{id::gemma3, "gemma3", rotated_halves, false, false,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down,
                     &tensor::ffn_post_norm}},
-      architecture{id::phi3, "phi3", rotated_halves, false, {&tensor::attn_norm, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_and_up, &tensor::ffn_down}},
+      architecture{id::phi3, "phi3", rotated_halves, false, false, {&tensor::attn_norm, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_and_up, &tensor::ffn_down}},
   };
 }();
 
 /// Returns the row of an architecture, or nullptr.
-[[nodiscard]] constexpr const architecture* find_architecture(std::string_view name) noexcept {
+[[nodiscard]] constexpr const architecture* find_architecture(std::string_view name, bool has_experts) noexcept {
   for (const architecture& a : architectures) {
-    if (a.name == name) return &a;
+    if (a.name == name && a.has_experts == has_experts) return &a;
   }
   return nullptr;
 }

@@ -9,9 +9,11 @@
 #include <cria/model/gemma3.hpp>
 #include <cria/model/gpt2.hpp>
 #include <cria/model/llama.hpp>
+#include <cria/model/llama_experts.hpp>
 #include <cria/model/phi3.hpp>
 #include <cria/model/qwen2.hpp>
 #include <cria/model/qwen3.hpp>
+#include <cria/model/qwen3moe.hpp>
 
 #include <cstddef>
 #include <stop_token>
@@ -26,17 +28,19 @@ class decoder {
   /// Returns the decoder without its weights.
   static result<decoder> from_metadata(const gguf::metadata& metadata, std::size_t vocab_size) {
     CRIA_TRY(const model_config config, model_config::from_metadata(metadata, vocab_size));
-    const detail::config_reader read(metadata, std::string(config.architecture));
-    switch (find_architecture(config.architecture)->id) {
+    const detail::config_reader read(metadata, std::string(config.architecture->name));
+    switch (config.architecture->id) {
       case architecture_id::llama: return make<llama>(read, config);
+      case architecture_id::llama_experts: return make<llama_experts>(read, config);
       case architecture_id::gpt2: return make<gpt2>(read, config);
       case architecture_id::qwen2: return make<qwen2>(read, config);
       case architecture_id::qwen3: return make<qwen3>(read, config);
+      case architecture_id::qwen3moe: return make<qwen3moe>(read, config);
       case architecture_id::gemma2: return make<gemma2>(read, config);
       case architecture_id::gemma3: return make<gemma3>(read, config);
       case architecture_id::phi3: return make<phi3>(read, config);
     }
-    return error{errc::unsupported_architecture, "general.architecture", std::string(config.architecture), error::no_offset};
+    return error{errc::unsupported_architecture, "general.architecture", std::string(config.architecture->name), error::no_offset};
   }
 
   void set_weights(decoder_weights weights) noexcept { weights_ = std::move(weights); }
@@ -61,7 +65,7 @@ class decoder {
   }
 
  private:
-  using any_equations = std::variant<llama, gpt2, qwen2, qwen3, gemma2, gemma3, phi3>;
+  using any_equations = std::variant<llama, llama_experts, gpt2, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3>;
 
   decoder(model_config config, any_equations equations) : config_(config), equations_(std::move(equations)) {}
 

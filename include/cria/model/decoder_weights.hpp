@@ -45,14 +45,12 @@ struct decoder_weights {
 
   [[nodiscard]] std::size_t bytes() const noexcept {
     std::size_t n = output.bytes() + token_embd.bytes.size() + position_embd.bytes.size();
-    for (const decoder_layer& l : layers) {
-      for (const nn::weight* w : {&l.attn_q, &l.attn_k, &l.attn_v, &l.attn_output, &l.ffn_gate, &l.ffn_up, &l.ffn_down}) n += w->bytes();
-    }
+    for (const decoder_layer& l : layers) n += l.bytes();
     return n;
   }
 
   static result<decoder_weights> load(const model_config& c, weight_loader& from) {
-    const struct architecture& row = *find_architecture(c.architecture);
+    const struct architecture& row = *c.architecture;
     decoder_weights w;
     w.layers.reserve(std::min(c.n_layers, from.n_tensors()));
     for (std::size_t i = 0; i < c.n_layers; ++i) {
@@ -88,6 +86,7 @@ struct decoder_weights {
       case extent::keys: return c.n_kv_heads * c.head_dim;
       case extent::head: return c.head_dim;
       case extent::ffn: return c.ffn_dim;
+      case extent::experts: return c.n_experts;
     }
     return 0;
   }
@@ -101,6 +100,10 @@ struct decoder_weights {
       const std::size_t columns = size_of(c, t->columns);
       if (t->vector != nullptr) {
         CRIA_TRY(l.*(t->vector), from.vector(name, columns));
+        continue;
+      }
+      if (t->experts != nullptr) {
+        CRIA_TRY(l.*(t->experts), from.experts(name, c.n_experts, size_of(c, t->expert_rows), columns));
         continue;
       }
       weight_loader::part parts[3];

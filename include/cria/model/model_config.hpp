@@ -14,6 +14,7 @@
 #include <cria/nn/activations.hpp>
 #include <cria/nn/rope.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -24,13 +25,15 @@
 namespace cria::inline v0 {
 
 struct model_config {
-  std::string_view architecture;   ///< a constant of model/architecture.hpp
+  const struct architecture* architecture = nullptr;   ///< a row of model/architecture.hpp
   std::size_t dim = 0;             ///< D, residual stream
   std::size_t n_layers = 0;
   std::size_t n_heads = 0;         ///< H
   std::size_t n_kv_heads = 0;      ///< G
   std::size_t head_dim = 0;        ///< d
-  std::size_t ffn_dim = 0;         ///< F
+  std::size_t ffn_dim = 0;         ///< F, of one expert where there are experts
+  std::size_t n_experts = 0;       ///< E
+  std::size_t n_experts_used = 1;  ///< U, by each token
   std::size_t vocab_size = 0;
   std::size_t context_length = 0;  ///< of the training
   bool has_learned_positions = false;  ///< a sequence cannot be longer than context_length
@@ -42,7 +45,7 @@ struct model_config {
 
   [[nodiscard]] kv_shape cache_shape() const noexcept { return {n_layers, n_kv_heads, head_dim}; }
   [[nodiscard]] nn::activation_shape activation_shape(std::size_t max_tokens) const noexcept {
-    return {max_tokens, dim, n_heads, n_kv_heads, head_dim, ffn_dim, rope.rope_dim, has_two_angles ? std::size_t{2} : std::size_t{1}};
+    return {max_tokens, dim, n_heads, n_kv_heads, head_dim, ffn_dim, rope.rope_dim, has_two_angles ? std::size_t{2} : std::size_t{1}, n_experts, n_experts_used};
   }
 };
 
@@ -154,11 +157,19 @@ class config_reader {
 inline result<model_config> model_config::from_metadata(const gguf::metadata& metadata, std::size_t vocab_size) {
   constexpr std::size_t widest = std::size_t{1} << 20, longest = std::size_t{1} << 31;
   CRIA_TRY(const std::string_view name, metadata.get<std::string_view>("general.architecture"));
-  const struct architecture* row = find_architecture(name);
-  if (row == nullptr) return error{errc::unsupported_architecture, "general.architecture", printable(name), error::no_offset};
   const detail::config_reader read(metadata, std::string(name));
+  const auto is_named = [&](const struct architecture& a) { return a.name == name; };
+  if (std::none_of(architectures.begin(), architectures.end(), is_named)) {
+    return error{errc::unsupported_architecture, "general.architecture", printable(name), error::no_offset};
+  }
+  constexpr std::size_t most_experts = 1024;
   model_config c;
-  c.architecture = row->name;
+  CRIA_TRY(c.n_experts, read.count_or_none("expert_count", most_experts));
+  const struct architecture* row = find_architecture(name, c.n_experts != 0);
+  if (row == nullptr) {
+    return error{errc::unsupported_architecture, read.key("expert_count"), c.n_experts == 0 ? "it has experts" : "it has no experts", error::no_offset};
+  }
+  c.architecture = row;
   c.vocab_size = vocab_size;
   CRIA_TRY(c.dim, read.count("embedding_length", widest));
   CRIA_TRY(c.n_layers, read.count("block_count", 65536));
@@ -180,8 +191,10 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
     CRIA_TRY(c.rope, read.rope(c.head_dim, c.context_length, pairing));
   }
   c.has_two_angles = row->id == architecture_id::gemma3;
-  CRIA_TRY(const std::uint64_t experts, metadata.get_or<std::uint64_t>(read.key("expert_count"), 0));
-  if (experts != 0) return error{errc::unsupported_architecture, read.key("expert_count"), "mixtures of experts are not supported yet", error::no_offset};
+  if (row->has_experts) {
+    CRIA_TRY(c.n_experts_used, read.count("expert_used_count", c.n_experts));
+    CRIA_TRY(c.ffn_dim, read.count("expert_feed_forward_length", widest, c.ffn_dim));
+  }
   return c;
 }
 

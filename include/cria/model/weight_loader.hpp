@@ -107,6 +107,16 @@ class weight_loader {
     return {};
   }
 
+  /// Returns W[rows, columns] of each of n experts, which lie in one tensor one behind the other.
+  result<std::vector<nn::weight>> experts(const std::string& name, std::size_t n, std::size_t rows, std::size_t columns) {
+    CRIA_TRY(const gguf::tensor_info* info, checked(name + ".weight", columns, rows, n));
+    std::vector<nn::weight> all(n);
+    std::vector<part> each(n);
+    for (std::size_t i = 0; i < n; ++i) each[i] = {&all[i], rows};
+    CRIA_CHECK(pack_parts(*info, name, columns, each, values_check::none));
+    return all;
+  }
+
   /// Returns n numbers as floats, padded with zeros to a multiple of 16.
   result<array_buffer<float>> vector(const std::string& name, std::size_t n, values_check check = values_check::none) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name, n, 1));
@@ -135,14 +145,14 @@ class weight_loader {
   }
 
  private:
-  /// Finds a tensor of shape [columns, rows] (rows = 1: also a plain vector) in a format that cria computes with.
-  result<const gguf::tensor_info*> checked(const std::string& name, std::size_t columns, std::size_t rows) {
+  /// Finds a tensor of shape [columns, rows, depth] (rows = 1: also a plain vector) in a format that cria computes with.
+  result<const gguf::tensor_info*> checked(const std::string& name, std::size_t columns, std::size_t rows, std::size_t depth = 1) {
     const gguf::tensor_info* info = find(name);
     if (info == nullptr) return error{errc::missing_tensor, name, {}, error::no_offset};
-    if (info->shape[0] != columns || info->shape[1] != rows || info->shape[2] != 1 || info->shape[3] != 1) {
+    if (info->shape[0] != columns || info->shape[1] != rows || info->shape[2] != depth || info->shape[3] != 1) {
       return error{errc::bad_shape, name,
-                   "is " + std::to_string(info->shape[0]) + " x " + std::to_string(info->shape[1]) + ", the model needs " + std::to_string(columns) + " x " +
-                       std::to_string(rows),
+                   "is " + std::to_string(info->shape[0]) + " x " + std::to_string(info->shape[1]) + (info->shape[2] == 1 ? "" : " x " + std::to_string(info->shape[2])) +
+                       ", the model needs " + std::to_string(columns) + " x " + std::to_string(rows) + (depth == 1 ? "" : " x " + std::to_string(depth)),
                    error::no_offset};
     }
     const auto format = format_index_of(info->type);

@@ -29,6 +29,18 @@ struct activation_shape {
   std::size_t ffn_dim;       ///< F, of one expert where there are experts
   std::size_t rope_dim;
   std::size_t n_angles = 1;  ///< tables of rotations: 2 where windowed layers turn by their own
+  std::size_t n_experts = 0; ///< E
+  std::size_t n_used = 1;    ///< U, experts of one token
+
+  /// Returns the rows that feed-forward layers have at most.
+  [[nodiscard]] constexpr std::size_t ffn_rows() const noexcept { return max_tokens * n_used; }
+  /// Returns the words that the integers of one input take at most: experts have integers of their own, each with the padding of a tile.
+  [[nodiscard]] constexpr std::size_t quantised_words(precision p) const noexcept {
+    const std::size_t dense = kernels::activation_capacity(max_tokens, std::max({dim, n_heads * head_dim, n_experts == 0 ? ffn_dim : 0}), p);
+    const std::size_t n_groups = std::min(n_experts, ffn_rows());
+    const std::size_t sparse = n_groups == 0 ? 0 : kernels::activation_capacity(ffn_rows() + 11 * (n_groups - 1), std::max(dim, ffn_dim), p);
+    return std::max(dense, sparse);
+  }
 };
 
 /// One token of a pass, and its place.
@@ -36,6 +48,26 @@ struct pass_row {
   token_id token;
   std::size_t pos;
   bool has_logits;
+};
+
+/// One of a token's experts: its share of the result, and the slot that computes it.
+struct expert_choice {
+  std::uint32_t expert;
+  std::uint32_t slot;
+  float share;
+};
+
+/// A row of the experts' buffers.
+struct expert_slot {
+  std::uint32_t choice;
+  std::uint32_t group;
+};
+
+/// The slots of one expert.
+struct expert_group {
+  std::size_t expert;
+  std::size_t first;
+  std::size_t n;
 };
 
 /// A matrix of floats whose rows begin at multiples of 16 floats.
@@ -55,7 +87,13 @@ struct activations {
   float_rows normed;                     ///< [T,D]
   float_rows q, mixed;                   ///< [T,H d] queries; what attention gives
   float_rows k, v;                       ///< [T,G d]
-  float_rows gate, up;                   ///< [T,F]; silu(gate) up ends in gate
+  float_rows gate, up;                   ///< [T U,F]; act(gate) up ends in gate
+  float_rows router;                     ///< [T,E] scores of experts
+  float_rows expert_rows;                ///< [T U,D] inputs, then outputs of experts
+  std::vector<expert_choice> choices;    ///< [T U] by token
+  std::vector<expert_slot> slots;        ///< [T U] by expert
+  std::vector<expert_group> groups;
+  std::vector<std::uint32_t> expert_counts;   ///< [E]
   float_rows rope;                       ///< [T,2 rope_dim] cos, then sin
   float_rows rope_of_windows;            ///< the same for windowed layers, where n_angles is 2
   std::vector<pass_row> rows;            ///< [T] set by begin_pass
@@ -77,28 +115,38 @@ struct activations {
   static result<activations> create(const activation_shape& s, precision p, std::size_t n_workers, std::size_t max_segments) {
     activations a;
     a.shape = s;
-    const auto rows = [&](float_rows& r, std::size_t width) -> result<void> {
+    const auto allocate = [](float_rows& r, std::size_t n_rows, std::size_t width) -> result<void> {
       r.width = width;
-      CRIA_TRY(r.memory, array_buffer<float>::allocate(s.max_tokens * r.stride()));
+      CRIA_TRY(r.memory, array_buffer<float>::allocate(n_rows * r.stride()));
       return {};
     };
+    const auto rows = [&](float_rows& r, std::size_t width) { return allocate(r, s.max_tokens, width); };
     CRIA_CHECK(rows(a.h, s.dim));
     CRIA_CHECK(rows(a.normed, s.dim));
     CRIA_CHECK(rows(a.q, s.n_heads * s.head_dim));
     CRIA_CHECK(rows(a.mixed, s.n_heads * s.head_dim));
     CRIA_CHECK(rows(a.k, s.n_kv_heads * s.head_dim));
     CRIA_CHECK(rows(a.v, s.n_kv_heads * s.head_dim));
-    CRIA_CHECK(rows(a.gate, s.ffn_dim));
-    CRIA_CHECK(rows(a.up, s.ffn_dim));
+    CRIA_CHECK(allocate(a.gate, s.ffn_rows(), s.ffn_dim));
+    CRIA_CHECK(allocate(a.up, s.ffn_rows(), s.ffn_dim));
+    if (s.n_experts != 0) {
+      CRIA_CHECK(rows(a.router, s.n_experts));
+      CRIA_CHECK(allocate(a.expert_rows, s.ffn_rows(), s.dim));
+    }
     CRIA_CHECK(rows(a.rope, 2 * s.rope_dim));
     if (s.n_angles > 1) {
       CRIA_CHECK(rows(a.rope_of_windows, 2 * s.rope_dim));
     }
-    const std::size_t widest = std::max({s.dim, s.n_heads * s.head_dim, s.ffn_dim});
-    CRIA_TRY(a.quantised, array_buffer<std::int32_t>::allocate(kernels::activation_capacity(s.max_tokens, widest, p)));
+    CRIA_TRY(a.quantised, array_buffer<std::int32_t>::allocate(s.quantised_words(p)));
     return catch_bad_alloc(
         [&]() -> result<activations> {
           a.rows.resize(s.max_tokens);
+          if (s.n_experts != 0) {
+            a.choices.resize(s.ffn_rows());
+            a.slots.resize(s.ffn_rows());
+            a.groups.resize(std::min(s.n_experts, s.ffn_rows()));
+            a.expert_counts.resize(s.n_experts);
+          }
           a.workers.resize(n_workers);
           for (worker& w : a.workers) {
             CRIA_TRY(w.scratch, array_buffer<float>::allocate(kernels::attention_scratch(s.head_dim)));

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cria/core/function_ref.hpp>
+#include <cria/nn/experts.hpp>
 #include <cria/nn/layer.hpp>
 
 #include <cstddef>
@@ -60,6 +61,8 @@ class pass {
     plain(c_, a_, n_tokens_, n, up);
     add_product(c_, a_, a_.gate.view(n_tokens_), down);
   }
+  /// h += the chosen experts' outputs by their shares.
+  void expert_feed_forward(const norm& n, const expert_weights& w, gate_function act) const { experts(c_, a_, n_tokens_, n, w, act); }
   /// logits = W norm(h), capped where cap > 0.
   void head(const norm& n, const weight& w, rows_view logits, float cap = 0) const {
     const std::size_t n_rows = nn::head(c_, a_, n_tokens_, n, w, logits);

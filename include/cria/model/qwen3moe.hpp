@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// model/qwen3moe.hpp - Qwen 3 with a feed-forward layer of experts.
+//
+//   h       = token_embd[token]
+//   q, k, v = attn_{q,k,v} rms_norm(h, attn_norm)
+//   q, k    = rope(rms_norm(q, attn_q_norm), pos), rope(rms_norm(k, attn_k_norm), pos)     per head; i and i + d/2 are a pair
+//   h      += attn_output softmax(q K^T / sqrt(d)) V
+//   p       = softmax over the U largest of ffn_gate_inp b   b = rms_norm(h, ffn_norm)
+//   h      += sum p_e ffn_down_e (silu(ffn_gate_e b) * ffn_up_e b)
+//   logits  = output rms_norm(h, output_norm)
+//
+// Shapes    as model/llama.hpp; nn/experts.hpp
+// Threads   as model/llama.hpp
+// Source    Qwen3 arXiv 2505.09388
+#pragma once
+
+#include <cria/model/rotary_decoder.hpp>
+
+#include <cstddef>
+
+namespace cria::inline v0 {
+
+struct qwen3moe : rotary_decoder {
+  float expert_scale;
+
+  static result<qwen3moe> from_metadata(const detail::config_reader& read, const model_config& c) {
+    CRIA_TRY(const float scale, read.positive_float("expert_weights_scale", 1));
+    return qwen3moe{rotary_decoder(c), scale};
+  }
+
+  void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
+    const decoder_layer& w = m.weights.layers[i];
+    p.queries_keys_values(m.rms_norm(w.attn_norm), w.attn_q, w.attn_k, w.attn_v);
+    p.attend({.layer = i, .turn = turn(p, m).with_norms(w.attn_q_norm, w.attn_k_norm, m.config.norm_eps)});
+    p.add_mixed(w.attn_output);
+    p.expert_feed_forward(m.rms_norm(w.ffn_norm), m.experts(w, expert_scale), nn::gate_function::silu);
+  }
+};
+
+}  // namespace cria::inline v0
