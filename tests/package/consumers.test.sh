@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Builds and runs cria's consumers: installed with find_package, add_subdirectory, pkg-config. The environment is that of tests/CMakeLists.txt.
+# Builds and runs cria's consumers: installed with find_package, FetchContent, add_subdirectory, pkg-config, the headers as one file. The environment
+# is that of tests/CMakeLists.txt. The consumers through Conan and vcpkg have tests of their own.
 set -euo pipefail
 
 here=$CRIA_SOURCE_DIR/tests/package
@@ -30,12 +31,12 @@ echo "== find_package"
 expect_version find_package/app
 expect_version find_package/app_dispatch
 
-echo "== add_subdirectory"
-"$CMAKE" -S "$here/add_subdirectory" -B add_subdirectory "${common[@]}" -DCRIA_SOURCE="$CRIA_SOURCE_DIR" >add_subdirectory.log
-"$CMAKE" --build add_subdirectory --parallel 2 >>add_subdirectory.log || { tail -n 60 add_subdirectory.log; exit 1; }
-expect_version add_subdirectory/app
+echo "== FetchContent, from a local copy"
+"$CMAKE" -S "$here/add_subdirectory" -B fetched "${common[@]}" -DFETCHCONTENT_SOURCE_DIR_CRIA="$CRIA_SOURCE_DIR" >fetched.log
+"$CMAKE" --build fetched --parallel 2 >>fetched.log || { tail -n 60 fetched.log; exit 1; }
+expect_version fetched/app
 
-echo "== the host's own xsimd target"
+echo "== add_subdirectory, with the host's own xsimd target"
 mkdir own_xsimd && ln -s "$CRIA_XSIMD_INCLUDE_DIR/xsimd" own_xsimd/xsimd
 "$CMAKE" -S "$here/add_subdirectory" -B own "${common[@]:0:4}" -UCRIA_XSIMD_INCLUDE_DIR -DHOST_XSIMD="$PWD/own_xsimd" -DCRIA_SOURCE="$CRIA_SOURCE_DIR" >own.log
 echo "ok: found"
@@ -65,9 +66,17 @@ else
   echo "SKIPPED: pkg-config is not installed"
 fi
 
-echo "== C++23, every warning, no exceptions"
-for variant in "-std=c++2b" "-std=c++20 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror" "-std=c++20 -fno-exceptions -fno-rtti"; do
+xsimd=()
+[ "$CRIA_XSIMD_INCLUDE_DIR" = /usr/include ] || xsimd=(-isystem "$CRIA_XSIMD_INCLUDE_DIR")
+
+echo "== one file, two units, C++23"
+mkdir -p one/cria && python3 "$CRIA_SOURCE_DIR/.cmake/amalgamate.py" >one/cria/cria.hpp
+"$CXX" "${flags[@]}" -std=c++2b -DCRIA_TEST_SECOND_UNIT -I one "${xsimd[@]}" "$here/version.cpp" "$here/second_unit.cpp" -pthread -o one_file_app
+expect_version ./one_file_app
+
+echo "== every warning, no exceptions"
+for variant in "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror" "-fno-exceptions -fno-rtti"; do
   read -ra extra <<<"$variant"
-  "$CXX" "${flags[@]}" "${extra[@]}" -fsyntax-only -I moved/include $([ "$CRIA_XSIMD_INCLUDE_DIR" = /usr/include ] || echo -isystem "$CRIA_XSIMD_INCLUDE_DIR") "$here/version.cpp"
+  "$CXX" "${flags[@]}" -std=c++20 "${extra[@]}" -fsyntax-only -I moved/include "${xsimd[@]}" "$here/version.cpp"
   echo "ok: $variant"
 done
