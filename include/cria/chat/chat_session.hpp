@@ -119,16 +119,14 @@ class basic_chat_session {
   template <class Callback = no_callback>
     requires(text_callback<Callback> || token_callback<Callback>)
   result<chat_reply> say(chat_message message, const chat_options& options = {}, Callback&& callback = {}) {
-    cria::conversation next = talk_;
-    next.add(std::move(message));
+    CRIA_TRY(auto next, extended(std::move(message)));
     return with_own_sampler(std::move(next), options, to_events(callback));
   }
   /// As above, with the host's sampler.
   template <class Sampler, class Callback = no_callback>
     requires(sampler<std::remove_reference_t<Sampler>> && (text_callback<Callback> || token_callback<Callback>))
   result<chat_reply> say(chat_message message, const chat_options& options, Sampler&& sampler, Callback&& callback = {}) {
-    cria::conversation next = talk_;
-    next.add(std::move(message));
+    CRIA_TRY(auto next, extended(std::move(message)));
     return reply_to(std::move(next), options, sampler, to_events(callback));
   }
 
@@ -136,9 +134,7 @@ class basic_chat_session {
   template <class Callback = no_callback>
     requires(text_callback<Callback> || token_callback<Callback>)
   result<chat_reply> regenerate(const chat_options& options = {}, Callback&& callback = {}) {
-    cria::conversation next = talk_;
-    next.take_reply();
-    if (next.turns().empty()) return error{errc::bad_argument, "conversation", "there is nothing to answer", error::no_offset};
+    CRIA_TRY(auto next, without_reply());
     return with_own_sampler(std::move(next), options, to_events(callback));
   }
 
@@ -170,6 +166,22 @@ class basic_chat_session {
 
  private:
   basic_chat_session(session_type made, chat_template t, reply_ends ends) : session_(std::move(made)), template_(std::move(t)), ends_(std::move(ends)) {}
+
+  [[nodiscard]] result<cria::conversation> extended(chat_message message) const {
+    return catch_bad_alloc([&]() -> result<cria::conversation> {
+      cria::conversation next = talk_;
+      next.add(std::move(message));
+      return next;
+    }, "conversation");
+  }
+  [[nodiscard]] result<cria::conversation> without_reply() const {
+    return catch_bad_alloc([&]() -> result<cria::conversation> {
+      cria::conversation next = talk_;
+      next.take_reply();
+      if (next.turns().empty()) return error{errc::bad_argument, "conversation", "there is nothing to answer", error::no_offset};
+      return next;
+    }, "conversation");
+  }
 
   /// A prompt that leaves room for the reply, and what it took to get there.
   struct fitted {
@@ -246,10 +258,8 @@ class basic_chat_session {
 
   template <class Sampler>
   [[nodiscard]] result<chat_reply> reply_to(cria::conversation next, const chat_options& options, Sampler& sampler, event_callback callback) {
-    CRIA_TRY(fitted prompt, fit(next, options));
-    generation_options generation = options.generation;
-    generation.stop_tokens.insert(generation.stop_tokens.end(), ends_.tokens.begin(), ends_.tokens.end());
-    generation.stop_strings.insert(generation.stop_strings.end(), ends_.strings.begin(), ends_.strings.end());
+    CRIA_TRY(fitted prompt, catch_bad_alloc([&] { return fit(next, options); }, "prompt"));
+    CRIA_TRY(const generation_options generation, catch_bad_alloc([&] { return with_ends(options.generation); }, "options"));
     bool is_start = true;
     const auto on_token = [&](const token_event& event) {
       token_event trimmed = event;
@@ -257,14 +267,20 @@ class basic_chat_session {
       if (!event.text.empty()) is_start = false;
       return callback(trimmed);
     };
-    chat_reply reply;
-    CRIA_TRY(reply.done, session_.generate(prompt.tokens, generation, sampler, on_token));
-    reply.text = reply.done.text.substr(n_added_spaces(reply.done.text, true));
-    reply.dropped = std::move(prompt.dropped);
-    reply.n_left_out = prompt.n_left_out;
-    next.add("assistant", reply.text);
-    talk_ = std::move(next);
-    return reply;
+    CRIA_TRY(auto done, session_.generate(prompt.tokens, generation, sampler, on_token));
+    return catch_bad_alloc([&]() -> result<chat_reply> {
+      chat_reply reply{done.text.substr(n_added_spaces(done.text, true)), std::move(done), std::move(prompt.dropped), prompt.n_left_out};
+      next.add("assistant", reply.text);
+      talk_ = std::move(next);
+      return reply;
+    }, "reply");
+  }
+
+  /// Returns the host's options, with what ends a reply by the template.
+  [[nodiscard]] result<generation_options> with_ends(generation_options options) const {
+    options.stop_tokens.insert(options.stop_tokens.end(), ends_.tokens.begin(), ends_.tokens.end());
+    options.stop_strings.insert(options.stop_strings.end(), ends_.strings.begin(), ends_.strings.end());
+    return options;
   }
 
   /// Vocabularies of whole words begin a reply with the space that would part it from a word before.

@@ -133,7 +133,7 @@ class chat_template {
   }
   [[nodiscard]] std::string_view source() const noexcept { return state_->source; }
 
-  /// Returns what ends a reply: the control token that the template writes behind what the model says, where it is one of the vocabulary; for a named
+  /// Returns what ends a reply: the special token that the template writes behind what the model says, where it is one of the vocabulary; for a named
   /// template whose token the vocabulary lacks, its text.
   [[nodiscard]] result<reply_ends> ends(const tokenizer& t) const {
     return catch_bad_alloc([&]() -> result<reply_ends> {
@@ -141,7 +141,7 @@ class chat_template {
       std::string_view named = state_->end_of_turn;
       if (named.empty()) {
         if (const auto token = token_behind_reply(t)) out.tokens.push_back(*token);
-      } else if (const auto token = t.find(named); token && t.kind(*token) == token_kind::control) {
+      } else if (const auto token = t.find(named); token && is_marker(t, *token)) {
         out.tokens.push_back(*token);
       } else {
         out.strings.emplace_back(named);
@@ -210,7 +210,11 @@ class chat_template {
     return std::find(std::begin(usual), std::end(usual), role) != std::end(usual);
   }
 
-  /// Lets the model say a letter, and returns the control token that the template writes right behind it.
+  [[nodiscard]] static bool is_marker(const tokenizer& t, token_id id) noexcept {
+    return t.kind(id) == token_kind::control || t.kind(id) == token_kind::user_defined;
+  }
+
+  /// Lets the model say a letter, and returns the token that the template writes right behind it.
   [[nodiscard]] std::optional<token_id> token_behind_reply(const tokenizer& t) const {
     conversation talk;
     talk.add("user", "q").add("assistant", "a");
@@ -219,7 +223,7 @@ class chat_template {
     std::string_view behind = std::string_view(r->text).substr(r->spans.back().start);
     behind.remove_prefix(std::min(behind.find_first_not_of(" \n"), behind.size()));
     const auto tokens = t.encode(behind, {.add_bos = false, .parse_special = true, .add_eos = false});
-    if (!tokens || tokens->empty() || t.kind(tokens->front()) != token_kind::control || tokens->front() == t.bos()) return std::nullopt;
+    if (!tokens || tokens->empty() || !is_marker(t, tokens->front()) || tokens->front() == t.bos()) return std::nullopt;
     return behind.starts_with(t.token_text(tokens->front())) ? std::optional(tokens->front()) : std::nullopt;
   }
 

@@ -7,8 +7,8 @@
 //   alpaca   {system}\n\n### Instruction:\n{user}\n\n### Response:\n                 vicuna   {system} USER: {user} ASSISTANT:
 //   gemma    {bos}<start_of_turn>user\n{system}\n\n{user}<end_of_turn>\n<start_of_turn>model\n
 //
-// None has a system message of its own. Where a family has no place for one, it goes before the first user's message.
-// Errors   find_named_template: none; a conversation that a family cannot express (tools in most of them) is the template's error when it is rendered
+// None has a system message of its own. Where a family has no place for one, it goes before the first user's message. Descriptions of tools are not written.
+// Errors   find_named_template: none; a message that a family has no place for, or whose content is no text, is an error when it is rendered
 // Source   the publishers' model cards and templates: Qwen, Llama 2 and 3, Zephyr, TinyLlama, Mistral 7B, Alpaca, Vicuna 1.1, Gemma 1 and 2, Phi 3
 #pragma once
 
