@@ -31,11 +31,15 @@
 #include <cria/core/thread_pool.hpp>
 #include <cria/core/types.hpp>
 #include <cria/generate/batch_engine.hpp>
+#include <cria/generate/beam_search.hpp>
 #include <cria/generate/generation.hpp>
 #include <cria/generate/load.hpp>
+#include <cria/generate/metrics.hpp>
+#include <cria/generate/model_slot.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/generate/session.hpp>
 #include <cria/generate/session_file.hpp>
+#include <cria/generate/speculative.hpp>
 #include <cria/generate/stop.hpp>
 #include <cria/generate/text_output.hpp>
 #include <cria/generate/token_stream.hpp>

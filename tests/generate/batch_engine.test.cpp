@@ -147,7 +147,6 @@ TEST_CASE("batch_engine: logits and tokens are the same bits alone and in any co
         REQUIRE(engine.add(prompt_of(i), options_of(i), noting(i, rows.back())));
       }
       for (const auto& [id, done] : run_all(engine)) {
-        CAPTURE(id);
         CHECK(done.tokens == alone[id - 1].tokens);
         CHECK(done.text == alone[id - 1].text);
         CHECK(*rows[id - 1] == alone_rows[id - 1]);

@@ -50,7 +50,9 @@ class basic_batch_engine {
       std::unique_ptr<thread_pool> threads;
       if (!options.executor) threads = std::make_unique<thread_pool>(options.n_threads);
       const executor_ref executor = options.executor ? *options.executor : executor_ref(*threads);
-      const std::size_t context = session_options{.context_size = options.context_size}.context_for(model.config().context_length);
+      const model_config& c = model.config();
+      const std::size_t wanted = session_options{.context_size = options.context_size}.context_for(c.context_length);
+      const std::size_t context = c.has_learned_positions ? std::min<std::size_t>(wanted, c.context_length) : wanted;
       const std::size_t positions = options.cache_positions != 0 ? options.cache_positions : options.max_sequences * context;
       using pool_type = page_pool<Type>;
       CRIA_TRY(auto pool, pool_type::create(model.cache_shape(), {.n_pages = (positions - 1) / options.page_size + 1, .page_size = options.page_size}));

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT
+// generate/beam_search.hpp - the likeliest continuations of a prompt, by beam search: several at once, each extended with every token, the best kept.
+//
+//   score(Y) = log P(Y | prompt) / lp(|Y|),   lp(n) = ((5 + n) / 6)^length_penalty
+//
+// One step: of all live beams and all tokens, the `width` likeliest continuations that do not end stay live; those that end and rank before the last of
+// them are finished, and the n_best of these by score are kept. Ties go to the better parent, then to the lower token.
+// Ensures   the same result with any threads; with a width of all continuations it is exhaustive. Beams share the pages of what they have in common.
+// Errors    create: bad_argument, out_of_memory; search: bad_argument, context_full, cancelled, non_finite, out_of_memory, those of the tokenizer
+// Threads   one at a time
+// Lifetime  keeps its model alive
+// Source    Y. Wu et al., Google's Neural Machine Translation System, arXiv 1609.08144, section 7 and equation 14 (without coverage);
+//           keeping `width` live: A. Vaswani et al., Tensor2Tensor, arXiv 1803.07416
+#pragma once
+
+#include <cria/core/thread_pool.hpp>
+#include <cria/generate/beam_options.hpp>
+#include <cria/kv/paged.hpp>
+#include <cria/model/model.hpp>
+#include <cria/sampling/candidate.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace cria::inline v0 {
+
+template <kv_type Type = kv_type::f16>
+class basic_beam_search {
+  using cache_type = paged_kv_cache<Type>;
+
+ public:
+  [[nodiscard]] static result<basic_beam_search> create(cria::model model, const beam_limits& limits = {}) {
+    if (limits.max_width == 0 || limits.max_width > beam_limits::most_beams) return refuse("max_width", "is not in 1 to " + std::to_string(beam_limits::most_beams));
+    if (limits.max_batch == 0 || limits.max_batch > session_options::most_batch) return refuse("max_batch", "is not in 1 to " + std::to_string(session_options::most_batch));
+    if (limits.context_size > session_options::max_context) return refuse("context_size", "is more than 2^31");
+    if (limits.n_threads > thread_pool::max_threads) return refuse("n_threads", "is not in 0 to " + std::to_string(thread_pool::max_threads));
+    return catch_bad_alloc([&]() -> result<basic_beam_search> {
+      std::unique_ptr<thread_pool> threads;
+      if (!limits.executor) threads = std::make_unique<thread_pool>(limits.n_threads);
+      const executor_ref executor = limits.executor ? *limits.executor : executor_ref(*threads);
+      const model_config& c = model.config();
+      const std::size_t wanted = session_options{.context_size = limits.context_size}.context_for(c.context_length);
+      const std::size_t context = c.has_learned_positions ? std::min<std::size_t>(wanted, c.context_length) : wanted;
+      constexpr std::size_t page_size = 16;   // a beam that parts from another copies one page
+      const std::size_t pages_each = (context - 1) / page_size + 1;
+      using pool_type = page_pool<Type>;
+      CRIA_TRY(auto pool, pool_type::create(model.cache_shape(), {.n_pages = 2 * limits.max_width * pages_each, .page_size = page_size}));
+      const std::size_t n_tokens = std::max(limits.max_batch, limits.max_width);
+      CRIA_TRY(auto activations, nn::activations::create(model.activation_shape(n_tokens), model.precision(), executor.concurrency(), pages_each));
+      CRIA_TRY(auto logits, array_buffer<float>::allocate(limits.max_width * round_up(model.vocab_size(), 16)));
+      basic_beam_search made(std::move(model), limits, std::move(threads), executor, std::move(activations), std::move(logits));
+      for (std::size_t i = 0; i < 2 * limits.max_width; ++i) {
+        CRIA_TRY(auto cache, cache_type::create(pool, context));
+        (i % 2 == 0 ? made.caches_ : made.spare_).push_back(std::move(cache));
+      }
+      return made;
+    }, "beam search");
+  }
+
+  /// Returns the n_best continuations, the best first; fewer where there are not so many.
+  template <class Prompt>
+    requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
+  [[nodiscard]] result<std::vector<beam>> search(const Prompt& prompt, const beam_options& options = {}) {
+    return catch_bad_alloc([&]() -> result<std::vector<beam>> {
+      std::vector<token_id> tokens;
+      if constexpr (prompt_text<Prompt>) {
+        CRIA_TRY(tokens, model_.tokenizer().encode(std::string_view(prompt), options.encode));
+      } else {
+        const std::span<const token_id> given(prompt);
+        tokens.assign(given.begin(), given.end());
+      }
+      auto found = search_from(tokens, options);
+      for (auto& cache : caches_) cache.truncate(0);
+      for (auto& cache : spare_) cache.truncate(0);
+      return found;
+    }, "beam search");
+  }
+
+  [[nodiscard]] const cria::model& model() const noexcept { return model_; }
+  [[nodiscard]] page_pool_statistics pages() const noexcept { return caches_.front().pool()->statistics(); }
+
+ private:
+  /// A continuation of a live beam.
+  struct extension {
+    double log_probability;
+    std::size_t parent;
+    token_id token;
+    bool is_last_known;   // of its parent's list, which was cut here
+
+    [[nodiscard]] bool ranks_before(const extension& other) const noexcept {
+      if (log_probability != other.log_probability) return log_probability > other.log_probability;
+      return parent != other.parent ? parent < other.parent : token < other.token;
+    }
+  };
+
+  basic_beam_search(cria::model m, const beam_limits& limits, std::unique_ptr<thread_pool> threads, executor_ref executor, nn::activations activations,
+                    array_buffer<float> logits)
+      : model_(std::move(m)), limits_(limits), threads_(std::move(threads)), executor_(executor), activations_(std::move(activations)), logits_(std::move(logits)) {}
+
+  [[nodiscard]] static error refuse(std::string field, std::string why) { return {errc::bad_argument, std::move(field), std::move(why), error::no_offset}; }
+
+  [[nodiscard]] result<void> check(std::span<const token_id> prompt, const beam_options& o) const {
+    if (o.width == 0 || o.width > limits_.max_width) return refuse("width", "is not in 1 to " + std::to_string(limits_.max_width));
+    if (o.n_best == 0 || o.n_best > beam_limits::most_beams) return refuse("n_best", "is not in 1 to " + std::to_string(beam_limits::most_beams));
+    if (!std::isfinite(o.length_penalty) || std::abs(o.length_penalty) > 100) return refuse("length_penalty", "is not in -100 to 100");
+    for (const std::string& s : o.stop_strings) {
+      if (s.empty()) return refuse("stop_strings", "a stop string is empty");
+    }
+    for (const token_id id : o.stop_tokens) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "stop_tokens", id));
+    if (prompt.empty()) return refuse("prompt", "has no tokens");
+    for (const token_id id : prompt) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "prompt", id));
+    if (prompt.size() > caches_.front().capacity()) return error{errc::context_full, "prompt", std::to_string(prompt.size()) + " tokens", error::no_offset};
+    return {};
+  }
+
+  [[nodiscard]] result<std::vector<beam>> search_from(std::span<const token_id> prompt, const beam_options& o) {
+    CRIA_CHECK(check(prompt, o));
+    CRIA_CHECK(feed_prompt(prompt, o));
+    std::vector<beam> live(1), finished;
+    while (live.front().tokens.size() < o.max_tokens) {
+      CRIA_CHECK(extend(live, finished, o));
+      if (live.empty() || is_decided(live, finished, o) || live.front().tokens.size() >= o.max_tokens) break;
+      if (caches_.front().length() == caches_.front().capacity()) {
+        for (beam& b : live) b.reason = finish_reason::context_full;
+        break;
+      }
+      CRIA_CHECK(compute(live, o));
+    }
+    if (finished.size() < o.n_best || o.stopping == beam_stopping::when_certain) {
+      for (beam& b : live) keep(std::move(b), finished, o);
+    }
+    return finished;
+  }
+
+  [[nodiscard]] result<void> feed_prompt(std::span<const token_id> prompt, const beam_options& o) {
+    for (auto& cache : caches_) cache.truncate(0);
+    for (std::size_t done = 0; done < prompt.size();) {
+      const auto part = prompt.subspan(done, std::min(limits_.max_batch, prompt.size() - done));
+      done += part.size();
+      nn::sequence_slice<cache_type> slice{&caches_.front(), part, std::size_t{done == prompt.size()}};
+      CRIA_CHECK(forward({&slice, 1}, slice.n_logits, o));
+    }
+    return {};
+  }
+
+  [[nodiscard]] result<void> compute(std::span<const beam> live, const beam_options& o) {
+    std::vector<nn::sequence_slice<cache_type>> slices;
+    for (std::size_t i = 0; i < live.size(); ++i) slices.push_back({&caches_[i], std::span(live[i].tokens).last(1), 1});
+    return forward(slices, live.size(), o);
+  }
+
+  [[nodiscard]] result<void> forward(std::span<nn::sequence_slice<cache_type>> slices, std::size_t n_rows, const beam_options& o) {
+    const std::size_t stride = round_up(model_.vocab_size(), 16);
+    CRIA_CHECK(model_.template forward<cache_type>(executor_, activations_, slices, {logits_.data(), stride, n_rows, model_.vocab_size()}, o.stop));
+    for (std::size_t i = 0; i < n_rows; ++i) {
+      for (const float x : row(i)) {
+        if (!(x < std::numeric_limits<float>::infinity())) return error{errc::non_finite, "logits", "the model gave inf or NaN", error::no_offset};
+      }
+    }
+    return {};
+  }
+
+  [[nodiscard]] std::span<const float> row(std::size_t i) const noexcept {
+    return logits_.span().subspan(i * round_up(model_.vocab_size(), 16), model_.vocab_size());
+  }
+
+  /// Replaces live beams by their best continuations, and moves those that end to `finished`.
+  [[nodiscard]] result<void> extend(std::vector<beam>& live, std::vector<beam>& finished, const beam_options& o) {
+    for (std::size_t n = 2 * o.width + 16;; n *= 4) {
+      std::vector<beam> next, ended;
+      std::vector<std::size_t> parents;
+      for (const extension& e : best_extensions(live, n)) {
+        beam b = live[e.parent];
+        b.log_probability = e.log_probability;
+        if (append(b, e.token, o)) {
+          ended.push_back(std::move(b));
+        } else {
+          next.push_back(std::move(b));
+          parents.push_back(e.parent);
+        }
+        if (next.size() == o.width || e.is_last_known) break;
+      }
+      if (next.size() < o.width && n < model_.vocab_size()) continue;   // the lists were cut too short
+      for (beam& b : ended) keep(std::move(b), finished, o);
+      for (std::size_t i = 0; i < next.size(); ++i) spare_[i].share(caches_[parents[i]]);
+      std::swap(caches_, spare_);
+      for (auto& cache : spare_) cache.truncate(0);
+      live = std::move(next);
+      return {};
+    }
+  }
+
+  /// Returns the n best continuations of each live beam, merged in rank order.
+  [[nodiscard]] std::vector<extension> best_extensions(std::span<const beam> live, std::size_t n) {
+    std::vector<extension> out;
+    std::vector<candidate> all(model_.vocab_size());
+    n = std::min(n, all.size());
+    for (std::size_t i = 0; i < live.size(); ++i) {
+      const auto logits = row(i);
+      for (std::size_t t = 0; t < all.size(); ++t) all[t] = {static_cast<token_id>(t), logits[t]};
+      const softmax_scale scale = softmax_over(all);
+      const double log_total = math::log(scale.total) + static_cast<double>(scale.highest);
+      select_best(all, n);
+      for (std::size_t c = 0; c < n; ++c) {
+        if (!(all[c].logit > -std::numeric_limits<float>::infinity())) break;
+        out.push_back({live[i].log_probability + static_cast<double>(all[c].logit) - log_total, i, all[c].id, c + 1 == n && n < all.size()});
+      }
+    }
+    std::sort(out.begin(), out.end(), [](const extension& a, const extension& b) { return a.ranks_before(b); });
+    return out;
+  }
+
+  /// Puts a token behind a beam; returns whether that ends it.
+  [[nodiscard]] bool append(beam& b, token_id token, const beam_options& o) const {
+    b.tokens.push_back(token);
+    const auto& t = model_.tokenizer();
+    if ((!o.ignore_eos && t.is_end_of_generation(token)) || std::find(o.stop_tokens.begin(), o.stop_tokens.end(), token) != o.stop_tokens.end()) {
+      b.reason = finish_reason::end_of_text;
+      return true;
+    }
+    const std::size_t before = b.text.size();
+    b.text += t.piece(token);
+    std::size_t cut = std::string::npos;
+    for (const std::string& s : o.stop_strings) cut = std::min(cut, b.text.find(s, before - std::min(before, s.size() - 1)));
+    if (cut == std::string::npos) return false;
+    b.text.resize(cut);
+    b.reason = finish_reason::stop_string;
+    return true;
+  }
+
+  /// Takes a beam among the n best of those that ended.
+  static void keep(beam b, std::vector<beam>& finished, const beam_options& o) {
+    b.score = b.log_probability / o.penalty_of(b.tokens.size());
+    const auto place = std::upper_bound(finished.begin(), finished.end(), b, [](const beam& x, const beam& y) { return x.score > y.score; });
+    finished.insert(place, std::move(b));
+    if (finished.size() > o.n_best) finished.pop_back();
+  }
+
+  /// Returns whether no live beam can change the result, or the host does not want to wait for it.
+  [[nodiscard]] static bool is_decided(std::span<const beam> live, std::span<const beam> finished, const beam_options& o) {
+    if (finished.size() < o.n_best) return false;
+    if (o.stopping == beam_stopping::when_enough) return true;
+    // A probability only shrinks from here; what divides its logarithm is largest at the end where the penalty grows with the length.
+    const std::size_t n = live.front().tokens.size();
+    const double best = live.front().log_probability / std::max(o.penalty_of(n + 1), o.penalty_of(o.max_tokens));
+    return best <= finished.back().score;
+  }
+
+  cria::model model_;
+  beam_limits limits_;
+  std::unique_ptr<thread_pool> threads_;   // none with the host's executor
+  executor_ref executor_;
+  nn::activations activations_;
+  array_buffer<float> logits_;             // [max_width][V]
+  std::vector<cache_type> caches_, spare_; // of the live beams; of the next ones
+};
+
+using beam_search = basic_beam_search<>;
+
+}  // namespace cria::inline v0

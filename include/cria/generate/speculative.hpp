@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT
+// generate/speculative.hpp - generation that guesses several tokens ahead and computes them in one pass: the same text, sooner.
+//
+//   cria::lookup_drafter drafter;                       or cria::model_drafter::create(small_model, model)
+//   auto done = cria::generate_speculatively(session, prompt, {.max_tokens = 200}, drafter, [](std::string_view text) { ... });
+//
+// A pass computes the last token and the guesses behind it. From each row of logits the reply's own sampler draws, as it would without guesses; while
+// it draws what was guessed, the next row is right, too. So tokens are those of plain decoding with the same seed, bit for bit, greedy or sampled.
+// It is the rejection rule of speculative sampling for guesses that are made before anything is drawn: the proposal's distribution is all on the guess g,
+// so g is accepted with probability min(1, p(g) / 1), and a rejected draw is one of p without g: exactly what drawing from p and comparing does.
+// Ensures   tokens, text and reason of session.generate(); the session holds what it would hold then, but no logits()
+// Errors    those of session.generate() and of the drafter; the session then holds whole tokens
+// Threads   as its session
+// Source    Y. Leviathan, M. Kalman, Y. Matias, Fast Inference from Transformers via Speculative Decoding, arXiv 2211.17192 (the rule: appendix A.1);
+//           C. Chen et al., arXiv 2302.01318
+#pragma once
+
+#include <cria/core/aligned_buffer.hpp>
+#include <cria/core/result.hpp>
+#include <cria/generate/generation_output.hpp>
+#include <cria/generate/session.hpp>
+#include <cria/generate/speculative_length.hpp>
+#include <cria/generate/speculative_lookup.hpp>
+#include <cria/generate/speculative_model.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace cria::inline v0 {
+
+/// draft() writes guesses of the tokens behind `context`, at most out.size() and never more than max_guesses(), and returns how many (or a result of it);
+/// it may want to see the reply's sampler.
+template <class D, class Sampler = runtime_sampler>
+concept token_drafter = requires(const D& d) {
+  { d.max_guesses() } noexcept -> std::same_as<std::size_t>;
+} && (requires(D& d, std::span<const token_id> context, std::span<token_id> out) {
+  { d.draft(context, out) } -> std::convertible_to<result<std::size_t>>;
+} || requires(D& d, std::span<const token_id> context, std::span<token_id> out, const Sampler& s) {
+  { d.draft(context, out, s) } -> std::convertible_to<result<std::size_t>>;
+});
+static_assert(token_drafter<lookup_drafter> && token_drafter<model_drafter>);
+
+struct speculative_statistics {
+  std::size_t n_passes = 0;      ///< after the prompt
+  std::size_t n_guessed = 0;
+  std::size_t n_accepted = 0;
+  double seconds = 0;            ///< of these passes, drafting and sampling included
+  double plain_seconds = 0;      ///< estimate for as many tokens one by one, from the passes without guesses; 0: there were none
+
+  [[nodiscard]] double acceptance() const noexcept { return n_guessed > 0 ? static_cast<double>(n_accepted) / static_cast<double>(n_guessed) : 0; }
+  /// Returns how many times faster than one by one it was, as far as known.
+  [[nodiscard]] double speed_up() const noexcept { return seconds > 0 && plain_seconds > 0 ? plain_seconds / seconds : 1; }
+};
+
+struct speculative_generation : generation {
+  speculative_statistics speculation;
+};
+
+namespace detail {
+
+template <class Session, class Sampler, class Drafter>
+class speculative_run {
+ public:
+  speculative_run(Session& target, std::vector<token_id> prompt, const generation_options& options, Sampler& sampler, Drafter& drafter, generation_output output)
+      : session_(target),
+        drafter_(drafter),
+        sampler_(sampler),
+        stop_(options.stop),
+        output_(std::move(output)),
+        tokens_(std::move(prompt)),
+        n_prompt_(tokens_.size()),
+        guesses_(most_guesses(drafter) + 1),
+        length_(most_guesses(drafter)) {
+    output_.summary().n_prompt = n_prompt_;
+  }
+
+  template <class Callback>
+  [[nodiscard]] result<speculative_generation> run(Callback& callback) {
+    CRIA_TRY(rows_, array_buffer<float>::allocate(guesses_.size() * session_.logits_stride()));
+    CRIA_CHECK(feed_prompt());
+    if (!output_.is_done()) CRIA_CHECK(take(session_.logits(), callback));
+    while (!output_.is_done()) CRIA_CHECK(pass(callback));
+    if (has_held_text_) static_cast<void>(deliver(callback, output_.event()));
+    if (n_plain_ > 0) statistics_.plain_seconds = plain_seconds_ / static_cast<double>(n_plain_) * static_cast<double>(output_.summary().tokens.size() - 1);
+    CRIA_TRY(auto done, output_.finish());
+    return speculative_generation{std::move(done), statistics_};
+  }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  [[nodiscard]] static std::size_t most_guesses(const Drafter& drafter) noexcept { return std::min<std::size_t>(drafter.max_guesses(), 1024); }
+  [[nodiscard]] static double seconds_since(clock::time_point start) noexcept { return std::chrono::duration<double>(clock::now() - start).count(); }
+
+  void end(finish_reason reason) { has_held_text_ = output_.end(reason); }
+
+  [[nodiscard]] result<void> feed_prompt() {
+    const clock::time_point start = clock::now();
+    const auto known = session_.tokens();
+    const std::size_t limit = std::min(known.size(), n_prompt_ > 0 ? n_prompt_ - 1 : 0);
+    const auto differs = std::mismatch(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(limit), known.begin()).first;
+    const auto n_reused = static_cast<std::size_t>(differs - tokens_.begin());
+    if (n_prompt_ > session_.capacity()) {
+      return error{errc::context_full, "prompt", std::to_string(n_prompt_) + " tokens do not fit a context of " + std::to_string(session_.capacity()), error::no_offset};
+    }
+    for (const token_id id : tokens_) CRIA_CHECK(generation_output::check_token(session_.model().tokenizer(), "prompt", id));
+    CRIA_CHECK(session_.truncate(n_reused));
+    output_.summary().n_reused = n_reused;
+    for (const token_id token : tokens_) sampler_.accept(token);
+    auto fed = session_.evaluate(std::span<const token_id>(tokens_).subspan(n_reused), stop_);
+    output_.summary().timings.prompt_seconds = output_.summary().timings.first_token_seconds = seconds_since(start);
+    if (!fed && fed.error().code == errc::cancelled) return end(finish_reason::cancelled), result<void>{};
+    if (!fed) return fed;
+    if (output_.wants_none()) end(finish_reason::max_tokens);
+    else if (stop_.stop_requested()) end(finish_reason::cancelled);
+    return {};
+  }
+
+  /// Draws the next token from its logits and hands it out.
+  template <class Callback>
+  [[nodiscard]] result<void> take(std::span<const float> logits, Callback& callback) {
+    result<token_id> drawn = sampler_.sample(logits);
+    if (!drawn) return std::move(drawn).error();
+    CRIA_CHECK(generation_output::check_token(session_.model().tokenizer(), "sampler", *drawn));
+    sampler_.accept(*drawn);
+    tokens_.push_back(*drawn);
+    output_.push(*drawn);
+    const clock::time_point start = clock::now();
+    if (!deliver(callback, output_.event())) output_.stop_by_callback();
+    outside_seconds_ += seconds_since(start);
+    return {};
+  }
+
+  /// Asks for guesses; what follows one that is no token is not taken.
+  [[nodiscard]] result<std::size_t> guess(std::size_t n) {
+    if (n == 0) return std::size_t{0};
+    const auto out = std::span(guesses_).subspan(1, n);
+    CRIA_TRY(const std::size_t n_made, drafts_into(out));
+    const auto is_no_token = [&](token_id id) { return id < 0 || static_cast<std::size_t>(id) >= session_.model().vocab_size(); };
+    const auto made = out.first(std::min(n, n_made));
+    return static_cast<std::size_t>(std::find_if(made.begin(), made.end(), is_no_token) - made.begin());
+  }
+
+  [[nodiscard]] result<std::size_t> drafts_into(std::span<token_id> out) {
+    if constexpr (requires { drafter_.draft(tokens_, out, sampler_); }) {
+      return drafter_.draft(tokens_, out, sampler_);
+    } else {
+      return drafter_.draft(tokens_, out);
+    }
+  }
+
+  /// Computes the last token with guesses behind it, and takes what is right.
+  template <class Callback>
+  [[nodiscard]] result<void> pass(Callback& callback) {
+    const std::size_t base = session_.length(), room = session_.capacity() - base;
+    if (room == 0) return end(finish_reason::context_full), result<void>{};
+    const clock::time_point start = clock::now();
+    outside_seconds_ = 0;
+    CRIA_TRY(const std::size_t n, guess(std::min({length_.next(), room - 1, guesses_.size() - 1})));
+    guesses_.front() = tokens_.back();
+    const std::size_t stride = session_.logits_stride();
+    auto fed = session_.evaluate(std::span<const token_id>(guesses_).first(n + 1), rows_.span().first((n + 1) * stride), stop_);
+    if (!fed) CRIA_CHECK(session_.truncate(base));
+    if (!fed && fed.error().code == errc::cancelled) return end(finish_reason::cancelled), result<void>{};
+    if (!fed) return fed;
+    std::size_t n_right = 0;
+    const rewind back{session_, base, n_right};
+    for (bool is_right = true; is_right && !output_.is_done();) {
+      if (stop_.stop_requested()) return end(finish_reason::cancelled), result<void>{};
+      CRIA_CHECK(take(rows_.span().subspan(n_right * stride, session_.model().vocab_size()), callback));
+      is_right = n_right < n && tokens_.back() == guesses_[n_right + 1];
+      if (is_right && !output_.is_done()) ++n_right;
+    }
+    note(n, n_right, seconds_since(start) - outside_seconds_);
+    return {};
+  }
+
+  /// Takes guesses that were wrong out of the cache, however the pass ends.
+  struct rewind {
+    Session& session;
+    std::size_t base;
+    const std::size_t& n_right;
+    ~rewind() { static_cast<void>(session.truncate(std::min(session.length(), base + 1 + n_right))); }
+  };
+
+  void note(std::size_t n, std::size_t n_right, double seconds) noexcept {
+    length_.note(n, n_right, seconds);
+    ++statistics_.n_passes;
+    statistics_.n_guessed += n;
+    statistics_.n_accepted += n_right;
+    statistics_.seconds += seconds;
+    output_.summary().timings.decode_seconds += seconds;
+    if (n > 0) return;
+    plain_seconds_ += seconds;
+    ++n_plain_;
+  }
+
+  Session& session_;
+  Drafter& drafter_;
+  Sampler& sampler_;
+  std::stop_token stop_;
+  generation_output output_;
+  std::vector<token_id> tokens_;    // prompt and reply
+  std::size_t n_prompt_;
+  std::vector<token_id> guesses_;   // the last token, then guesses
+  array_buffer<float> rows_;
+  speculative_length length_;
+  speculative_statistics statistics_;
+  double outside_seconds_ = 0, plain_seconds_ = 0;
+  std::size_t n_plain_ = 0;
+  bool has_held_text_ = false;
+};
+
+}  // namespace detail
+
+/// As session.generate(prompt, options, sampler, callback), with guesses of the drafter. A sampler that the drafter copies must be copyable.
+template <kv_cache Cache, class Prompt, class Sampler, class Drafter, class Callback = no_callback>
+  requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && sampler<Sampler> && token_drafter<Drafter, Sampler> && (text_callback<Callback> || token_callback<Callback>))
+result<speculative_generation> generate_speculatively(basic_session<Cache>& target, const Prompt& prompt, const generation_options& options, Sampler& sampler,
+                                                      Drafter& drafter, Callback&& callback = {}) {
+  return catch_bad_alloc([&]() -> result<speculative_generation> {
+    std::vector<token_id> tokens;
+    if constexpr (prompt_text<Prompt>) {
+      CRIA_TRY(tokens, target.model().tokenizer().encode(std::string_view(prompt), options.encode));
+    } else {
+      const std::span<const token_id> given(prompt);
+      tokens.assign(given.begin(), given.end());
+    }
+    const std::size_t room = target.capacity() > tokens.size() ? target.capacity() - tokens.size() + 1 : 1;
+    tokens.reserve(tokens.size() + std::min({room, options.max_tokens, generation_output::most_tokens_reserved}));
+    CRIA_TRY(auto output, generation_output::create(target.model().tokenizer(), options, room));
+    detail::speculative_run<basic_session<Cache>, Sampler, Drafter> run(target, std::move(tokens), options, sampler, drafter, std::move(output));
+    return run.run(callback);
+  }, "generation");
+}
+
+/// As session.generate(prompt, options, callback), with guesses of the drafter.
+template <kv_cache Cache, class Prompt, class Drafter, class Callback = no_callback>
+  requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && token_drafter<Drafter> && !sampler<std::remove_cvref_t<Drafter>> &&
+           (text_callback<Callback> || token_callback<Callback>))
+result<speculative_generation> generate_speculatively(basic_session<Cache>& target, const Prompt& prompt, const generation_options& options, Drafter& drafter,
+                                                      Callback&& callback = {}) {
+  CRIA_TRY(auto sampler, runtime_sampler::create(options.sampling, target.model().vocab_size()));
+  return generate_speculatively(target, prompt, options, sampler, drafter, std::forward<Callback>(callback));
+}
+
+}  // namespace cria::inline v0

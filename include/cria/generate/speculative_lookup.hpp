@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT
+// generate/speculative_lookup.hpp - guesses by looking up: what followed when the last few tokens were there before, in the context or a text of the host.
+//
+// Good where a reply repeats: editing, summarising, code, answers from documents. Costs a pass over the tokens for each guess, no model.
+// Errors    add_text: out_of_memory
+// Threads   one at a time
+// Source    A. Saxena, Prompt Lookup Decoding (2023); J. Yang et al., Inference with Reference, arXiv 2304.04487
+#pragma once
+
+#include <cria/core/result.hpp>
+#include <cria/core/types.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+namespace cria::inline v0 {
+
+struct lookup_options {
+  std::size_t min_match = 2;   ///< tokens that must agree before a guess is made
+  std::size_t max_match = 8;   ///< where so many agree, no better place is looked for
+  std::size_t max_guesses = 16;
+};
+
+class lookup_drafter {
+ public:
+  explicit lookup_drafter(const lookup_options& options = {}) noexcept : options_(options) {}
+
+  /// Gives a text that the reply may repeat and that is not in the prompt.
+  [[nodiscard]] result<void> add_text(std::span<const token_id> tokens) {
+    return catch_bad_alloc([&]() -> result<void> {
+      texts_.emplace_back(tokens.begin(), tokens.end());
+      return {};
+    }, "text");
+  }
+
+  [[nodiscard]] std::size_t max_guesses() const noexcept { return options_.max_guesses; }
+
+  /// Writes guesses of what follows `context`, at most out.size(); returns how many.
+  [[nodiscard]] std::size_t draft(std::span<const token_id> context, std::span<token_id> out) const noexcept {
+    place best;
+    if (!context.empty()) look(context, context.first(context.size() - 1), best);
+    for (const auto& text : texts_) look(context, text, best);
+    if (best.n_match < std::max<std::size_t>(1, options_.min_match)) return 0;
+    const std::size_t n = std::min(out.size(), best.rest.size());
+    std::copy_n(best.rest.begin(), n, out.begin());
+    return n;
+  }
+
+ private:
+  struct place {
+    std::span<const token_id> rest = {};   ///< what follows there
+    std::size_t n_match = 0;
+  };
+
+  /// Finds the last place in `text`, a beginning of the context or another text, behind which the context's end has been.
+  void look(std::span<const token_id> context, std::span<const token_id> text, place& best) const noexcept {
+    const token_id last = context.empty() ? no_token : context.back();
+    const bool is_context = text.data() == context.data();
+    for (std::size_t i = text.size(); i-- > 0 && best.n_match < options_.max_match;) {
+      if (text[i] != last) continue;
+      std::size_t n = 1;
+      const std::size_t most = std::min({options_.max_match, i + 1, context.size()});
+      while (n < most && text[i - n] == context[context.size() - 1 - n]) ++n;
+      const auto rest = is_context ? context.subspan(i + 1) : text.subspan(i + 1);
+      if (n > best.n_match && !rest.empty()) best = {rest, n};
+    }
+  }
+
+  lookup_options options_;
+  std::vector<std::vector<token_id>> texts_;
+};
+
+}  // namespace cria::inline v0
