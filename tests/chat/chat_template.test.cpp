@@ -22,12 +22,10 @@ using namespace cria_test;
 
 namespace {
 
-json read_json(const std::string& name) {
+std::string read_text(const std::string& name) {
   std::ifstream in(std::filesystem::path(__FILE__).parent_path() / "templates" / name, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  auto parsed = json::parse(text);
-  REQUIRE_MESSAGE(parsed, (parsed ? "" : parsed.error().to_string()));
-  return *std::move(parsed);
+  REQUIRE(in.good());
+  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 /// A vocabulary of bytes and letters with the control tokens of several families, and a user-defined token.
@@ -69,19 +67,25 @@ const conversation hello = conversation().add("user", "Hi");
 
 }  // namespace
 
-TEST_CASE("chat_template: the named templates write what jinja2 writes, or fail where it fails") {
-  const json cases = read_json("named.json");
-  CHECK(cases.get_if<json::array>()->size() >= 9 * 20);
-  for (const json& one : *cases.get_if<json::array>()) {
+TEST_CASE("chat_template: the named templates and three of our own write what jinja2 writes, or fail where it fails") {
+  const json file = json::parse(read_text("named.json")).value();
+  const auto& cases = *file.find("cases")->get_if<json::array>();
+  CHECK(cases.size() >= 9 * 24 + 3 * 38);
+  for (const json& one : cases) {
     const auto& fields = *one.get_if<json::array>();
-    const std::string line = one.dump();
+    const std::string line = one.dump(), &name = *fields[0].get_if<std::string>();
     CAPTURE(line);
-    const bool has_special = *fields[3].get_if<bool>();
-    const special_texts texts = has_special ? special_texts{.bos = "<s>", .eos = "</s>", .unk = {}, .pad = {}} : special_texts{};
-    const auto t = chat_template::named(*fields[0].get_if<std::string>(), texts);
+    const bool is_full = *fields[2].get_if<bool>();
+    const special_texts texts = is_full ? special_texts{.bos = "<s>", .eos = "</s>", .unk = {}, .pad = {}} : special_texts{};
+    const auto t = name.ends_with(".jinja") ? chat_template::compile(read_text(name), texts) : chat_template::named(name, texts);
     REQUIRE_MESSAGE(t, (t ? "" : t.error().to_string()));
-    const auto r = t->render(conversation::from_json(fields[1]).value(), {.add_generation_prompt = *fields[2].get_if<bool>()});
-    if (const auto* text = fields[4].get_if<std::string>()) {
+    render_options options{.add_generation_prompt = is_full, .now = jinja::civil_time{2024, 7, 9, 13, 5, 7}};
+    if (is_full) {
+      options.tools = *file.find("tools");
+      options.variables = {{"enable_thinking", json(false)}};
+    }
+    const auto r = t->render(conversation::from_json(fields[1]).value(), options);
+    if (const auto* text = fields[3].get_if<std::string>()) {
       CHECK_MESSAGE(r, (r ? "" : r.error().to_string()));
       if (r) CHECK(r->text == *text);
     } else {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Writes tests/chat/templates/expected.json: what jinja2 makes of the templates below, set up as Hugging Face's transformers sets it up; and named.json: what it
-makes of conversations with the templates of chat/named_templates.hpp.
+makes of conversations with the templates of chat/named_templates.hpp and of templates/*.jinja.
 
     python3 -m venv venv && venv/bin/pip install jinja2==3.1.6 && venv/bin/python tests/chat/make_expected.py
 
@@ -197,18 +197,41 @@ CONVERSATIONS = [TALK, TALK[:2], TALK[1:2], TALK[1:3], TALK[1:], TALK[:1], TALK[
                  [{"role": "user", "content": None}], [{"role": "user"}], [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]]
 
 
+def call(number, name, arguments):
+    return {"id": "call_%d" % number, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "description": "The weather of a \"city\" <é>", "parameters": {
+              "type": "object", "properties": {"city": {"type": "string"}, "days": {"type": ["integer", "null"]}}, "required": ["city"]}}},
+         {"type": "function", "function": {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}}]
+ASKED = [{"role": "developer", "content": "Use functions."}, {"role": "user", "content": "Weather in Rom<|end|>e?"},
+         {"role": "assistant", "content": " Let me see ", "tool_calls": [call(1, "weather", {"city": "Rome", "days": 2}), call(2, "now", "{}")]},
+         {"role": "tool", "tool_call_id": "call_1", "content": "{\"t\": 21.5}"}, {"role": "tool", "content": {"hour": 5}}, {"role": "assistant", "content": "21.5"}]
+OWN_CONVERSATIONS = CONVERSATIONS + [
+    ASKED, ASKED[1:3], ASKED[1:5], [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, "tool_calls": [{"name": "f", "arguments": None}]}],
+    [{"role": "user", "content": "1"}, {"role": "assistant", "content": "<think>\nhm\n</think>\n\ntwo"}, {"role": "user", "content": "<result>3</result>"},
+     {"role": "assistant", "content": "four", "reasoning_content": "\nwhy\n"}],
+    [{"role": "user", "name": "ada l.", "content": [{"type": "text", "text": "Look:\n"}, {"type": "image"}, {"type": "text", "text": "<b>"}]},
+     {"role": "assistant", "content": [{"type": "sound"}]}], [{"role": "user", "name": "ada l.", "content": [{"type": "image"}]}]]
+
+
 def write_named(folder):
-    """Renders each conversation with each named template, with and without the prompt for an answer, with and without special tokens."""
+    """Renders each conversation with each named template and each of our own, as a question to the model and as it stands, with special tokens, tools and a
+    variable or without."""
     with open(os.path.join(folder, "..", "..", "..", "include", "cria", "chat", "named_templates.hpp"), encoding="utf-8") as file:
-        templates = re.findall(r'\{"(\w+)", R"jinja\((.*?)\)jinja"', file.read(), re.S)
+        templates = [(name, source, CONVERSATIONS) for name, source in re.findall(r'\{"(\w+)", R"jinja\((.*?)\)jinja"', file.read(), re.S)]
+    for name in sorted(n for n in os.listdir(folder) if n.endswith(".jinja")):
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            templates.append((name, file.read(), OWN_CONVERSATIONS))
+    full = {"add_generation_prompt": True, "tools": TOOLS, "bos_token": "<s>", "eos_token": "</s>", "enable_thinking": False}
+    bare = {"add_generation_prompt": False, "tools": None}
     cases = []
-    for name, source in templates:
-        for messages in CONVERSATIONS:
-            for prompt, special in (True, {"bos_token": "<s>", "eos_token": "</s>"}), (False, {}):
-                text = render(source, {"messages": messages, "tools": None, "documents": None, "add_generation_prompt": prompt, **special})
-                cases.append([name, messages, prompt, special != {}, text])
+    for name, source, conversations in templates:
+        for messages in conversations:
+            cases += [[name, messages, more is full, render(source, {"messages": messages, "documents": None, **more})] for more in (full, bare)]
     with open(os.path.join(folder, "named.json"), "w", encoding="utf-8", newline="\n") as out:
-        out.write("[\n%s\n]\n" % ",\n".join(json.dumps(c, ensure_ascii=False) for c in cases))
+        out.write('{\n"tools": %s,\n"cases": [\n' % json.dumps(TOOLS, ensure_ascii=False))
+        out.write("%s\n]\n}\n" % ",\n".join(json.dumps(c, ensure_ascii=False) for c in cases))
     return len(templates), len(cases)
 
 
@@ -225,7 +248,7 @@ def main():
         for i, (name, cases) in enumerate(groups.items()):
             out.write("%s: [\n%s\n]%s\n" % (json.dumps(name), ",\n".join(json.dumps(c, ensure_ascii=False) for c in cases), "," if i + 1 < len(groups) else ""))
         out.write("}\n}\n")
-    print(sum(len(c) for c in groups.values()), "templates; %d named ones, %d texts" % write_named(os.path.dirname(path)))
+    print(sum(len(c) for c in groups.values()), "templates; %d whole ones, %d texts" % write_named(os.path.dirname(path)))
 
 
 if __name__ == "__main__":
