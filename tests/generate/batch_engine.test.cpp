@@ -155,6 +155,34 @@ TEST_CASE("batch_engine: logits and tokens are the same bits alone and in any co
   }
 }
 
+TEST_CASE("batch_engine: every architecture's sequences are those of a session, through windows, experts and pages, up to the last position it has learned") {
+  for (const char* const name : {"gemma2", "gemma3", "gpt2", "llama-moe", "llama-odd", "phi3", "qwen2", "qwen3", "qwen3moe"}) {
+    const std::string path = "models/arch/" + std::string(name) + ".Q4_0.gguf";
+    if (!has_data(path)) continue;
+    CAPTURE(name);
+    const model m = load_data(path);
+    auto options = small(4);
+    options.context_size = m.config().has_learned_positions ? 4096 : 192;
+    options.cache_positions = 600;
+    options.page_size = 16;
+    auto engine = batch_engine::create(m, options).value();
+    std::map<batch_id, generation> wanted;
+    for (std::size_t i = 0; i < 5; ++i) {
+      std::vector<token_id> prompt(3 + i * 17);
+      for (std::size_t n = 0; n < prompt.size(); ++n) prompt[n] = static_cast<token_id>((5 + n * n * (1 + i / 3)) % m.vocab_size());
+      generation_options o = greedy(i == 4 ? 100 : 8);
+      if (i == 4 && m.config().has_learned_positions) o.max_tokens = 5000;
+      o.ignore_eos = true;
+      auto s = make_session(m, {.context_size = options.context_size});
+      wanted[engine.add(prompt, o).value()] = s.generate(prompt, o).value();
+    }
+    for (const auto& [id, done] : run_all(engine)) {
+      CHECK(done.tokens == wanted[id].tokens);
+      CHECK(done.reason == wanted[id].reason);
+    }
+  }
+}
+
 TEST_CASE("batch_engine: a cache too small for all makes the youngest start over, and changes no text") {
   if (!has_data(stories)) return;
   const model m = load_stories();

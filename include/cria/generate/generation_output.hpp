@@ -69,6 +69,8 @@ class generation_output {
   }
 
   [[nodiscard]] bool is_done() const noexcept { return is_done_; }
+  /// Returns how many more tokens max_tokens allows.
+  [[nodiscard]] std::size_t tokens_left() const noexcept { return max_tokens_ - summary_.tokens.size(); }
   /// Returns whether no token was wanted from the start.
   [[nodiscard]] bool wants_none() const noexcept { return max_tokens_ == 0; }
   [[nodiscard]] const token_event& event() const noexcept { return event_; }

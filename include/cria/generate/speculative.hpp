@@ -162,7 +162,7 @@ class speculative_run {
     if (room == 0) return end(finish_reason::context_full), result<void>{};
     const clock::time_point start = clock::now();
     outside_seconds_ = 0;
-    CRIA_TRY(const std::size_t n, guess(std::min({length_.next(), room - 1, guesses_.size() - 1})));
+    CRIA_TRY(const std::size_t n, guess(std::min({length_.next(), room - 1, guesses_.size() - 1, output_.tokens_left() - 1})));
     guesses_.front() = tokens_.back();
     const std::size_t stride = session_.logits_stride();
     auto fed = session_.evaluate(std::span<const token_id>(guesses_).first(n + 1), rows_.span().first((n + 1) * stride), stop_);
