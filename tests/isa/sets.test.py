@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 TMP = os.environ["CRIA_TEST_TMP"]
+EMULATOR = shlex.split(os.environ.get("CRIA_EMULATOR", ""))
 SOURCE = os.path.join(os.environ["CRIA_SOURCE_DIR"], "tests", "isa", "sets.cpp")
 
 
@@ -45,7 +46,7 @@ def main():
         print(done.stdout[:3000])
         return 1
     try:
-        running = run([detect]).stdout.split()
+        running = run([*EMULATOR, detect]).stdout.split()
     except OSError as error:
         print("SKIPPED: programs of this build do not run here: %s" % error)
         return 77
@@ -59,7 +60,7 @@ def main():
         elif name not in running:
             print("!!!!! NOT RUN: %s: this processor lacks it (it compiles)" % name)
         else:
-            done = run([program])
+            done = run([*EMULATOR, program])
             print(done.stdout.strip())
             if done.returncode != 0:
                 print("%s: exit status %d" % (name, done.returncode))

@@ -44,6 +44,12 @@
 #else
 #define CRIA_FORGET(pointer) static_cast<void>(pointer)
 #endif
+// Asks for the cache line at an address that need not exist, into the second-level cache.
+#if defined(__GNUC__)
+#define CRIA_PREFETCH(address) __builtin_prefetch(address, 0, 2)
+#else
+#define CRIA_PREFETCH(address) static_cast<void>(address)
+#endif
 // Keeps a chain of integer vector additions in its order: compilers turn it into a tree, whose many terms do not fit the x86 registers.
 #if defined(__GNUC__) && defined(__x86_64__)
 #define CRIA_KEEP_ORDER(vector) __asm__("" : "+v"(vector))

@@ -28,7 +28,7 @@ struct session_options {
 
   std::size_t context_size = 0;           ///< positions; 0: the model's training context, 4,096 at most
   std::size_t n_threads = 0;              ///< 0: the physical cores that the process may use
-  std::size_t max_batch = 256;            ///< prompt tokens of one pass: more is faster up to a point and takes memory
+  std::size_t max_batch = 264;            ///< prompt tokens of one pass: more is faster up to a point and takes memory; best a multiple of 12
   std::optional<executor_ref> executor = {};  ///< the host's own threads instead of a pool
 
   /// Returns the positions that a session of these options holds.

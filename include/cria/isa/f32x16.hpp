@@ -55,7 +55,7 @@ struct f32x16 {
     return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] * b.v[n]; });
   }
   friend CRIA_ALWAYS_INLINE f32x16 operator/(const f32x16& a, const f32x16& b) noexcept {
-    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] / b.v[n]; });
+    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return op::div(a.v[n], b.v[n]); });
   }
   static CRIA_ALWAYS_INLINE f32x16 fma(const f32x16& a, const f32x16& b, const f32x16& c) noexcept {
     return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return op::fma(a.v[n], b.v[n], c.v[n]); });

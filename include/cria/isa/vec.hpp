@@ -87,6 +87,7 @@ struct vec<scalar> {
   static CRIA_ALWAYS_INLINE f abs(const f& a) noexcept {
     return f::make([&](std::size_t n) { return std::fabs(a.v[n]); });
   }
+  static CRIA_ALWAYS_INLINE f div(const f& a, const f& b) noexcept { return a / b; }
   /// Exchanges lanes 2n and 2n + 1.
   static CRIA_ALWAYS_INLINE f swap_pairs(const f& a) noexcept {
     return f::make([&](std::size_t n) { return a.v[n ^ 1]; });
@@ -198,6 +199,7 @@ struct batch_vec {
   static CRIA_ALWAYS_INLINE f min(f a, f b) noexcept { return xsimd::min(a, b); }
   static CRIA_ALWAYS_INLINE i max_i(i a, i b) noexcept { return xsimd::max(a, b); }
   static CRIA_ALWAYS_INLINE f abs(f a) noexcept { return xsimd::abs(a); }
+  static CRIA_ALWAYS_INLINE f div(f a, f b) noexcept { return a / b; }
   template <int N>
   static CRIA_ALWAYS_INLINE i shl(i a) noexcept {
     return a << N;

@@ -12,6 +12,8 @@ namespace cria::inline v0::isa {
 template <>
 struct vec<neon64> : batch_vec<neon64::arch> {
   static CRIA_ALWAYS_INLINE f fma(f a, f b, f c) noexcept { return vfmaq_f32(c, a, b); }
+  /// Old versions of xsimd divide by an approximate reciprocal here.
+  static CRIA_ALWAYS_INLINE f div(f a, f b) noexcept { return vdivq_f32(a, b); }
   static CRIA_ALWAYS_INLINE f swap_pairs(f a) noexcept { return vrev64q_f32(a); }
   static CRIA_ALWAYS_INLINE float hmax(f a) noexcept { return vmaxvq_f32(a); }
   static CRIA_ALWAYS_INLINE std::int32_t hsum_i(i a) noexcept { return vaddvq_s32(a); }

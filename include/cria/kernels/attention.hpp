@@ -12,6 +12,9 @@
 //
 // A key or value is loaded and converted once for `rows_at_once` query rows: the heads of a group, or tokens of a prompt. Registers on AVX-512:
 // 8 accumulators, 1 key, 1 broadcast; on AVX2 and NEON 4 rows of two or four registers.
+// The processor's own prefetching does not keep up with keys and values that come from memory, as they do for one token: while a panel of keys is
+// multiplied, the values of its positions and the keys of the second panel from there are asked for. One Zen 4 core, 8 rows, 1,536 positions of
+// 64 channels: 48 us without, 34 us with it, 33 us when everything lies in the cache. The matrix products lose by the same trick (gemm.hpp).
 #pragma once
 
 #include <cria/core/types.hpp>
@@ -23,7 +26,8 @@
 
 namespace cria::inline v0::kernels {
 
-/// How keys and values of one element type are read: `dot` adds q_r . k to acc[r] for a panel of 16 positions, `value` gives 16 channels of a position.
+/// How keys and values of one element type are read: `dot` adds q_r . k to acc[r] for a panel of 16 positions, and fetches `soon`, as many bytes as the
+/// panel has, into the cache; `value` gives 16 channels of a position.
 template <kv_type Type, class Isa>
 struct kv_element;
 
@@ -45,8 +49,11 @@ struct plain_kv_element {
   static CRIA_ALWAYS_INLINE std::size_t v_bytes(std::size_t positions, std::size_t v_stride) noexcept { return positions * v_stride * Bytes; }
 
   template <std::size_t R, class Query>
-  static CRIA_ALWAYS_INLINE void dot(const std::byte* k, std::size_t head_dim, Query query, v (&acc)[R]) noexcept {
+  static CRIA_ALWAYS_INLINE void dot(const std::byte* k, const std::byte* soon, std::size_t head_dim, Query query, v (&acc)[R]) noexcept {
+    const std::size_t next = 2 * k_bytes(16, head_dim);
     for (std::size_t c = 0; c < head_dim; ++c, k += 16 * Bytes) {
+      CRIA_PREFETCH(k + next);
+      CRIA_PREFETCH(soon + c * 16 * Bytes);
       const v key = load(k);
       CRIA_UNROLL
       for (std::size_t r = 0; r < R; ++r) acc[r] = v::fma(key, v::set(query(r)[c]), acc[r]);
@@ -74,13 +81,16 @@ struct kv_element<kv_type::q8_0, Isa> {
   static CRIA_ALWAYS_INLINE std::size_t v_bytes(std::size_t positions, std::size_t v_stride) noexcept { return positions * (v_stride / 32 * 34); }
 
   template <std::size_t R, class Query>
-  static CRIA_ALWAYS_INLINE void dot(const std::byte* k, std::size_t head_dim, Query query, v (&acc)[R]) noexcept {
-    for (std::size_t first = 0; first < head_dim; first += 32, k += 544) {
+  static CRIA_ALWAYS_INLINE void dot(const std::byte* k, const std::byte* soon, std::size_t head_dim, Query query, v (&acc)[R]) noexcept {
+    const std::size_t next = 2 * k_bytes(16, head_dim);
+    for (std::size_t first = 0; first < head_dim; first += 32, k += 544, soon += 544) {
       const std::size_t n_channels = head_dim - first < 32 ? head_dim - first : 32;
       v part[R];
       CRIA_UNROLL
       for (std::size_t r = 0; r < R; ++r) part[r] = v::set(0);
       for (std::size_t c = 0; c < n_channels; ++c) {
+        CRIA_PREFETCH(k + next + 16 * c);
+        CRIA_PREFETCH(soon + 16 * c);
         const v key = load(k + 16 * c);
         CRIA_UNROLL
         for (std::size_t r = 0; r < R; ++r) part[r] = v::fma(key, v::set(query(r)[first + c]), part[r]);
@@ -158,7 +168,8 @@ struct attention {
         v acc[rows_at_once];
         CRIA_UNROLL
         for (std::size_t r = 0; r < rows_at_once; ++r) acc[r] = v::set(0);
-        element::dot(in.k + element::k_bytes(pos - in.first_pos, a.head_dim), a.head_dim, [&](std::size_t r) CRIA_LAMBDA_INLINE { return rows[r].q; }, acc);
+        element::dot(in.k + element::k_bytes(pos - in.first_pos, a.head_dim), in.v + element::v_bytes(pos - in.first_pos, a.v_stride), a.head_dim,
+                     [&](std::size_t r) CRIA_LAMBDA_INLINE { return rows[r].q; }, acc);
         CRIA_UNROLL
         for (std::size_t r = 0; r < rows_at_once; ++r) (a.soft_cap > 0 ? capped(acc[r], a.soft_cap) : acc[r]).store(scores + r * chunk + (pos - base));
       }

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT
 // kernels/int8_dot.neon_i8mm.hpp - the dot step on neon_i8mm: one sdot, as on neon_dotprod.
+//
+// smmla, two rows by two tokens by eight k, does twice the work but does not fit a step whose lanes are rows and whose activations are one token's:
+// panels interleave rows by 4 k and activations tokens by 4 k, so that each operand would need a zip, and each group an unzip of the 2 x 2 sums
+// before the scales, about as many instructions as the smmlas save in a tile of 4 tokens. It wants panels and activations interleaved by 8.
 #pragma once
 
 #include <cria/kernels/int8_dot.hpp>
