@@ -12,7 +12,7 @@
 // Where to look    generate/session.hpp      generate, stream, evaluate, top_logits
 //                  generate/batch_engine.hpp many requests at once
 //                  generate/options.hpp      what can be chosen            sampling/sampler_config.hpp   how tokens are drawn
-//                  generate/session_file.hpp sessions as files
+//                  generate/session_file.hpp sessions as files             sampling/grammar/grammar.hpp  what a text must look like
 //                  chat/chat_session.hpp     chats: replies, history, undo tokenizer/tokenizer.hpp       text to tokens and back
 //                  kv/kv_cache.hpp, sampling/sampler.hpp, core/executor.hpp: what a host may bring itself
 // Errors           core/result.hpp; nothing prints, exits or reads the environment
@@ -33,6 +33,7 @@
 #include <cria/generate/batch_engine.hpp>
 #include <cria/generate/beam_search.hpp>
 #include <cria/generate/generation.hpp>
+#include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/load.hpp>
 #include <cria/generate/metrics.hpp>
 #include <cria/generate/model_slot.hpp>
@@ -51,6 +52,10 @@
 #include <cria/kv/kv_cache.hpp>
 #include <cria/kv/paged.hpp>
 #include <cria/model/model.hpp>
+#include <cria/sampling/grammar/grammar.hpp>
+#include <cria/sampling/grammar/matcher.hpp>
+#include <cria/sampling/grammar/token_filter.hpp>
+#include <cria/sampling/grammar/token_trie.hpp>
 #include <cria/sampling/runtime_sampler.hpp>
 #include <cria/sampling/sampler.hpp>
 #include <cria/sampling/sampler_config.hpp>

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cria/core/types.hpp>
+#include <cria/sampling/grammar/limits.hpp>
 
 #include <concepts>
 #include <cstddef>
@@ -55,6 +56,7 @@ struct generation {
   std::size_t n_prompt = 0;        ///< tokens of the prompt
   std::size_t n_reused = 0;        ///< of these, found in the cache
   generation_timings timings;
+  grammar_statistics grammar;      ///< what following the grammar took; zeros without one
 
   [[nodiscard]] std::size_t n_generated() const noexcept { return tokens.size(); }
   /// Returns prompt tokens processed per second, 0 where there were none.

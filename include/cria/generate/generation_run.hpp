@@ -5,8 +5,9 @@
 //   step:   sample from the last logits; hand out token and text; (next step) put the token into the cache
 //
 // So a token's text never waits for the next token's pass, and the last token is never evaluated in vain.
-// Ensures   no allocation by advance() after the first one
-// Errors    create: those of sampler and stop strings, bad_argument; advance: bad_argument, context_full (the prompt), non_finite, what the sampler returns.
+// Ensures   no allocation by advance() after the first one, but where a grammar meets something new
+// Errors    create: those of sampler and stop strings, bad_argument; advance: bad_argument, context_full (the prompt), non_finite, what the sampler and the
+//           grammar return.
 //           After an error, or when a callback, sampler or executor throws, the session holds whole tokens and goes on.
 // Threads   as its session
 // Lifetime  refers to its session
@@ -15,6 +16,7 @@
 #include <cria/core/result.hpp>
 #include <cria/generate/generation.hpp>
 #include <cria/generate/generation_output.hpp>
+#include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/generate/session_state.hpp>
 #include <cria/sampling/sampler.hpp>
@@ -37,7 +39,12 @@ class generation_run {
     const std::size_t capacity = state.sequence().cache().capacity();
     const std::size_t room = capacity > prompt.size() ? capacity - prompt.size() + 1 : 1;   // the last token need not fit
     CRIA_TRY(auto output, generation_output::create(state.model().tokenizer(), options, room));
-    return generation_run(state, std::move(prompt), options, std::forward<Sampler>(sampler), std::move(output));
+    grammar_guard guard;
+    if (options.grammar) {
+      CRIA_TRY(auto vocabulary, state.vocabulary());
+      CRIA_TRY(guard, grammar_guard::create(state.model().tokenizer(), options, std::move(vocabulary)));
+    }
+    return generation_run(state, std::move(prompt), options, std::forward<Sampler>(sampler), std::move(output), std::move(guard));
   }
 
   /// Takes one step. Returns whether there is an event; if not, all is said and finish() tells the rest.
@@ -59,12 +66,14 @@ class generation_run {
  private:
   using clock = std::chrono::steady_clock;
 
-  generation_run(session_state<Cache>& state, std::vector<token_id> prompt, const generation_options& options, Sampler&& sampler, generation_output output)
+  generation_run(session_state<Cache>& state, std::vector<token_id> prompt, const generation_options& options, Sampler&& sampler, generation_output output,
+                 grammar_guard guard)
       : state_(&state),
         prompt_(std::move(prompt)),
         stop_(options.stop),
         sampler_(std::forward<Sampler>(sampler)),
         output_(std::move(output)),
+        guard_(std::move(guard)),
         ticket_(state.begin()) {
     output_.summary().n_prompt = prompt_.size();
   }
@@ -85,6 +94,7 @@ class generation_run {
     is_fresh_ = false;
     if (output_.wants_none()) return output_.end(finish_reason::max_tokens);
     if (stop_.stop_requested()) return output_.end(finish_reason::cancelled);
+    if (guard_.is_over()) return output_.end(finish_reason::end_of_text);
     CRIA_CHECK(choose());
     (is_prompt ? timings.first_token_seconds : timings.decode_seconds) += seconds_since(start);
     return true;
@@ -99,10 +109,12 @@ class generation_run {
 
   /// Samples the next token and makes its event.
   [[nodiscard]] result<void> choose() {
-    result<token_id> sampled = sampler_.sample(state_->logits());
+    result<token_id> sampled = guard_.sample(sampler_, state_->logits());
     if (!sampled) return std::move(sampled).error();
     CRIA_CHECK(state_->check_token("sampler", *sampled));
+    CRIA_CHECK(guard_.accept(*sampled));
     sampler_.accept(*sampled);
+    output_.summary().grammar = guard_.statistics();
     output_.push(*sampled);
     return {};
   }
@@ -112,6 +124,7 @@ class generation_run {
   std::stop_token stop_;
   Sampler sampler_;
   generation_output output_;
+  grammar_guard guard_;
   std::uint64_t ticket_;
   bool is_fresh_ = true, has_failed_ = false;
 };

@@ -8,6 +8,7 @@
 
 #include <cria/core/executor.hpp>
 #include <cria/core/types.hpp>
+#include <cria/sampling/grammar/grammar.hpp>
 #include <cria/sampling/sampler_config.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
 
@@ -42,6 +43,7 @@ struct generation_options {
 
   std::size_t max_tokens = no_limit;        ///< no_limit: until the model ends its text or the context is full; 0: only process the prompt
   sampler_config sampling = {};             ///< unless generate() is given a sampler
+  std::optional<cria::grammar> grammar = {}; ///< what the text must look like, from its first token on, whoever samples; not with ignore_eos
   std::vector<std::string> stop_strings = {}; ///< any bytes, none empty; the text ends before the first that appears
   std::vector<token_id> stop_tokens = {};   ///< end the text as the model's own end tokens do
   bool ignore_eos = false;                  ///< end tokens do not end the text (a logit_bias of -inf keeps them out altogether)

@@ -14,6 +14,7 @@
 #include <cria/core/thread_pool.hpp>
 #include <cria/generate/cached_sequence.hpp>
 #include <cria/generate/generation.hpp>
+#include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/model/model.hpp>
 
@@ -150,6 +151,14 @@ class session_state {
     return n;
   }
 
+  /// Returns the tree of the model's vocabulary, made when it is wanted first.
+  [[nodiscard]] result<std::shared_ptr<const token_trie>> vocabulary() {
+    if (vocabulary_ == nullptr) {
+      CRIA_TRY(vocabulary_, make_token_trie(model_.tokenizer()));
+    }
+    return vocabulary_;
+  }
+
   [[nodiscard]] const cria::model& model() const noexcept { return model_; }
   [[nodiscard]] const cached_sequence<Cache>& sequence() const noexcept { return sequence_; }
   [[nodiscard]] std::size_t max_batch() const noexcept { return activations_.shape.max_tokens; }
@@ -194,6 +203,7 @@ class session_state {
   nn::activations activations_;
   cached_sequence<Cache> sequence_;
   array_buffer<float> logits_;
+  std::shared_ptr<const token_trie> vocabulary_;   // none before the first grammar
   std::atomic<bool> is_used_{false};
   std::uint64_t ticket_ = 0;
   std::size_t n_evaluated_ = 0, n_reused_ = 0;

@@ -12,6 +12,7 @@
 
 #include <cria/sampling/grammar/compiled_grammar.hpp>
 #include <cria/sampling/grammar/grammar.hpp>
+#include <cria/sampling/grammar/limits.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -21,17 +22,6 @@
 #include <unordered_map>
 #include <utility>
 #include <vector>
-
-namespace cria::inline v0 {
-
-/// What following a grammar may take.
-struct grammar_matcher_limits {
-  std::size_t max_depth = 500;                          ///< rules inside each other; what would go deeper is not allowed by the mask
-  std::size_t max_memory_bytes = std::size_t{24} << 20; ///< for states and masks remembered; forgotten and made again beyond
-  std::size_t max_work = std::size_t{1} << 23;          ///< elementary steps for one token; beyond: errc::limit_exceeded
-};
-
-}  // namespace cria::inline v0
 
 namespace cria::inline v0::detail {
 

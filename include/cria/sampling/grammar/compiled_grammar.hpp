@@ -11,6 +11,7 @@
 #include <cria/core/result.hpp>
 #include <cria/core/utf8.hpp>
 #include <cria/sampling/grammar/char_set.hpp>
+#include <cria/sampling/grammar/limits.hpp>
 #include <cria/sampling/grammar/rule_graph.hpp>
 #include <cria/sampling/grammar/rules.hpp>
 

@@ -12,6 +12,7 @@
 
 #include <cria/core/result.hpp>
 #include <cria/core/utf8.hpp>
+#include <cria/sampling/grammar/limits.hpp>
 #include <cria/sampling/grammar/rules.hpp>
 
 #include <algorithm>

@@ -12,6 +12,7 @@
 #include <cria/core/result.hpp>
 #include <cria/sampling/grammar/compiled_grammar.hpp>
 #include <cria/sampling/grammar/gbnf_parser.hpp>
+#include <cria/sampling/grammar/limits.hpp>
 #include <cria/sampling/grammar/rules.hpp>
 
 #include <cstddef>

@@ -8,6 +8,7 @@
 
 #include <cria/core/result.hpp>
 #include <cria/sampling/grammar/char_set.hpp>
+#include <cria/sampling/grammar/limits.hpp>
 #include <cria/sampling/grammar/rules.hpp>
 
 #include <cstddef>

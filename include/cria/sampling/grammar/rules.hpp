@@ -12,20 +12,6 @@
 #include <string>
 #include <vector>
 
-namespace cria::inline v0 {
-
-/// What a grammar may take. Beyond: errc::limit_exceeded.
-struct grammar_limits {
-  std::size_t max_bytes = std::size_t{1} << 20;        ///< of the text
-  std::size_t max_rules = 20'000;                      ///< groups and repeated parts count too
-  std::size_t max_nesting = 200;                       ///< parentheses inside each other
-  std::size_t max_repeat = 10'000;                     ///< the numbers of {m,n}
-  std::size_t max_positions = std::size_t{1} << 18;    ///< places in rules, every repetition of {m,n} counted
-  std::size_t max_edges = std::size_t{1} << 20;        ///< ways from one place to the next
-};
-
-}  // namespace cria::inline v0
-
 namespace cria::inline v0::detail {
 
 /// One symbol, `min` to `max` times.

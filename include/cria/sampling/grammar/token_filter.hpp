@@ -16,6 +16,7 @@
 #include <cria/core/types.hpp>
 #include <cria/sampling/candidate.hpp>
 #include <cria/sampling/grammar/grammar.hpp>
+#include <cria/sampling/grammar/limits.hpp>
 #include <cria/sampling/grammar/matcher.hpp>
 #include <cria/sampling/grammar/token_trie.hpp>
 #include <cria/sampling/sampler.hpp>
@@ -33,16 +34,6 @@
 #include <vector>
 
 namespace cria::inline v0 {
-
-/// What a filter has done so far.
-struct grammar_statistics {
-  std::size_t n_tokens = 0;          ///< masks asked for
-  std::size_t n_masks_built = 0;     ///< the others were remembered
-  std::size_t n_nodes_visited = 0;   ///< of the vocabulary's tree, in all
-  std::size_t most_nodes = 0;        ///< and for one token; the tree's size bounds it
-  std::size_t n_steps = 0;           ///< elementary steps on stacks
-  std::size_t most_steps = 0;        ///< and for one token; max_work bounds it
-};
 
 class token_filter {
  public:
