@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+// chat/json_schema.hpp - from a JSON schema to a grammar: what is generated parses and validates.
+//
+//   auto g = cria::json_schema_grammar(R"({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]})");
+//   session.generate(prompt, {.grammar = *g}, callback);
+// Understood  type (also a list), enum, const, properties, required, additionalProperties, items, prefixItems, minItems, maxItems, minLength, maxLength,
+//             pattern (chat/schema/pattern.hpp), format (date, time, date-time, uuid), minimum, maximum, exclusiveMinimum, exclusiveMaximum (of integers;
+//             of numbers minimum 0), anyOf, oneOf (of schemas that cannot overlap), allOf (of one), $ref to a place in the schema (also recursive), true.
+//             title, description, default, examples, $comment, deprecated, readOnly, writeOnly and $schema say nothing about the value.
+// Ensures     Everything else is an error, never ignored. The grammar makes valid values only, not all of them: properties in the order written; no
+//             members or elements that the schema does not name, unless additionalProperties or items say so; between parts at most a line break and
+//             20 blanks; numbers of at most 18 digits, 15 behind the point and an exponent of 2; no key twice but for equal free-form keys.
+// Errors      syntax (`where` is the JSON pointer of the keyword), bad_value (nothing satisfies it), limit_exceeded, out_of_memory; those of json::parse
+// Source      JSON Schema 2020-12, core and validation
+#pragma once
+
+#include <cria/chat/json.hpp>
+#include <cria/chat/schema/schema_compiler.hpp>
+#include <cria/core/result.hpp>
+#include <cria/sampling/grammar/grammar.hpp>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace cria::inline v0 {
+
+/// Returns the grammar in GBNF notation.
+[[nodiscard]] inline result<std::string> json_schema_to_gbnf(const json& schema) {
+  return catch_bad_alloc([&] { return detail::schema_compiler(schema).compile(); }, "schema");
+}
+
+/// Returns the compiled grammar of the texts that the schema describes.
+[[nodiscard]] inline result<grammar> json_schema_to_grammar(const json& schema, const grammar_limits& limits = {}) {
+  CRIA_TRY(const std::string gbnf, json_schema_to_gbnf(schema));
+  auto made = grammar::parse(gbnf, limits);
+  if (made) return made;
+  error e = std::move(made).error();
+  e.where = "#";
+  e.offset = error::no_offset;
+  if (e.code == errc::bad_value) e.message = "schema: no finite value satisfies it";
+  return e;
+}
+
+/// As above, from the text of a schema.
+[[nodiscard]] inline result<grammar> json_schema_grammar(std::string_view schema, const grammar_limits& limits = {}) {
+  CRIA_TRY(const json parsed, json::parse(schema));
+  return json_schema_to_grammar(parsed, limits);
+}
+
+}  // namespace cria::inline v0

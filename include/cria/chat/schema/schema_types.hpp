@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+// chat/schema/schema_types.hpp - what kinds of values a schema allows, and whether two schemas can allow the same value.
+//
+// Errors    none: what is not understood counts as anything, the safe side
+#pragma once
+
+#include <cria/chat/json.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace cria::inline v0::detail {
+
+/// Kinds of JSON values as bits; a number that is an integer is `integer`.
+enum json_kind : unsigned { k_null = 1, k_boolean = 2, k_integer = 4, k_fraction = 8, k_string = 16, k_array = 32, k_object = 64, k_any = 127 };
+
+/// Returns the kinds of a type name of JSON Schema; 0 for none.
+[[nodiscard]] constexpr unsigned kinds_of_type(std::string_view type) noexcept {
+  if (type == "null") return k_null;
+  if (type == "boolean") return k_boolean;
+  if (type == "integer") return k_integer;
+  if (type == "number") return k_integer | k_fraction;
+  if (type == "string") return k_string;
+  if (type == "array") return k_array;
+  return type == "object" ? unsigned{k_object} : 0u;
+}
+
+[[nodiscard]] inline unsigned kind_of(const json& value) noexcept {
+  if (value.is_null()) return k_null;
+  if (value.get_if<bool>() != nullptr) return k_boolean;
+  if (value.get_if<std::string>() != nullptr) return k_string;
+  if (value.get_if<json::array>() != nullptr) return k_array;
+  if (value.get_if<json::object>() != nullptr) return k_object;
+  const auto* number = value.get_if<double>();
+  return number == nullptr || std::floor(*number) == *number ? k_integer : k_fraction;
+}
+
+/// What is known of the values that a schema allows.
+struct schema_summary {
+  unsigned kinds = k_any;
+  std::optional<std::set<std::string>> values = {};                  // all of them, printed
+  std::map<std::string, std::set<std::string>> tags = {};            // members that must be there, with all their values
+};
+
+/// resolve: from a $ref to its schema, nullptr where there is none.
+[[nodiscard]] inline schema_summary summary_of(const json& schema, const std::function<const json*(const json&)>& resolve, int depth = 0) {
+  constexpr int deepest = 16;
+  schema_summary s;
+  if (depth > deepest || schema.get_if<json::object>() == nullptr) return s;
+  if (const json* ref = schema.find("$ref")) {
+    const json* target = resolve(*ref);
+    return target == nullptr ? s : summary_of(*target, resolve, depth + 1);
+  }
+  if (const json* value = schema.find("const")) {
+    s.kinds = kind_of(*value);
+    s.values.emplace({value->dump()});
+    return s;
+  }
+  if (const json* list = schema.find("enum"); list != nullptr && list->get_if<json::array>() != nullptr) {
+    s.kinds = 0;
+    s.values.emplace();
+    for (const json& value : *list->get_if<json::array>()) {
+      s.kinds |= kind_of(value);
+      s.values->insert(value.dump());
+    }
+    return s;
+  }
+  for (const char* key : {"anyOf", "oneOf"}) {
+    const json* list = schema.find(key);
+    if (list == nullptr || list->get_if<json::array>() == nullptr) continue;
+    s.kinds = 0;
+    for (const json& branch : *list->get_if<json::array>()) s.kinds |= summary_of(branch, resolve, depth + 1).kinds;
+    return s;
+  }
+  if (const json* type = schema.find("type")) {
+    s.kinds = 0;
+    if (const auto* one = type->get_if<std::string>()) s.kinds = kinds_of_type(*one);
+    if (const auto* many = type->get_if<json::array>()) {
+      for (const json& one : *many) s.kinds |= one.get_if<std::string>() != nullptr ? kinds_of_type(*one.get_if<std::string>()) : unsigned{k_any};
+    }
+  }
+  const json* properties = schema.find("properties");
+  const json* required = schema.find("required");
+  if (properties == nullptr || required == nullptr || required->get_if<json::array>() == nullptr) return s;
+  for (const json& name : *required->get_if<json::array>()) {
+    const json* member = name.get_if<std::string>() != nullptr ? properties->find(*name.get_if<std::string>()) : nullptr;
+    if (member == nullptr) continue;
+    const schema_summary of_member = summary_of(*member, resolve, depth + 1);
+    if (of_member.values) s.tags.emplace(*name.get_if<std::string>(), *of_member.values);
+  }
+  return s;
+}
+
+/// Returns whether no value is allowed by both, as far as can be told.
+[[nodiscard]] inline bool are_disjoint(const schema_summary& a, const schema_summary& b) {
+  const auto share = [](const std::set<std::string>& x, const std::set<std::string>& y) {
+    return std::any_of(x.begin(), x.end(), [&y](const std::string& value) { return y.count(value) != 0; });
+  };
+  if ((a.kinds & b.kinds) == 0) return true;
+  // Numbers may be equal and printed differently.
+  if (a.values && b.values && (a.kinds & b.kinds & (k_integer | k_fraction | k_array | k_object)) == 0) return !share(*a.values, *b.values);
+  if ((a.kinds & b.kinds) != k_object) return false;
+  return std::any_of(a.tags.begin(), a.tags.end(), [&](const auto& tag) {
+    const auto other = b.tags.find(tag.first);
+    const auto is_text = [](const std::set<std::string>& values) { return std::all_of(values.begin(), values.end(), [](const std::string& v) { return v.starts_with('"'); }); };
+    return other != b.tags.end() && is_text(tag.second) && is_text(other->second) && !share(tag.second, other->second);
+  });
+}
+
+}  // namespace cria::inline v0::detail
