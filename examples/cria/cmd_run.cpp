@@ -13,7 +13,7 @@ namespace cria_program {
 namespace {
 
 struct run_flags {
-  std::string model, system, chat_template;
+  std::string model, system, chat_template, grammar, json_schema;
   prompt_flags prompt;
   engine_flags engine;
   std::int64_t n_tokens = -1;
@@ -21,6 +21,23 @@ struct run_flags {
   std::optional<std::uint64_t> seed;
   cria::generation_options options;
 };
+
+/// Reads what --grammar or --json-schema names into the options.
+result<void> read_grammar(run_flags& flags) {
+  if (flags.grammar.empty() && flags.json_schema.empty()) return {};
+  const bool is_schema = flags.grammar.empty();
+  prompt_flags file;
+  file.file = is_schema ? flags.json_schema : flags.grammar;
+  CRIA_TRY(const std::string text, file.read());
+  auto made = is_schema ? cria::json_schema_grammar(text) : cria::grammar::parse(text);
+  if (!made) {
+    error e = std::move(made).error();
+    e.where = file.file + ": " + e.where;
+    return e;
+  }
+  flags.options.grammar = *std::move(made);
+  return {};
+}
 
 /// A prompt as tokens, and whether the reply begins a turn.
 struct wrapped_prompt {
@@ -63,6 +80,9 @@ void print_stats(const cria::generation& g, const cria::session_statistics& s, c
                load_seconds, static_cast<double>(model.weight_bytes()) / 1e6, std::string(cria::isa::name(model.kernels().set)).c_str(),
                std::string(name(model.precision())).c_str(), g.n_prompt, g.n_reused, g.prompt_tokens_per_second(), g.timings.first_token_seconds, g.n_generated(),
                g.tokens_per_second(), std::string(name(g.reason)).c_str(), s.length, s.capacity, static_cast<double>(s.cache_bytes) / 1e6, seed);
+  if (g.grammar.n_tokens == 0) return;
+  std::fprintf(stderr, "grammar     %zu masks for %zu tokens, at most %zu nodes and %zu steps for one\n", g.grammar.n_masks_built, g.grammar.n_tokens,
+               g.grammar.most_nodes, g.grammar.most_steps);
 }
 
 /// Streams one generation to stdout, as text or as ids.
@@ -77,7 +97,7 @@ result<void> reply(Session& session, const wrapped_prompt& prompt, const run_fla
     }
     std::string_view text = event.text;
     // Vocabularies of whole words begin a reply with the space that would part it from a word before.
-    if (is_start && prompt.is_turn && session.model().tokenizer().adds_space_prefix() && text.starts_with(' ')) text.remove_prefix(1);
+    if (is_start && prompt.is_turn && !flags.options.grammar && session.model().tokenizer().adds_space_prefix() && text.starts_with(' ')) text.remove_prefix(1);
     if (!event.text.empty()) is_start = false;
     if (!text.empty()) written = print(text);
     return written.has_value();
@@ -98,6 +118,7 @@ std::size_t context_for(const run_flags& flags, const cria::model& model, std::s
 
 result<void> run(run_flags& flags) {
   const interrupt ctrl_c;
+  CRIA_CHECK(read_grammar(flags));
   CRIA_TRY(const std::string text, flags.prompt.read());
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
@@ -109,7 +130,9 @@ result<void> run(run_flags& flags) {
   return with_session(flags.engine.chosen_cache(), model, options, [&](auto& session) -> result<void> {
     cria::generation done;
     CRIA_CHECK(reply(session, prompt, flags, done));
+    const bool is_cut = flags.options.grammar && done.reason != cria::finish_reason::end_of_text && done.reason != cria::finish_reason::cancelled;
     if (flags.prints_stats) print_stats(done, session.statistics(), model, load_seconds, flags.options.sampling.seed);
+    if (is_cut) return error{errc::truncated, "reply", "ended by " + std::string(name(done.reason)) + " before it was what the grammar wants", error::no_offset};
     return {};
   });
 }
@@ -149,6 +172,8 @@ void add_run(CLI::App& app, action& chosen) {
     return failure == std::errc{} && end == given.data() + given.size() ? std::string{} : given + " is not in 0 to 18446744073709551615";
   });
   c.add_option("--stop", flags->options.stop_strings, "end before this text; may be given several times")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  auto* const grammar = c.add_option("--grammar", flags->grammar, "file of a grammar in GBNF notation that the reply must match");
+  c.add_option("--json-schema", flags->json_schema, "file of a JSON schema that the reply must satisfy")->excludes(grammar);
   flags->engine.add_to(c, true);
   c.add_flag("--ids", flags->prints_ids, "print token ids instead of text");
   c.add_flag("--stats", flags->prints_stats, "print times and counts on stderr");

@@ -22,6 +22,7 @@
 #include <cria/chat/chat_template.hpp>
 #include <cria/chat/conversation.hpp>
 #include <cria/chat/json.hpp>
+#include <cria/chat/json_schema.hpp>
 #include <cria/chat/named_templates.hpp>
 #include <cria/core/byte_source.hpp>
 #include <cria/core/config.hpp>

@@ -17,6 +17,7 @@
 
 #include <cria/core/thread_pool.hpp>
 #include <cria/generate/batch_schedule.hpp>
+#include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/model/model.hpp>
 #include <cria/sampling/runtime_sampler.hpp>
@@ -183,7 +184,10 @@ class basic_batch_engine {
     if (tokens.size() > capacity()) {
       return error{errc::context_full, "prompt", std::to_string(tokens.size()) + " tokens do not fit a context of " + std::to_string(capacity()), error::no_offset};
     }
-    CRIA_TRY(auto output, generation_output::create(model_.tokenizer(), options, capacity() - tokens.size() + 1));
+    if (options.grammar && vocabulary_ == nullptr) {
+      CRIA_TRY(vocabulary_, make_token_trie(model_.tokenizer()));
+    }
+    CRIA_TRY(auto output, generation_output::create(model_.tokenizer(), options, capacity() - tokens.size() + 1, vocabulary_));
     CRIA_TRY(auto cache, cache_type::create(schedule_.pool, capacity()));
     detail::batch_callback call;
     if constexpr (!std::is_same_v<Callback, no_callback>) {
@@ -237,6 +241,7 @@ class basic_batch_engine {
   array_buffer<float> logits_;             // [max_sequences][V]
   detail::batch_schedule<Type, Sampler> schedule_;
   std::vector<nn::sequence_slice<cache_type>> slices_;
+  std::shared_ptr<const token_trie> vocabulary_;   // none before the first grammar
   bool is_stepping_ = false;
 };
 

@@ -76,6 +76,7 @@ class batch_sequence {
   void advance(std::span<const float> logits) {
     if (summary().tokens.empty()) summary().timings.prompt_seconds = seconds_since(started_);
     if (output_.wants_none()) return end(finish_reason::max_tokens);
+    if (output_.is_over()) return end(finish_reason::end_of_text);
     guarded("sampler", [&] {
       auto chosen = choose(logits);
       if (!chosen) failure_ = std::move(chosen).error();
@@ -108,7 +109,7 @@ class batch_sequence {
     bool is_bad = false;
     for (const float x : logits) is_bad |= !(x < std::numeric_limits<float>::infinity());
     if (is_bad) return error{errc::non_finite, "logits", "the model gave inf or NaN", error::no_offset};
-    result<token_id> sampled = sampler_.sample(logits);
+    result<token_id> sampled = output_.choose(sampler_, logits);
     if (!sampled) return std::move(sampled).error();
     if (*sampled < 0 || static_cast<std::size_t>(*sampled) >= logits.size()) {
       return error{errc::bad_argument, "sampler", "chose a token that is not in the vocabulary", error::no_offset};

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: MIT
-// generate/generation_output.hpp - what a generation has said so far: takes the chosen tokens, makes their events, knows when it is over.
+// generate/generation_output.hpp - what a generation has said so far: keeps to the grammar, takes the chosen tokens, makes their events, knows when it is over.
 //
 // Ensures   no allocation by push() for up to as many tokens as create() was told
-// Errors    create: bad_argument (a stop token out of the vocabulary, an empty stop string), out_of_memory; finish: out_of_memory
+// Errors    create: bad_argument (a stop token out of the vocabulary, an empty stop string, ignore_eos with a grammar), out_of_memory; choose: those of
+//           sampler and grammar; finish: out_of_memory
 // Threads   one at a time
 // Lifetime  refers to the tokenizer; an event is valid until the next step
 #pragma once
 
 #include <cria/core/result.hpp>
 #include <cria/generate/generation.hpp>
+#include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/generate/text_output.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,12 +30,15 @@ class generation_output {
  public:
   static constexpr std::size_t most_tokens_reserved = std::size_t{1} << 20;
 
-  /// room: tokens that fit the context beside the prompt, to reserve memory by.
-  [[nodiscard]] static result<generation_output> create(const cria::tokenizer& tokenizer, const generation_options& options, std::size_t room) {
+  /// room: tokens that fit the context beside the prompt, to reserve memory by. vocabulary: make_token_trie() of the tokenizer, for a grammar; where it is
+  /// null it is made here, at its price.
+  [[nodiscard]] static result<generation_output> create(const cria::tokenizer& tokenizer, const generation_options& options, std::size_t room,
+                                                        std::shared_ptr<const token_trie> vocabulary = nullptr) {
     for (const token_id id : options.stop_tokens) CRIA_CHECK(check_token(tokenizer, "stop_tokens", id));
     CRIA_TRY(auto text, text_output::create(options.stop_strings, tokenizer.longest_piece()));
+    CRIA_TRY(auto guard, grammar_guard::create(tokenizer, options, std::move(vocabulary)));
     return catch_bad_alloc([&]() -> result<generation_output> {
-      generation_output made(tokenizer, options, std::move(text));
+      generation_output made(tokenizer, options, std::move(text), std::move(guard));
       made.summary_.tokens.reserve(std::min({options.max_tokens, room, most_tokens_reserved}));
       return made;
     }, "generation");
@@ -44,6 +50,19 @@ class generation_output {
     return error{errc::bad_argument, std::string(where),
                  "token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(tokenizer.vocab_size()), error::no_offset};
   }
+
+  /// Returns what the sampler takes of the tokens that the grammar allows, which then must be pushed. There is no other way past a grammar.
+  template <class Sampler>
+  [[nodiscard]] result<token_id> choose(Sampler& sampler, std::span<const float> logits) {
+    result<token_id> sampled = guard_.sample(sampler, logits);
+    if (!sampled) return sampled;
+    CRIA_CHECK(guard_.accept(*sampled));
+    summary_.grammar = guard_.statistics();
+    return sampled;
+  }
+
+  /// Returns whether the grammar's text is whole and no token could say so: end it.
+  [[nodiscard]] bool is_over() const noexcept { return guard_.is_over(); }
 
   /// Takes the token that was chosen; event() is then its event. Requires !is_done() and a token of the vocabulary.
   void push(token_id token) {
@@ -92,8 +111,13 @@ class generation_output {
   }
 
  private:
-  generation_output(const cria::tokenizer& tokenizer, const generation_options& options, text_output text)
-      : tokenizer_(&tokenizer), max_tokens_(options.max_tokens), stop_tokens_(options.stop_tokens), ignores_eos_(options.ignore_eos), text_(std::move(text)) {}
+  generation_output(const cria::tokenizer& tokenizer, const generation_options& options, text_output text, grammar_guard guard)
+      : tokenizer_(&tokenizer),
+        max_tokens_(options.max_tokens),
+        stop_tokens_(options.stop_tokens),
+        ignores_eos_(options.ignore_eos),
+        text_(std::move(text)),
+        guard_(std::move(guard)) {}
 
   [[nodiscard]] bool is_end(token_id token) const noexcept {
     return (!ignores_eos_ && tokenizer_->is_end_of_generation(token)) || std::find(stop_tokens_.begin(), stop_tokens_.end(), token) != stop_tokens_.end();
@@ -104,6 +128,7 @@ class generation_output {
   std::vector<token_id> stop_tokens_;
   bool ignores_eos_;
   text_output text_;
+  grammar_guard guard_;
   token_event event_;
   generation summary_;
   bool is_done_ = false;

@@ -16,14 +16,15 @@
 #include <cria/core/result.hpp>
 #include <cria/generate/generation.hpp>
 #include <cria/generate/generation_output.hpp>
-#include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/generate/session_state.hpp>
+#include <cria/sampling/grammar/token_trie.hpp>
 #include <cria/sampling/sampler.hpp>
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
@@ -38,13 +39,12 @@ class generation_run {
   [[nodiscard]] static result<generation_run> create(session_state<Cache>& state, std::vector<token_id> prompt, const generation_options& options, Sampler&& sampler) {
     const std::size_t capacity = state.sequence().cache().capacity();
     const std::size_t room = capacity > prompt.size() ? capacity - prompt.size() + 1 : 1;   // the last token need not fit
-    CRIA_TRY(auto output, generation_output::create(state.model().tokenizer(), options, room));
-    grammar_guard guard;
+    std::shared_ptr<const token_trie> vocabulary;
     if (options.grammar) {
-      CRIA_TRY(auto vocabulary, state.vocabulary());
-      CRIA_TRY(guard, grammar_guard::create(state.model().tokenizer(), options, std::move(vocabulary)));
+      CRIA_TRY(vocabulary, state.vocabulary());
     }
-    return generation_run(state, std::move(prompt), options, std::forward<Sampler>(sampler), std::move(output), std::move(guard));
+    CRIA_TRY(auto output, generation_output::create(state.model().tokenizer(), options, room, std::move(vocabulary)));
+    return generation_run(state, std::move(prompt), options, std::forward<Sampler>(sampler), std::move(output));
   }
 
   /// Takes one step. Returns whether there is an event; if not, all is said and finish() tells the rest.
@@ -66,14 +66,12 @@ class generation_run {
  private:
   using clock = std::chrono::steady_clock;
 
-  generation_run(session_state<Cache>& state, std::vector<token_id> prompt, const generation_options& options, Sampler&& sampler, generation_output output,
-                 grammar_guard guard)
+  generation_run(session_state<Cache>& state, std::vector<token_id> prompt, const generation_options& options, Sampler&& sampler, generation_output output)
       : state_(&state),
         prompt_(std::move(prompt)),
         stop_(options.stop),
         sampler_(std::forward<Sampler>(sampler)),
         output_(std::move(output)),
-        guard_(std::move(guard)),
         ticket_(state.begin()) {
     output_.summary().n_prompt = prompt_.size();
   }
@@ -94,7 +92,7 @@ class generation_run {
     is_fresh_ = false;
     if (output_.wants_none()) return output_.end(finish_reason::max_tokens);
     if (stop_.stop_requested()) return output_.end(finish_reason::cancelled);
-    if (guard_.is_over()) return output_.end(finish_reason::end_of_text);
+    if (output_.is_over()) return output_.end(finish_reason::end_of_text);
     CRIA_CHECK(choose());
     (is_prompt ? timings.first_token_seconds : timings.decode_seconds) += seconds_since(start);
     return true;
@@ -109,12 +107,10 @@ class generation_run {
 
   /// Samples the next token and makes its event.
   [[nodiscard]] result<void> choose() {
-    result<token_id> sampled = guard_.sample(sampler_, state_->logits());
+    result<token_id> sampled = output_.choose(sampler_, state_->logits());
     if (!sampled) return std::move(sampled).error();
     CRIA_CHECK(state_->check_token("sampler", *sampled));
-    CRIA_CHECK(guard_.accept(*sampled));
     sampler_.accept(*sampled);
-    output_.summary().grammar = guard_.statistics();
     output_.push(*sampled);
     return {};
   }
@@ -124,7 +120,6 @@ class generation_run {
   std::stop_token stop_;
   Sampler sampler_;
   generation_output output_;
-  grammar_guard guard_;
   std::uint64_t ticket_;
   bool is_fresh_ = true, has_failed_ = false;
 };
