@@ -75,7 +75,7 @@ TEST_CASE("grammar_guard: streams, batches and hosts' samplers give the same gre
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == errc::mismatch);
 
-  auto engine = batch_engine::create(m, {.context_size = 128, .n_threads = 1, .max_sequences = 2}).value();
+  auto engine = batch_engine::create(m, {.max_sequences = 2, .context_size = 128, .n_threads = 1}).value();
   std::string batched;
   REQUIRE(engine.add("Lily", options, [&](std::string_view piece) { batched += piece; }));
   REQUIRE(engine.add("Tom", greedy(5)));

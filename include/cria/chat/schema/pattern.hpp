@@ -3,7 +3,7 @@
 //
 //   characters  .  [a-z] [^x]  \d \w \s \D \W \S  \n \r \t \f \v \xHH \uHHHH, \ before punctuation     (a|b)  (?:a)     * + ? {m} {m,} {m,n}
 //   ^ and $ at the ends of the alternatives; without them the text goes on there, as patterns of schemas are searched for
-// Ensures   what the grammar makes matches the pattern; of . and negated classes it makes no control characters
+// Ensures   what the grammar makes matches the pattern; of . and negated classes it makes no control characters, of \d \w \s and their opposites ASCII only
 // Errors    syntax: what is not in the list above, with its byte offset; limit_exceeded: groups in groups. Lazy operators match the same texts.
 // Source    JSON Schema 2020-12, core 6.4: the subset of ECMA-262 that it recommends
 #pragma once
@@ -116,6 +116,7 @@ class pattern_compiler {
   struct escape {
     char_set set;
     bool is_negated = false;
+    bool is_kind = false;   // of characters: \d, \w, \s and their opposites
   };
 
   [[nodiscard]] result<escape> parse_escape(bool in_class) {
@@ -123,15 +124,15 @@ class pattern_compiler {
     const char c = peek();
     if (at_ == text_.size()) return fail(errc::syntax, "\\ at the end");
     ++at_;
-    const char_set digits({{'0', '9'}}), word({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}});
-    const char_set space({{'\t', '\r'}, {' ', ' '}, {0xa0, 0xa0}, {0x1680, 0x1680}, {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f}, {0x205f, 0x205f}, {0x3000, 0x3000}, {0xfeff, 0xfeff}});
+    // Validators differ on what beyond ASCII is a digit, a letter or a space, so only what all agree on is made.
+    const char_set digits({{'0', '9'}}), word({{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}}), space({{'\t', '\r'}, {' ', ' '}});
     switch (c) {
-      case 'd': return escape{digits};
-      case 'w': return escape{word};
-      case 's': return escape{space};
-      case 'D': return escape{digits.complement(), true};
-      case 'W': return escape{word.complement(), true};
-      case 'S': return escape{space.complement(), true};
+      case 'd': return escape{digits, false, true};
+      case 'w': return escape{word, false, true};
+      case 's': return escape{space, false, true};
+      case 'D': return escape{digits.complement().within(0, 0x7f), true, true};
+      case 'W': return escape{word.complement().within(0, 0x7f), true, true};
+      case 'S': return escape{space.complement().within(0, 0x7f), true, true};
       default: break;
     }
     constexpr std::string_view names = "nrtfv", values = "\n\r\t\f\v";
@@ -143,7 +144,7 @@ class pattern_compiler {
     return single(static_cast<unsigned char>(c));
   }
 
-  [[nodiscard]] static escape single(char32_t c) { return escape{char_set({{c, c}})}; }
+  [[nodiscard]] static escape single(char32_t c) { return escape{char_set({{c, c}}), false, false}; }
 
   [[nodiscard]] result<escape> parse_hex(std::size_t n_digits) {
     constexpr std::string_view digits = "0123456789abcdefABCDEF";
@@ -162,11 +163,12 @@ class pattern_compiler {
     ++at_;
     const bool is_negated = take('^');
     std::vector<char_range> ranges;
-    bool has_negated_part = false;
+    bool has_negated_part = false, has_kind = false;
     while (!take(']')) {
       if (at_ == text_.size()) return fail(errc::syntax, "a [ without its ]");
       CRIA_TRY(const escape first, parse_class_part());
       has_negated_part |= first.is_negated;
+      has_kind |= first.is_kind;
       const bool is_range = peek() == '-' && at_ + 1 < text_.size() && text_[at_ + 1] != ']';
       if (!is_range) {
         ranges.insert(ranges.end(), first.set.ranges().begin(), first.set.ranges().end());
@@ -179,7 +181,7 @@ class pattern_compiler {
       ranges.push_back({*code_of(first), *code_of(last)});
     }
     char_set set(std::move(ranges));
-    if (is_negated) set = set.complement();
+    if (is_negated) set = has_kind ? set.complement().within(0, 0x7f) : set.complement();
     return content(set, is_negated || has_negated_part);
   }
 
@@ -194,7 +196,8 @@ class pattern_compiler {
   [[nodiscard]] result<std::string> content(const char_set& set, bool is_open) const {
     std::vector<std::string> ways;
     std::vector<char_range> plain;
-    for (const char_range& r : json_plain_chars().ranges()) {
+    const char_set all_plain = json_plain_chars();
+    for (const char_range& r : all_plain.ranges()) {
       const char_set part = set.within(r.first, r.last);
       plain.insert(plain.end(), part.ranges().begin(), part.ranges().end());
     }

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: MIT
+// Schemas: random texts of each grammar are read by the JSON parser and judged by a validator of this test, which shares nothing with the compiler; the same
+// schemas' texts were judged by Python's jsonschema 4.26 (Draft 2020-12, with its format checker) when the schemas were written.
+#include <cria/chat/json_schema.hpp>
+#include <cria/core/random.hpp>
+#include <cria/sampling/grammar/matcher.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <regex>
+#include <string>
+#include <vector>
+
+using namespace cria;
+
+namespace {
+
+std::size_t n_characters(const std::string& s) {
+  return static_cast<std::size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+}
+
+double number_of(const json& v) {
+  if (const auto* i = v.get_if<std::int64_t>()) return static_cast<double>(*i);
+  return v.get_if<double>() != nullptr ? *v.get_if<double>() : 1e300;
+}
+
+bool is_of_type(const json& v, const std::string& type) {
+  if (type == "null") return v.is_null();
+  if (type == "boolean") return v.get_if<bool>() != nullptr;
+  if (type == "integer") return v.get_if<std::int64_t>() != nullptr;
+  if (type == "number") return v.get_if<std::int64_t>() != nullptr || v.get_if<double>() != nullptr;
+  if (type == "string") return v.get_if<std::string>() != nullptr;
+  return type == "array" ? v.get_if<json::array>() != nullptr : v.get_if<json::object>() != nullptr;
+}
+
+/// Judges a value by the keywords of JSON Schema 2020-12 that the tests use.
+class validator {
+ public:
+  explicit validator(const json& root) : root_(root) {}
+
+  bool allows(const json& schema, const json& v) const {
+    if (const bool* any = schema.get_if<bool>()) return *any;
+    for (const auto& [key, arg] : *schema.get_if<json::object>()) {
+      if (!holds(schema, key, arg, v)) return false;
+    }
+    return true;
+  }
+
+ private:
+  std::size_t n_allowing(const json& list, const json& v) const {
+    return static_cast<std::size_t>(std::count_if(list.get_if<json::array>()->begin(), list.get_if<json::array>()->end(), [&](const json& s) { return allows(s, v); }));
+  }
+  const json& target(const std::string& ref) const {
+    if (ref == "#") return root_;
+    const std::string start = ref.starts_with("#/$defs/") ? "$defs" : "definitions";
+    return *root_.find(start)->find(ref.substr(start.size() + 3));
+  }
+
+  bool holds(const json& schema, const std::string& key, const json& arg, const json& v) const {
+    if (key == "type") {
+      if (const auto* one = arg.get_if<std::string>()) return is_of_type(v, *one);
+      const auto& types = *arg.get_if<json::array>();
+      return std::any_of(types.begin(), types.end(), [&](const json& t) { return is_of_type(v, *t.get_if<std::string>()); });
+    }
+    if (key == "const") return v == arg;
+    if (key == "enum") return std::find(arg.get_if<json::array>()->begin(), arg.get_if<json::array>()->end(), v) != arg.get_if<json::array>()->end();
+    if (key == "$ref") return allows(target(*arg.get_if<std::string>()), v);
+    if (key == "anyOf") return n_allowing(arg, v) >= 1;
+    if (key == "oneOf") return n_allowing(arg, v) == 1;
+    if (key == "allOf") return n_allowing(arg, v) == arg.get_if<json::array>()->size();
+    if (const auto* s = v.get_if<std::string>()) return holds_string(key, arg, *s);
+    if (const auto* a = v.get_if<json::array>()) return holds_array(schema, key, arg, *a);
+    if (const auto* o = v.get_if<json::object>()) return holds_object(schema, key, arg, *o);
+    if (v.get_if<bool>() != nullptr || v.is_null()) return true;
+    const double n = number_of(v);
+    if (key == "minimum") return n >= number_of(arg);
+    if (key == "maximum") return n <= number_of(arg);
+    if (key == "exclusiveMinimum") return n > number_of(arg);
+    return key != "exclusiveMaximum" || n < number_of(arg);
+  }
+
+  static bool holds_string(const std::string& key, const json& arg, const std::string& s) {
+    if (key == "minLength") return static_cast<double>(n_characters(s)) >= number_of(arg);
+    if (key == "maxLength") return static_cast<double>(n_characters(s)) <= number_of(arg);
+    if (key == "pattern") return std::regex_search(s, std::regex(*arg.get_if<std::string>()));
+    if (key != "format") return true;
+    const std::string date = "[1-9]\\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])", time = "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d+)?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)";
+    const std::string& name = *arg.get_if<std::string>();
+    const std::string regex = name == "date" ? date : name == "time" ? time : name == "date-time" ? date + "T" + time : "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}";
+    const bool has_day = name.starts_with("date") && (s.substr(5, 5) == "02-29" || s.substr(5, 4) == "02-3" || s.substr(8, 2) == "31");
+    const bool is_long = !has_day || std::string("01 03 05 07 08 10 12").find(s.substr(5, 2)) != std::string::npos;
+    return std::regex_match(s, std::regex(regex)) && is_long;
+  }
+
+  bool holds_array(const json& schema, const std::string& key, const json& arg, const json::array& a) const {
+    if (key == "minItems") return static_cast<double>(a.size()) >= number_of(arg);
+    if (key == "maxItems") return static_cast<double>(a.size()) <= number_of(arg);
+    const json* first = schema.find("prefixItems");
+    const std::size_t n_first = first != nullptr ? first->get_if<json::array>()->size() : 0;
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      if (key == "prefixItems" && i < n_first && !allows((*arg.get_if<json::array>())[i], a[i])) return false;
+      if (key == "items" && i >= n_first && !allows(arg, a[i])) return false;
+    }
+    return true;
+  }
+
+  bool holds_object(const json& schema, const std::string& key, const json& arg, const json::object& o) const {
+    const json* properties = schema.find("properties");
+    if (key == "required") {
+      return std::all_of(arg.get_if<json::array>()->begin(), arg.get_if<json::array>()->end(), [&](const json& name) { return json(o).find(*name.get_if<std::string>()) != nullptr; });
+    }
+    for (const auto& [name, value] : o) {
+      const json* known = properties != nullptr ? properties->find(name) : nullptr;
+      if (key == "properties" && known != nullptr && !allows(*known, value)) return false;
+      if (key == "additionalProperties" && known == nullptr && !allows(arg, value)) return false;
+    }
+    return true;
+  }
+
+  const json& root_;
+};
+
+/// A random text of the grammar, which tends to close what it has opened; empty where it found no end.
+std::string random_text(grammar_matcher& m, random_generator& random) {
+  auto& a = m.automaton();
+  std::uint32_t s = m.state();
+  std::string out, any, closing;
+  while (out.size() < 4000) {
+    if (a.accepts(s) && (!a.goes_on(s) || random.next() % 3 == 0)) return out;
+    any.clear(), closing.clear();
+    a.begin_work();
+    for (unsigned b = 0; b < 256; ++b) {
+      const auto byte = static_cast<unsigned char>(b);
+      const std::uint32_t to = a.step(s, byte);
+      REQUIRE(to != detail::grammar_automaton::too_much);
+      if (to == detail::grammar_automaton::dead) continue;
+      any += static_cast<char>(byte);
+      if (std::string_view("\"}],").find(static_cast<char>(byte)) != std::string_view::npos) closing += static_cast<char>(byte);
+    }
+    REQUIRE_FALSE(any.empty());
+    const std::string& from = !closing.empty() && (out.size() > 200 || random.next() % 4 == 0) ? closing : any;
+    out += from[random.next() % from.size()];
+    s = a.step(s, static_cast<unsigned char>(out.back()));
+  }
+  return {};
+}
+
+const char* const schemas[] = {
+    "true", "{}", R"({"type":"string"})", R"({"type":"string","minLength":2,"maxLength":5})", R"({"minLength":3})", R"({"type":"integer"})", R"({"type":"number"})",
+    R"({"type":["string","null","integer"],"minimum":5})", R"({"type":"integer","minimum":0,"maximum":120})", R"({"type":"integer","minimum":-250,"maximum":-7})",
+    R"({"type":"integer","minimum":-15,"maximum":1234})", R"({"type":"integer","exclusiveMinimum":9,"exclusiveMaximum":12})", R"({"type":"integer","minimum":99})",
+    R"({"type":"integer","maximum":-99})", R"({"type":"integer","minimum":42,"maximum":42})", R"({"type":"integer","minimum":1.0,"maximum":3.0})",
+    R"({"type":"number","minimum":0})", R"({"enum":["a\"b",1,null,true,{"x":[1,2.5]},"\u00e4\n\\"]})", R"({"type":"string","enum":["x",1,"y"]})", R"({"const":{"a":[1,"b"]}})",
+    R"({"type":"object","properties":{"name":{"type":"string"},"age":{"type":"integer"},"ok":{"type":"boolean"}},"required":["age"]})",
+    R"({"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"},"c":{"type":"null"}}})",
+    R"({"type":"object","properties":{"a":{"type":"null"},"b":{"type":"null"}},"required":["b","a"],"additionalProperties":false})",
+    R"({"type":"object","properties":{"ab":{"type":"integer"},"a":{"type":"null"},"b\"c":{"type":"boolean"}},"additionalProperties":{"type":"string"},"required":["a"]})",
+    R"({"type":"object","properties":{"k":{"type":"integer"}},"additionalProperties":true})", R"({"type":"object"})", R"({"type":"object","additionalProperties":{"type":"integer"}})",
+    R"({"type":"object","additionalProperties":false})", R"({"required":["x","y"]})", R"({"type":"object","properties":{"a":{"type":"null"}},"required":["z","a"],"additionalProperties":{"type":"integer"}})",
+    R"({"type":"object","properties":{"":{"type":"null"}},"additionalProperties":{"type":"integer"}})", R"({"type":"array","items":{"type":"integer"}})",
+    R"({"type":"array","items":{"type":"boolean"},"minItems":2,"maxItems":3})", R"({"type":"array","maxItems":0})", R"({"type":"array","minItems":1,"items":{"type":"null"}})", R"({"type":"array","minItems":1})",
+    R"({"type":"array","prefixItems":[{"type":"integer"},{"type":"string"}]})", R"({"type":"array","prefixItems":[{"type":"integer"},{"type":"string"}],"items":false,"minItems":2})",
+    R"({"type":"array","prefixItems":[{"type":"integer"}],"items":{"type":"null"},"minItems":2,"maxItems":4})", R"({"prefixItems":[{"type":"integer"}],"minItems":3})", R"({"type":"array","items":false})",
+    R"({"$ref":"#/$defs/node","$defs":{"node":{"type":"object","properties":{"v":{"type":"integer"},"kids":{"type":"array","items":{"$ref":"#/$defs/node"}}},"required":["v","kids"]}}})",
+    R"({"type":"object","properties":{"v":{"type":"integer"},"next":{"anyOf":[{"$ref":"#"},{"type":"null"}]}},"required":["v","next"]})",
+    R"({"anyOf":[{"type":"integer"},{"type":"string","maxLength":3}]})", R"({"oneOf":[{"type":"integer"},{"type":"string"},{"type":"null"}]})",
+    R"({"oneOf":[{"type":"object","properties":{"kind":{"const":"a"},"x":{"type":"integer"}},"required":["kind","x"]},{"type":"object","properties":{"kind":{"enum":["b","c"]}},"required":["kind"]}]})",
+    R"({"allOf":[{"type":"integer","minimum":3,"maximum":5}]})", R"({"type":"string","format":"date"})", R"({"type":"string","format":"time"})", R"({"type":"string","format":"date-time"})",
+    R"({"type":"string","format":"uuid"})", R"({"pattern":"^[A-Z]{2}-\\d{3,4}$"})", R"({"pattern":"^(?:foo|ba[rz]+)?x$"})", R"x({"pattern":"^\\w+@\\w+\\.(com|org)$"})x", R"({"pattern":"^[^a-z]{2,3}"})",
+    R"({"pattern":"^.\\s\"\\\\/$"})", R"({"pattern":"^\\t[\\n\\x41-\\u0043]*?$"})", R"({"pattern":"^\\S\\D\\W[^\\w]$"})", R"({"pattern":"^a|^b$"})", R"({"pattern":"^[\\]\\[^-]+$"})",
+    R"({"title":"t","description":"d","default":1,"examples":[1],"$comment":"c","type":"integer"})", R"({"type":"integer","minLength":3})"};
+
+}  // namespace
+
+TEST_CASE("json_schema: whatever is chosen, the text parses and validates") {
+  random_generator random(1);
+  std::size_t n_texts = 0;
+  for (const char* text : schemas) {
+    CAPTURE(text);
+    const auto schema = json::parse(text);
+    REQUIRE(schema);
+    const auto g = json_schema_grammar(text);
+    if (!g) FAIL(g.error().to_string());
+    auto m = grammar_matcher::create(*g);
+    REQUIRE(m);
+    const validator v(*schema);
+    for (int round = 0; round < 25; ++round) {
+      const std::string made = random_text(*m, random);
+      if (made.empty()) continue;
+      CAPTURE(made);
+      const auto value = json::parse(made);
+      REQUIRE(value);
+      REQUIRE(v.allows(*schema, *value));
+      ++n_texts;
+    }
+  }
+  CHECK(n_texts > 25 * std::size(schemas) * 9 / 10);
+}
+
+TEST_CASE("json_schema: the bounds of integers are exact") {
+  constexpr std::int64_t bounds[] = {-1000, -999, -101, -100, -99, -11, -10, -9, -1, 0, 1, 9, 10, 11, 19, 99, 100, 101, 199, 200, 999, 1000};
+  for (const std::int64_t low : bounds) {
+    for (const std::int64_t high : bounds) {
+      if (low > high) continue;
+      CAPTURE(low);
+      CAPTURE(high);
+      auto m = grammar_matcher::create(*json_schema_to_grammar(json(json::object{{"type", "integer"}, {"minimum", low}, {"maximum", high}})));
+      REQUIRE(m);
+      std::size_t n_wrong = 0;
+      for (std::int64_t n = -1010; n <= 1010; ++n) {
+        REQUIRE(m->reset());
+        n_wrong += (*m->advance(std::to_string(n)) && m->accepts()) != (n >= low && n <= high);
+      }
+      CHECK(n_wrong == 0);
+    }
+  }
+}
+
+TEST_CASE("json_schema: properties come in their order, required ones always, blanks are bounded") {
+  auto m = grammar_matcher::create(*json_schema_grammar(R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"null"},"c":{"type":"boolean"}},"required":["b"]})"));
+  REQUIRE(m);
+  const auto is_whole = [&](std::string_view text) {
+    REQUIRE(m->reset());
+    return *m->advance(text) && m->accepts();
+  };
+  for (const char* text : {R"({"b":null})", R"({"a": 1, "b": null})", R"({"b":null,"c":true})", "{\n  \"a\": 1,\n  \"b\": null,\n  \"c\": false\n}"}) CHECK(is_whole(text));
+  for (const char* text : {"{}", R"({"a":1})", R"({"b":null,"a":1})", R"({"b":null,})", R"({,"b":null})", R"({"b":null,"b":null})", R"({"b":null,"d":1})", "{   \"b\":null}", " {\"b\":null}", "{\"b\":null} "}) CHECK_FALSE(is_whole(text));
+}
+
+TEST_CASE("json_schema: what is not supported or not possible is refused, with the pointer of the keyword") {
+  struct sample {
+    const char* schema;
+    errc code;
+    const char* where;
+  };
+  const sample samples[] = {
+      {R"({"type":"integer","foo":1})", errc::syntax, "#/foo"}, {R"({"type":"integer","multipleOf":3})", errc::syntax, "#/multipleOf"}, {R"({"not":{}})", errc::syntax, "#/not"},
+      {"false", errc::bad_value, "#"}, {"3", errc::syntax, "#"}, {R"({"type":"foo"})", errc::syntax, "#/type"}, {R"({"type":[]})", errc::syntax, "#/type"},
+      {R"({"type":"number","maximum":3})", errc::syntax, "#/maximum"}, {R"({"minLength":-1})", errc::syntax, "#/minLength"}, {R"({"maxLength":100000000})", errc::limit_exceeded, "#/maxLength"},
+      {R"({"minLength":3,"maxLength":2})", errc::bad_value, "#/maxLength"}, {R"({"type":"integer","minimum":3,"maximum":2})", errc::bad_value, "#"}, {R"({"type":"integer","minimum":1.5})", errc::syntax, "#/minimum"},
+      {R"({"pattern":"a","minLength":1})", errc::syntax, "#/pattern"}, {R"({"format":"email"})", errc::syntax, "#/format"}, {R"({"pattern":"^(?=a)$"})", errc::syntax, "#/pattern"},
+      {R"({"pattern":"(a)\\1"})", errc::syntax, "#/pattern"}, {R"x({"pattern":"(^a|b$)"})x", errc::syntax, "#/pattern"}, {R"({"pattern":"[a"})", errc::syntax, "#/pattern"}, {R"({"pattern":"a{"})", errc::syntax, "#/pattern"},
+      {R"({"enum":[]})", errc::syntax, "#/enum"}, {R"({"type":"string","enum":[1]})", errc::bad_value, "#/enum"}, {R"({"enum":["a"],"minLength":1})", errc::syntax, "#/minLength"},
+      {R"({"$ref":"#/$defs/x"})", errc::syntax, "#/$ref"}, {R"({"$ref":"other.json"})", errc::syntax, "#/$ref"}, {R"({"$ref":"#"})", errc::bad_value, "#/$ref"},
+      {R"({"anyOf":[{"$ref":"#"},{"type":"null"}]})", errc::bad_value, "#/anyOf/0/$ref"}, {R"({"type":"object","properties":{"x":{"$ref":"#"}},"required":["x"]})", errc::bad_value, "#"},
+      {R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", errc::syntax, "#/oneOf/1"}, {R"({"oneOf":[{"const":1},{"const":1.0}]})", errc::syntax, "#/oneOf/1"}, {R"({"allOf":[{},{}]})", errc::syntax, "#/allOf"},
+      {R"({"properties":{},"required":["a"],"additionalProperties":false})", errc::bad_value, "#/required"}, {R"({"required":"a"})", errc::syntax, "#/required"},
+      {R"({"properties":{"a/b":{"type":"array","items":{"uniqueItems":true}}}})", errc::syntax, "#/properties/a~1b/items/uniqueItems"}, {R"({"prefixItems":[{}],"items":false,"minItems":3})", errc::bad_value, "#/minItems"},
+      {R"({"type":"object","anyOf":[{}]})", errc::syntax, "#/type"}, {R"({"type":)", errc::syntax, "line 1, column 9"}};
+  for (const sample& s : samples) {
+    CAPTURE(s.schema);
+    const auto g = json_schema_grammar(s.schema);
+    REQUIRE_FALSE(g);
+    CHECK(g.error().code == s.code);
+    CHECK(g.error().where == s.where);
+  }
+}
