@@ -231,7 +231,8 @@ class schema_compiler {
     unsigned about = 0;
     for (const auto& [key, value] : members) {
       if (key == "type" || is_annotation(key)) continue;
-      const auto* known = std::find_if(std::begin(keywords), std::end(keywords), [&](const keyword& k) { return k.name == key; });
+      const std::string_view name = key;
+      const auto* known = std::find_if(std::begin(keywords), std::end(keywords), [name](const keyword& k) { return k.name == name; });
       if (known == std::end(keywords)) return unsupported_keyword(pointer, key);
       about |= known->kinds;
     }
