@@ -61,7 +61,7 @@ result<wrapped_prompt> wrap(run_flags& flags, const cria::model& model, const st
     CRIA_TRY(auto tokens, found->encode(talk, model.tokenizer(), {.now = local_now()}));
     CRIA_TRY(const cria::reply_ends ends, found->ends(model.tokenizer()));
     flags.options.stop_tokens.insert(flags.options.stop_tokens.end(), ends.tokens.begin(), ends.tokens.end());
-    flags.options.stop_strings.insert(flags.options.stop_strings.end(), ends.strings.begin(), ends.strings.end());
+    if (!flags.options.grammar) flags.options.stop_strings.insert(flags.options.stop_strings.end(), ends.strings.begin(), ends.strings.end());
     return wrapped_prompt{std::move(tokens), true};
   }
   if (!flags.system.empty()) return error{errc::bad_argument, "--system", "the model has no chat template to put it into", error::no_offset};

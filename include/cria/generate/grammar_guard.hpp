@@ -45,12 +45,13 @@ class grammar_guard {
   /// Lets everything pass.
   grammar_guard() = default;
 
-  /// vocabulary: make_token_trie() of the tokenizer; null to make it here, as stop_tokens need.
+  /// vocabulary: make_token_trie() of the tokenizer; null to make it here, as stop_tokens need that are none of its end tokens.
   [[nodiscard]] static result<grammar_guard> create(const cria::tokenizer& tokenizer, const generation_options& options, std::shared_ptr<const token_trie> vocabulary) {
     grammar_guard made;
     if (!options.grammar) return made;
     if (options.ignore_eos) return error{errc::bad_argument, "ignore_eos", "and a grammar, which says where the text ends", error::no_offset};
-    if (vocabulary == nullptr || !options.stop_tokens.empty()) {
+    const auto is_known_end = [&vocabulary](token_id id) { return vocabulary != nullptr && vocabulary->is_end(id); };
+    if (vocabulary == nullptr || !std::all_of(options.stop_tokens.begin(), options.stop_tokens.end(), is_known_end)) {
       CRIA_TRY(vocabulary, make_token_trie(tokenizer, options.stop_tokens));
     }
     if (vocabulary->vocab_size() != tokenizer.vocab_size()) return error{errc::mismatch, "vocabulary", "is not the model's", error::no_offset};
