@@ -125,7 +125,8 @@ class speculative_run {
   /// Draws the next token from its logits and hands it out.
   template <class Callback>
   [[nodiscard]] result<void> take(std::span<const float> logits, Callback& callback) {
-    result<token_id> drawn = sampler_.sample(logits);
+    if (output_.is_over()) return end(finish_reason::end_of_text), result<void>{};
+    result<token_id> drawn = output_.choose(sampler_, logits);
     if (!drawn) return std::move(drawn).error();
     CRIA_CHECK(generation_output::check_token(session_.model().tokenizer(), "sampler", *drawn));
     sampler_.accept(*drawn);
