@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: MIT
+# conan create . -nr --test-folder tests/package/conan/test_package
+# The consumer's find_package(cria) gives cria::cria and cria_add_dispatch(), as an installed cria does.
 import os
 import re
 
@@ -29,7 +31,7 @@ class CriaConan(ConanFile):
         basic_layout(self)
 
     def requirements(self):
-        self.requires("xsimd/[>=13 <15]", transitive_headers=True)
+        self.requires("xsimd/[>=8.1 <15]", transitive_headers=True)
 
     def validate(self):
         check_min_cppstd(self, 20)
@@ -50,14 +52,18 @@ class CriaConan(ConanFile):
         cmake.configure()
         cmake.install()
         copy(self, "LICENSE", self.source_folder, os.path.join(self.package_folder, "licenses"))
-        # cria's own CMake files stay: they make cria::cria and cria_add_dispatch(), from whichever xsimd target the host has.
-        rmdir(self, os.path.join(self.package_folder, "share", "licenses"))
+        # Conan writes the target and the .pc file, with its own xsimd; of cria's CMake files it needs the function.
+        cmake_files = os.path.join(self.package_folder, "share", "cmake", "cria")
+        copy(self, "criaDispatch.cmake", cmake_files, os.path.join(self.package_folder, "lib", "cmake"))
+        rmdir(self, os.path.join(self.package_folder, "share"))
 
     def package_info(self):
         self.cpp_info.bindirs = []
         self.cpp_info.libdirs = []
-        self.cpp_info.builddirs = [os.path.join("share", "cmake", "cria")]
-        self.cpp_info.set_property("cmake_find_mode", "none")
+        self.cpp_info.requires = ["xsimd::xsimd"]
+        self.cpp_info.set_property("cmake_file_name", "cria")
+        self.cpp_info.set_property("cmake_target_name", "cria::cria")
+        self.cpp_info.set_property("cmake_build_modules", [os.path.join("lib", "cmake", "criaDispatch.cmake")])
         self.cpp_info.set_property("pkg_config_name", "cria")
         if self.settings.get_safe("os") in ("Linux", "FreeBSD"):
             self.cpp_info.system_libs = ["pthread", "m"]
