@@ -23,6 +23,7 @@ static int run(int argc, char** argv) {
   add_bench(app, chosen);
   add_quantize(app, chosen);
   add_template(app, chosen);
+  add_perplexity(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForVersion&) {

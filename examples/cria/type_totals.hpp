@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <map>
 #include <string>
+#include <string_view>
 
 namespace cria_program {
 
@@ -36,8 +37,8 @@ struct type_totals {
     std::string text;
     const auto line = [&](std::string_view name, const type_total& t) {
       char numbers[96];
-      std::snprintf(numbers, sizeof numbers, "%5llu tensors  %10.1f MB  %6.3f bits per weight\n", static_cast<unsigned long long>(t.tensors),
-                    static_cast<double>(t.bytes) / 1e6, t.bits_per_weight());
+      std::snprintf(numbers, sizeof numbers, "%5llu %-7s  %10.1f MB  %6.3f bits per weight\n", static_cast<unsigned long long>(t.tensors),
+                    t.tensors == 1 ? "tensor" : "tensors", static_cast<double>(t.bytes) / 1e6, t.bits_per_weight());
       text += std::string(name) + std::string(name.size() < 8 ? 8 - name.size() : 1, ' ') + numbers;
     };
     for (const auto& [type, total] : by_type) line(cria::name(type), total);

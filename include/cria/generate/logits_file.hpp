@@ -245,8 +245,8 @@ inline result<void> logits_file::add(const scored_position& p, divergence& sum) 
   const auto codes = std::span(row_).subspan(layout::row_head_bytes, 2 * p.logits.size());
   const bool is_whole = load_le<std::uint64_t>(codes.data() + codes.size()) == checksum_of(std::span(row_).first(row_.size() - layout::checksum_bytes));
   if (!is_whole || !std::isfinite(low) || !std::isfinite(step) || best >= layout_.vocab_size) {
-    return error{errc::bad_value, printable(source_->name(), 1024), "the row of window " + std::to_string(p.window + 1) + ", position " + std::to_string(p.index) + " is damaged",
-                 offset};
+    return error{errc::bad_value, printable(source_->name(), 1024),
+                 "row " + std::to_string(p.index + 1) + " of window " + std::to_string(p.window + 1) + " is damaged", offset};
   }
   for (std::size_t i = 0; i < log_p_.size(); ++i) log_p_[i] = low + step * static_cast<float>(load_le<std::uint16_t>(codes.data() + 2 * i));
   const double reference_sum = detail::log_sum_exp(log_p_);   // 0 but for the rounding of codes

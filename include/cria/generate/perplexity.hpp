@@ -146,20 +146,21 @@ namespace detail {
 /// Measures the perplexity of windows with a session, which is reset. The observer gets every scored position in order and returns result<void>.
 template <class Session, class Observer = no_observer>
   requires std::is_invocable_r_v<result<void>, Observer&, const scored_position&>
-[[nodiscard]] result<perplexity> measure_perplexity(Session& session, const text_windows& windows, const perplexity_options& options = {}, Observer&& observer = {}) {
+[[nodiscard]] result<perplexity> measure_perplexity(Session& runner, const text_windows& windows, const perplexity_options& options = {},
+                                                    Observer&& observer = {}) {
   constexpr std::size_t most_floats = std::size_t{1} << 22;   // 16 MiB of logits at once
   return catch_bad_alloc([&]() -> result<perplexity> {
-    const std::size_t stride = session.logits_stride(), n_vocab = session.model().vocab_size(), first = windows.first_scored();
-    const std::size_t piece = std::min({session.max_batch(), windows.n_scored(), std::max<std::size_t>(16, most_floats / stride)});
+    const std::size_t stride = runner.logits_stride(), n_vocab = runner.model().vocab_size(), first = windows.first_scored();
+    const std::size_t piece = std::min({runner.max_batch(), windows.n_scored(), std::max<std::size_t>(16, most_floats / stride)});
     std::vector<float> rows(piece * stride);
     perplexity sum;
     for (std::size_t w = 0; w < windows.size(); ++w) {
       const std::span<const token_id> tokens = windows[w];
-      session.reset();
-      CRIA_CHECK(session.evaluate(tokens.first(first), options.stop));
+      runner.reset();
+      CRIA_CHECK(runner.evaluate(tokens.first(first), options.stop));
       for (std::size_t done = 0; done < windows.n_scored();) {
         const std::size_t n = std::min(piece, windows.n_scored() - done);
-        CRIA_CHECK(session.evaluate(tokens.subspan(first + done, n), rows, options.stop));
+        CRIA_CHECK(runner.evaluate(tokens.subspan(first + done, n), rows, options.stop));
         for (std::size_t i = 0; i < n; ++i, ++done) {
           const auto logits = std::span<const float>(rows).subspan(i * stride, n_vocab);
           const scored_position position{w, done, logits, detail::log_sum_exp(logits), tokens[first + done + 1]};
