@@ -115,6 +115,22 @@ TEST_CASE("layer: normed_products are the products of the norm, whose integers t
   }
 }
 
+namespace {
+
+/// The integers that a phase has made with its output are those that prepare makes from it.
+void check_integers(const nn::compute& c, const nn::prepared_input& made, bool is_made) {
+  REQUIRE((made.quantised != nullptr) == is_made);
+  if (!is_made) return;
+  // As many words as are certainly written: the rest of the room is for other sets' tiles.
+  std::vector<std::int32_t> words(made.quantised, made.quantised + made.x.n_tokens * made.x.k / 32 * kernels::activation_words(c.precision));
+  std::vector<std::int32_t> again(kernels::activation_capacity(made.x.n_tokens, made.x.k, c.precision));
+  nn::prepare(c, made.x, true, again);
+  again.resize(words.size());
+  CHECK(words == again);
+}
+
+}  // namespace
+
 TEST_CASE("layer: add_product adds to the residual stream") {
   serial_executor serial;
   const nn::compute c{best_table(), serial, precision::exact};
@@ -154,6 +170,7 @@ TEST_CASE("layer: gated is silu of one product times the other, for formats that
           CAPTURE(width);
           CHECK(worst_of(want, a.gate.row(t)) < (p == precision::exact ? 2e-4 : 3e-2));
         }
+        check_integers(c, a.gate_input(6), width % 32 == 0);
       }
     }
   }
@@ -226,6 +243,7 @@ void check_attention(const attention_sample& sample, std::size_t n_threads, doub
     nn::rope_tables(c, a, n_tokens, rope, a.rope);
     nn::rotate_and_append(c, a, {.angles = &rope, .table = &a.rope, .q_scale = q_scale}, layer, std::span(&slice, 1));
     nn::attend(c, a, sample.parameters, layer, std::span(&slice, 1));
+    check_integers(c, a.mixed_input(n_tokens), group * d % 32 == 0);
     for (std::size_t t = 0; t < n_tokens; ++t) {
       const std::size_t pos = slice.start_pos + t;
       const std::size_t first = sample.parameters.window == 0 || pos < sample.parameters.window ? 0 : pos + 1 - sample.parameters.window;

@@ -187,3 +187,36 @@ TEST_CASE("weight: row() gives the row's values in every format") {
     }
   }
 }
+
+TEST_CASE("linear: groups quantised one by one in any order are what prepare gives") {
+  serial_executor serial;
+  for (const kernel_table* table : tables()) {
+    for (const precision p : {precision::exact, precision::fast}) {
+      const nn::compute c{*table, serial, p};
+      for (const std::size_t n_tokens : {1u, 2u, 4u, 5u, 8u, 9u, 12u, 13u, 15u, 25u}) {
+        CAPTURE(name(*table));
+        CAPTURE(n_tokens);
+        rows x(n_tokens, 96, 11);
+        const std::size_t size = kernels::activation_capacity(n_tokens, 96, p);
+        std::vector<std::int32_t> whole(size, 0x55555555), parts = whole;
+        nn::prepare(c, x.view(), true, whole);
+        for (const std::size_t g : {1u, 2u, 0u}) {
+          for (std::size_t t = n_tokens; t-- > 0;) nn::quantize_groups(c, x.view(), t, g, g + 1, parts);
+        }
+        CHECK(parts == whole);
+      }
+    }
+  }
+}
+
+TEST_CASE("linear: integers that are there are not made again") {
+  serial_executor serial;
+  const nn::compute c{best_table(), serial, precision::exact};
+  rows x(3, 64, 12);
+  const std::int32_t there = 0;
+  std::vector<std::int32_t> words(kernels::activation_capacity(3, 64, precision::exact), 7);
+  CHECK(nn::prepare(c, {x.view(), &there}, true, words).quantised == &there);
+  CHECK(nn::prepare(c, x.view(), false, words).quantised == nullptr);
+  CHECK(std::all_of(words.begin(), words.end(), [](std::int32_t w) { return w == 7; }));
+  CHECK(nn::prepare(c, x.view(), true, words).quantised == words.data());
+}

@@ -98,6 +98,16 @@ struct activations {
   float_rows rope_of_windows;            ///< the same for windowed layers, where n_angles is 2
   std::vector<pass_row> rows;            ///< [T] set by begin_pass
   array_buffer<std::int32_t> quantised;  ///< the current input as integers
+  array_buffer<std::int32_t> mixed_quantised;  ///< mixed as integers, made by attend; empty where the heads of a kv head do not fill groups of 32
+  array_buffer<std::int32_t> gate_quantised;   ///< gate as integers, made by gated and plain; empty where F does not fill groups
+
+  /// Return n_tokens rows of mixed or gate as the input of a product.
+  [[nodiscard]] prepared_input mixed_input(std::size_t n_tokens) noexcept {
+    return {mixed.view(n_tokens), mixed_quantised.size() == 0 ? nullptr : mixed_quantised.data()};
+  }
+  [[nodiscard]] prepared_input gate_input(std::size_t n_tokens) noexcept {
+    return {gate.view(n_tokens), gate_quantised.size() == 0 ? nullptr : gate_quantised.data()};
+  }
 
   /// One task's place in attention.
   struct worker {
@@ -138,6 +148,12 @@ struct activations {
       CRIA_CHECK(rows(a.rope_of_windows, 2 * s.rope_dim));
     }
     CRIA_TRY(a.quantised, array_buffer<std::int32_t>::allocate(s.quantised_words(p)));
+    if (s.n_heads / s.n_kv_heads * s.head_dim % 32 == 0) {
+      CRIA_TRY(a.mixed_quantised, array_buffer<std::int32_t>::allocate(kernels::activation_capacity(s.max_tokens, s.n_heads * s.head_dim, p)));
+    }
+    if (s.ffn_dim % 32 == 0) {
+      CRIA_TRY(a.gate_quantised, array_buffer<std::int32_t>::allocate(kernels::activation_capacity(s.max_tokens, s.ffn_dim, p)));
+    }
     return catch_bad_alloc(
         [&]() -> result<activations> {
           a.rows.resize(s.max_tokens);

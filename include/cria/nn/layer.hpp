@@ -131,15 +131,24 @@ inline void norm_rows(const compute& c, rows_view x, const norm& n, rows_view ou
   for_each_token(c, x.n_tokens, [&](std::size_t t) { n(c, x.row(t), x.k, out.row(t)); });
 }
 
+/// normed = norm(h), quantised in the same breath if one of the weights that read it is.
+inline prepared_input prepare_norm(const compute& c, activations& a, std::size_t n_tokens, const norm& n, bool is_quantised) {
+  const rows_view h = a.h.view(n_tokens), normed = a.normed.view(n_tokens);
+  for_each_token(c, n_tokens, [&](std::size_t t) {
+    n(c, h.row(t), h.k, normed.row(t));
+    if (is_quantised) c.kernels.quantize(normed.data, normed.stride, t, t + 1, n_tokens, normed.k / 32, c.precision, a.quantised.data());
+  });
+  return {normed, a.quantised.data()};
+}
+
 /// The products share the norm of h and its quantised form.
 inline void normed_products(const compute& c, activations& a, std::size_t n_tokens, const norm& n, std::span<const product> products) {
-  norm_rows(c, a.h.view(n_tokens), n, a.normed.view(n_tokens));
   const bool is_quantised = std::any_of(products.begin(), products.end(), [](const product& p) { return p.w->is_quantised(); });
-  multiply(c, prepare(c, a.normed.view(n_tokens), is_quantised, a.quantised.span()), products);
+  multiply(c, prepare_norm(c, a, n_tokens, n, is_quantised), products);
 }
 
 /// h += w x.
-inline void add_product(const compute& c, activations& a, rows_view x, const weight& w) {
+inline void add_product(const compute& c, activations& a, const prepared_input& x, const weight& w) {
   const product p{&w, a.h.memory.data(), a.h.stride(), true};
   multiply(c, prepare(c, x, w.is_quantised(), a.quantised.span()), {&p, 1});
 }
@@ -154,10 +163,10 @@ inline void add_norm(const compute& c, activations& a, rows_view y, const norm& 
 }
 
 /// h += norm(w x).
-inline void add_normed_product(const compute& c, activations& a, rows_view x, const weight& w, const norm& n) {
+inline void add_normed_product(const compute& c, activations& a, const prepared_input& x, const weight& w, const norm& n) {
   const product p{&w, a.normed.memory.data(), a.normed.stride()};
   multiply(c, prepare(c, x, w.is_quantised(), a.quantised.span()), {&p, 1});
-  add_norm(c, a, a.normed.view(x.n_tokens), n);
+  add_norm(c, a, a.normed.view(x.x.n_tokens), n);
 }
 
 /// logits = w norm(h) for the rows that want them, one after another; returns how many. Requires logits.stride a multiple of 16.
@@ -172,14 +181,14 @@ inline std::size_t head(const compute& c, activations& a, std::size_t n_tokens, 
   return n_rows;
 }
 
-/// gate = act(gate_w norm(h)) * (up_w norm(h)): a thread has both for its rows.
+/// gate = act(gate_w norm(h)) * (up_w norm(h)), and its integers: a thread has both for its rows.
 inline void gated(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const weight& gate_w, const weight& up_w, gate_function act) {
-  norm_rows(c, a.h.view(n_tokens), n, a.normed.view(n_tokens));
-  const prepared_input in = prepare(c, a.normed.view(n_tokens), gate_w.is_quantised() || up_w.is_quantised(), a.quantised.span());
+  const prepared_input in = prepare_norm(c, a, n_tokens, n, gate_w.is_quantised() || up_w.is_quantised());
   const product gate{&gate_w, a.gate.memory.data(), a.gate.stride()}, up{&up_w, a.up.memory.data(), a.up.stride()};
   const auto join = act == gate_function::silu ? c.kernels.silu_mul : c.kernels.gelu_mul;
-  // Two panels of each at a time: their outputs are in the first-level cache when they meet.
+  // Two panels of each at a time: their outputs are in the first-level cache when they meet, and are a group of the next product's input.
   constexpr std::size_t unit = 2;
+  const prepared_input out = a.gate_input(n_tokens);
   const std::size_t n_units = (gate_w.n_panels() + unit - 1) / unit;
   parallel_for(c.executor, n_units, 1 + detail::panel_grain(gate_w) / (2 * unit), [&](std::size_t, std::size_t begin, std::size_t end) {
     for (std::size_t u = begin; u < end; ++u) {
@@ -189,19 +198,25 @@ inline void gated(const compute& c, activations& a, std::size_t n_tokens, const 
       for (std::size_t t = 0; t < n_tokens; ++t) {
         float* g = a.gate.row(t) + 16 * first;
         join(g, a.up.row(t) + 16 * first, 16 * (last - first), g);
+        if (out.quantised != nullptr) quantize_groups(c, out.x, t, u, u + 1, a.gate_quantised.span());
       }
     }
   });
 }
 
-/// gate = gelu(up_w norm(h)).
+/// gate = gelu(up_w norm(h)), and its integers.
 inline void plain(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const weight& up_w) {
-  norm_rows(c, a.h.view(n_tokens), n, a.normed.view(n_tokens));
-  const prepared_input in = prepare(c, a.normed.view(n_tokens), up_w.is_quantised(), a.quantised.span());
+  const prepared_input in = prepare_norm(c, a, n_tokens, n, up_w.is_quantised());
   const product up{&up_w, a.gate.memory.data(), a.gate.stride()};
-  parallel_for(c.executor, up_w.n_panels(), detail::panel_grain(up_w), [&](std::size_t, std::size_t begin, std::size_t end) {
-    detail::multiply_panels(c, in, up, begin, end);
-    for (std::size_t t = 0; t < n_tokens; ++t) c.kernels.gelu(a.gate.row(t) + 16 * begin, 16 * (end - begin), a.gate.row(t) + 16 * begin);
+  const prepared_input out = a.gate_input(n_tokens);
+  const std::size_t n_units = (up_w.n_panels() + 1) / 2;   // of one group
+  parallel_for(c.executor, n_units, 1 + detail::panel_grain(up_w) / 2, [&](std::size_t, std::size_t begin, std::size_t end) {
+    const std::size_t first = 2 * begin, last = std::min(up_w.n_panels(), 2 * end);
+    detail::multiply_panels(c, in, up, first, last);
+    for (std::size_t t = 0; t < n_tokens; ++t) {
+      c.kernels.gelu(a.gate.row(t) + 16 * first, 16 * (last - first), a.gate.row(t) + 16 * first);
+      if (out.quantised != nullptr) quantize_groups(c, out.x, t, begin, end, a.gate_quantised.span());
+    }
   });
 }
 
@@ -249,10 +264,10 @@ void rotate_and_append(const compute& c, activations& a, const rotation& r, std:
 
 namespace detail {
 
-/// One attention item: the query rows of tokens [begin, end) of a sequence for one kv head.
+/// One attention item: the query rows of tokens [begin, end) of a sequence for one kv head, in a pass of n_tokens.
 template <kv_cache Cache>
 void attend_item(const compute& c, activations& a, const attention_parameters& p, const sequence_slice<Cache>& s, kv_head head, std::size_t begin, std::size_t end,
-                 activations::worker& w) noexcept {
+                 std::size_t n_tokens, activations::worker& w) noexcept {
   const std::size_t d = a.shape.head_dim, group = a.shape.n_heads / a.shape.n_kv_heads;
   std::size_t n = 0;
   for (std::size_t t = begin; t < end; ++t) {
@@ -277,14 +292,18 @@ void attend_item(const compute& c, activations& a, const attention_parameters& p
                                                               .n_rows = n,
                                                               .scratch = w.scratch.data(),
                                                               .soft_cap = p.soft_cap});
+  if (a.mixed_quantised.size() == 0) return;
+  const std::size_t first = head.head * group * d / 32, last = (head.head + 1) * group * d / 32;
+  for (std::size_t t = begin; t < end; ++t) quantize_groups(c, a.mixed.view(n_tokens), s.first_row + t, first, last, a.mixed_quantised.span());
 }
 
 }  // namespace detail
 
-/// mixed = softmax(q K^T) V for every row; items are kv heads by a few tokens.
+/// mixed = softmax(q K^T) V for every row, and its integers; items are kv heads by a few tokens.
 template <kv_cache Cache>
 void attend(const compute& c, activations& a, const attention_parameters& p, std::size_t layer, std::span<sequence_slice<Cache>> sequences) {
   const std::size_t n_kv = a.shape.n_kv_heads, tokens = activations::item_rows(a.shape) / (a.shape.n_heads / n_kv);
+  const std::size_t n_tokens = sequences.back().first_row + sequences.back().tokens.size();
   for (const sequence_slice<Cache>& s : sequences) {
     const std::size_t n_tiles = (s.tokens.size() + tokens - 1) / tokens;
     parallel_for(c.executor, n_tiles * n_kv, 1, [&](std::size_t worker, std::size_t first, std::size_t last) {
@@ -292,7 +311,7 @@ void attend(const compute& c, activations& a, const attention_parameters& p, std
         // Tiles in an order that mixes short and long ones, so that a static split is fair.
         const std::size_t rank = item / n_kv, tile = rank % 2 == 0 ? rank / 2 : n_tiles - 1 - rank / 2;
         const std::size_t begin = tile * tokens;
-        detail::attend_item(c, a, p, s, {layer, item % n_kv}, begin, std::min(s.tokens.size(), begin + tokens), a.workers[worker]);
+        detail::attend_item(c, a, p, s, {layer, item % n_kv}, begin, std::min(s.tokens.size(), begin + tokens), n_tokens, a.workers[worker]);
       }
     });
   }

@@ -9,6 +9,7 @@
 // Threads   runs on the executor of `compute`; one call at a time on the same buffers
 #pragma once
 
+#include <cria/kernels/activation_size.hpp>
 #include <cria/nn/compute.hpp>
 #include <cria/nn/weight.hpp>
 
@@ -28,10 +29,12 @@ struct rows_view {
   [[nodiscard]] float* row(std::size_t t) const noexcept { return data + t * stride; }
 };
 
-/// An input as the kernels want it: the floats, and their integers where a weight is quantised.
+/// An input as the kernels want it: the floats, and their integers where a weight is quantised; nullptr: not made yet.
 struct prepared_input {
   rows_view x;
   const std::int32_t* quantised;
+
+  prepared_input(rows_view floats, const std::int32_t* integers = nullptr) noexcept : x(floats), quantised(integers) {}
 };
 
 /// One product of an input: y (+)= x w^T + bias.
@@ -82,14 +85,27 @@ void for_each_token(const compute& c, std::size_t n_tokens, F&& fn) {
   }
 }
 
-/// Quantises X into `words` if one of the weights is quantised. Requires words to hold activation_capacity of X.
-inline prepared_input prepare(const compute& c, rows_view x, bool is_quantised, std::span<std::int32_t> words) {
-  if (is_quantised) {
-    CRIA_ASSERT(x.k % 32 == 0);
-    for_each_token(c, x.n_tokens, [&](std::size_t t) {
-      c.kernels.quantize(x.data, x.stride, t, t + 1, x.n_tokens, x.k / 32, c.precision, words.data());
-    });
+/// Quantises groups [begin, end) of 32 values of row t, as prepare does with all: who makes some values of an input can quantise them while they are in
+/// the first-level cache. When every group of every row has had its turn, in any order, `words` is what prepare gives. Requires x.k % 32 == 0.
+inline void quantize_groups(const compute& c, rows_view x, std::size_t t, std::size_t begin, std::size_t end, std::span<std::int32_t> words) noexcept {
+  const kernels::token_tile tile = kernels::tile_of(t, x.n_tokens, c.kernels.tile_tokens);
+  const std::size_t n = kernels::activation_words(c.precision), n_groups = x.k / 32;
+  for (std::size_t g = begin; g < end; ++g) {
+    // A matrix of this group alone, placed so that its tile falls on the group's place.
+    std::int32_t* out = words.data() + (tile.first * (n_groups - 1) + g * tile.width) * n;
+    c.kernels.quantize(x.data + 32 * g, x.stride, t, t + 1, x.n_tokens, 1, c.precision, out);
   }
+}
+
+/// Returns the input with its integers, if one of the weights is quantised: those that its producer made, or else made now, into `words`, which must hold
+/// activation_capacity of X.
+inline prepared_input prepare(const compute& c, const prepared_input& in, bool is_quantised, std::span<std::int32_t> words) {
+  if (!is_quantised || in.quantised != nullptr) return in;
+  const rows_view& x = in.x;
+  CRIA_ASSERT(x.k % 32 == 0);
+  for_each_token(c, x.n_tokens, [&](std::size_t t) {
+    c.kernels.quantize(x.data, x.stride, t, t + 1, x.n_tokens, x.k / 32, c.precision, words.data());
+  });
   return {x, words.data()};
 }
 

@@ -43,23 +43,23 @@ class pass {
   /// mixed = softmax(q K^T) V.
   void attend(const attention_phase& phase) const { attend_(phase); }
   /// h += W mixed.
-  void add_mixed(const weight& w) const { add_product(c_, a_, a_.mixed.view(n_tokens_), w); }
+  void add_mixed(const weight& w) const { add_product(c_, a_, a_.mixed_input(n_tokens_), w); }
   /// h += norm(W mixed).
-  void add_mixed(const weight& w, const norm& after) const { add_normed_product(c_, a_, a_.mixed.view(n_tokens_), w, after); }
+  void add_mixed(const weight& w, const norm& after) const { add_normed_product(c_, a_, a_.mixed_input(n_tokens_), w, after); }
   /// h += W_down (act(W_gate norm(h)) * W_up norm(h)).
   void gated_feed_forward(const norm& n, const weight& gate, const weight& up, const weight& down, gate_function act) const {
     gated(c_, a_, n_tokens_, n, gate, up, act);
-    add_product(c_, a_, a_.gate.view(n_tokens_), down);
+    add_product(c_, a_, a_.gate_input(n_tokens_), down);
   }
   /// h += norm(W_down (act(W_gate norm(h)) * W_up norm(h))).
   void gated_feed_forward(const norm& n, const weight& gate, const weight& up, const weight& down, gate_function act, const norm& after) const {
     gated(c_, a_, n_tokens_, n, gate, up, act);
-    add_normed_product(c_, a_, a_.gate.view(n_tokens_), down, after);
+    add_normed_product(c_, a_, a_.gate_input(n_tokens_), down, after);
   }
   /// h += W_down gelu(W_up norm(h)).
   void plain_feed_forward(const norm& n, const weight& up, const weight& down) const {
     plain(c_, a_, n_tokens_, n, up);
-    add_product(c_, a_, a_.gate.view(n_tokens_), down);
+    add_product(c_, a_, a_.gate_input(n_tokens_), down);
   }
   /// h += the chosen experts' outputs by their shares.
   void expert_feed_forward(const norm& n, const expert_weights& w, gate_function act) const { experts(c_, a_, n_tokens_, n, w, act); }
