@@ -303,6 +303,29 @@ TEST_CASE("batch_engine: a long prompt delays nobody's tokens, and short ones ov
   CHECK(n_long == 3);
 }
 
+TEST_CASE("batch_engine: without a bound on the cache as many run at once as were asked for, however full their contexts get") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  for (const std::size_t context : {14u, 64u, 65u, 128u}) {
+    CAPTURE(context);
+    auto options = small(16);
+    options.context_size = context;
+    options.shares_prefixes = context != 65;
+    auto engine = batch_engine::create(m, options).value();
+    generation_options o = greedy(6);
+    o.ignore_eos = true;
+    for (std::size_t i = 0; i < 16; ++i) {
+      std::vector<token_id> prompt(context - 6, static_cast<token_id>(20 + i));
+      REQUIRE(engine.add(prompt, o));
+    }
+    REQUIRE(engine.step());
+    CHECK(engine.statistics().n_running == 16);
+    run_all(engine);
+    CHECK(engine.statistics().n_preempted == 0);
+    CHECK(engine.statistics().n_evaluated_tokens == 16 * (context - 6 + 5));
+  }
+}
+
 TEST_CASE("batch_engine: what goes wrong with one request ends that one alone") {
   if (!has_data(stories)) return;
   const model m = load_stories();

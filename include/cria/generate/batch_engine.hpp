@@ -54,9 +54,10 @@ class basic_batch_engine {
       const model_config& c = model.config();
       const std::size_t wanted = session_options{.context_size = options.context_size}.context_for(c.context_length);
       const std::size_t context = c.has_learned_positions ? std::min<std::size_t>(wanted, c.context_length) : wanted;
-      const std::size_t positions = options.cache_positions != 0 ? options.cache_positions : options.max_sequences * context;
+      const std::size_t pages_each = (context - 1) / options.page_size + 1;
+      const std::size_t n_pages = options.cache_positions != 0 ? (options.cache_positions - 1) / options.page_size + 1 : options.max_sequences * pages_each;
       using pool_type = page_pool<Type>;
-      CRIA_TRY(auto pool, pool_type::create(model.cache_shape(), {.n_pages = (positions - 1) / options.page_size + 1, .page_size = options.page_size}));
+      CRIA_TRY(auto pool, pool_type::create(model.cache_shape(), {.n_pages = n_pages, .page_size = options.page_size}));
       CRIA_TRY(auto index, prefix_index<Type>::create(pool));
       const std::size_t capacity = std::min(context, pool->n_pages() * pool->page_size());
       const std::size_t n_tokens = std::max(options.max_batch, options.max_sequences);

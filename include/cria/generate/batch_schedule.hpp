@@ -169,6 +169,12 @@ class batch_schedule {
     return pool->pages_for(std::min(one.tokens().size() + 1, capacity)) - n_shared / options_.page_size;
   }
 
+  /// Returns the pages that a running sequence will want for the rest of its tokens, and one for the next few, so that they preempt nobody.
+  [[nodiscard]] std::size_t pages_ahead(const sequence& one) const noexcept {
+    const std::size_t held = one.cache().pages().size();
+    return std::max(pages_to_start(one, 0), std::min(held + 1, pool->pages_for(capacity))) - held;
+  }
+
   void remember(const sequence& one) noexcept {
     if (options_.shares_prefixes) index.insert(one.tokens().first(one.cache().length()), one.cache().pages());
   }
@@ -184,8 +190,9 @@ class batch_schedule {
   /// Prepares a request that waits for running. Returns whether there are pages for it.
   [[nodiscard]] bool give_pages(sequence& one) {
     const std::size_t n_shared = take_shared(one);
-    // One more page for each that runs, so that the next few tokens preempt nobody.
-    if (!running.empty() && !index.make_room(pages_to_start(one, n_shared) + running.size())) {
+    std::size_t wanted = pages_to_start(one, n_shared);
+    for (const auto& other : running) wanted += pages_ahead(*other);
+    if (!running.empty() && !index.make_room(wanted)) {
       one.cache().truncate(0);
       return false;
     }
