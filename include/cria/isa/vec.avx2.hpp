@@ -12,6 +12,9 @@ namespace cria::inline v0::isa {
 template <>
 struct vec<avx2> : batch_vec<avx2::arch> {
   static CRIA_ALWAYS_INLINE f fma(f a, f b, f c) noexcept { return _mm256_fmadd_ps(a, b, c); }
+  /// max(a, b) and min(a, b) give b where one is NaN; what xsimd's give changed between its versions.
+  static CRIA_ALWAYS_INLINE f max(f a, f b) noexcept { return _mm256_max_ps(a, b); }
+  static CRIA_ALWAYS_INLINE f min(f a, f b) noexcept { return _mm256_min_ps(a, b); }
   static CRIA_ALWAYS_INLINE f swap_pairs(f a) noexcept { return _mm256_permute_ps(a, 0xb1); }
   static CRIA_ALWAYS_INLINE float hmax(f a) noexcept {
     const __m256 r = a;

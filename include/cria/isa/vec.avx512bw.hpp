@@ -12,6 +12,9 @@ namespace cria::inline v0::isa {
 template <>
 struct vec<avx512bw> : batch_vec<avx512bw::arch> {
   static CRIA_ALWAYS_INLINE f fma(f a, f b, f c) noexcept { return _mm512_fmadd_ps(a, b, c); }
+  /// max(a, b) and min(a, b) give b where one is NaN; what xsimd's give changed between its versions.
+  static CRIA_ALWAYS_INLINE f max(f a, f b) noexcept { return _mm512_max_ps(a, b); }
+  static CRIA_ALWAYS_INLINE f min(f a, f b) noexcept { return _mm512_min_ps(a, b); }
   static CRIA_ALWAYS_INLINE f swap_pairs(f a) noexcept { return _mm512_permute_ps(a, 0xb1); }
   static CRIA_ALWAYS_INLINE float hmax(f a) noexcept { return _mm512_reduce_max_ps(a); }
   static CRIA_ALWAYS_INLINE std::int32_t hsum_i(i a) noexcept { return _mm512_reduce_add_epi32(a); }
