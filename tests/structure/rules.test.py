@@ -138,6 +138,7 @@ def language(path, text):
     """Only what every supported compiler has."""
     code = code_of(text)
     return (find(r"\bstd::(views|source_location|format|expected)\b|\b_Float16\b", code, "not in every supported compiler")
+            + find(r"\b(near|far|small|interface)\b", code, "a macro in windows.h")
             + find(r"\busing[ \t]+namespace\b", code, "using namespace in a header"))
 
 
@@ -190,6 +191,7 @@ BAD = [
     (unfinished, "include/cria/core/a.hpp", "// FIX" "ME\n"),
     (language, "include/cria/core/a.hpp", "std::format(x);\n"),
     (language, "include/cria/core/a.hpp", "using namespace std;\n"),
+    (language, "include/cria/core/a.hpp", "const double near = 1;\n"),
     (versioned, "include/cria/core/a.hpp", "namespace cria {\n"),
     (versioned, "include/cria/core/a.hpp", "namespace cria::gguf {\n"),
 ]

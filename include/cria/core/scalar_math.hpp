@@ -161,8 +161,8 @@ CRIA_ALWAYS_INLINE sine_cosine sin_cos(double x) noexcept {
   if (!(x >= -1e9 && x <= 1e9)) return {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::quiet_NaN()};
   const auto k = static_cast<std::int64_t>(fused(x, 0x1.45f306dc9c883p-1, x < 0.0 ? -0.5 : 0.5));
   const auto kd = static_cast<double>(k);
-  const double near = (x - kd * 0x1.921fb4p0) - kd * 0x1.4442dp-24;
-  const double r = near - (kd * 0x1.846988p-48 + kd * 0x1.8cc514p-72);
+  const double reduced = (x - kd * 0x1.921fb4p0) - kd * 0x1.4442dp-24;
+  const double r = reduced - (kd * 0x1.846988p-48 + kd * 0x1.8cc514p-72);
   const double z = rounded_product(r, r);
   double p = 1.0 / 355687428096000;
   p = fused(p, z, -1.0 / 1307674368000);

@@ -151,8 +151,8 @@ class writer {
   [[nodiscard]] result<void> copy(const metadata& keys) {
     for (const auto& [key, v] : keys) {
       if (key.starts_with("split.")) continue;
-      const bool small = key == alignment_key && v.as<std::uint32_t>().value_or(default_alignment) < default_alignment;
-      CRIA_CHECK(small ? set_alignment(default_alignment) : set(key, v));
+      const bool too_small = key == alignment_key && v.as<std::uint32_t>().value_or(default_alignment) < default_alignment;
+      CRIA_CHECK(too_small ? set_alignment(default_alignment) : set(key, v));
     }
     return {};
   }

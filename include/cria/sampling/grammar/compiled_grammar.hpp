@@ -223,10 +223,10 @@ class grammar_compiler {
       compiled_grammar::place p;
       p.steps_begin = static_cast<std::uint32_t>(out_.steps.size());
       p.calls_begin = static_cast<std::uint32_t>(out_.calls.size());
-      for_each_near(order[i], [&](std::uint32_t near) {
+      for_each_near(order[i], [&](std::uint32_t reached) {
         ++n_seen;
-        p.is_end |= graph_->places()[near].is_end;
-        graph_->for_each_edge(near, [&](const rule_edge& e) {
+        p.is_end |= graph_->places()[reached].is_end;
+        graph_->for_each_edge(reached, [&](const rule_edge& e) {
           if (is_live_[e.target] == 0 || !is_usable(e)) return;
           if (e.what == edge_kind::bytes) out_.steps.push_back({e.arg, number(e.target)});
           if (e.what == edge_kind::rule) out_.calls.push_back({e.arg, number(e.target)});
