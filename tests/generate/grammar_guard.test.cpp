@@ -2,13 +2,16 @@
 // Grammars among the options of a generation: in sessions, streams and batches, with the library's sampler and with hosts' own.
 #include <cria/generate/batch_engine.hpp>
 #include <cria/generate/grammar_guard.hpp>
+#include <cria/generate/speculative.hpp>
 
 #include <tests/generate/session_fixture.hpp>
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <regex>
 #include <string>
+#include <vector>
 
 using namespace cria;
 using namespace cria_test;
@@ -23,6 +26,18 @@ struct plain_sampler {
     return best;
   }
   void accept(token_id) {}
+};
+
+/// Guesses what it was given, right or wrong.
+struct fixed_guesses {
+  std::vector<token_id> text;
+  std::size_t n_prompt;
+  std::size_t max_guesses() const noexcept { return 4; }
+  result<std::size_t> draft(std::span<const token_id> tokens, std::span<token_id> out) const {
+    const std::size_t at = std::min(tokens.size() - n_prompt, text.size()), n = std::min(out.size(), text.size() - at);
+    std::copy_n(text.begin() + static_cast<std::ptrdiff_t>(at), n, out.begin());
+    return n;
+  }
 };
 
 /// Takes one token always, whatever the logits.
@@ -74,6 +89,15 @@ TEST_CASE("grammar_guard: streams, batches and hosts' samplers give the same gre
   const auto refused = s.generate("Lily", options, stubborn);
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == errc::mismatch);
+
+  // Guesses that are right, and, without the grammar, wrong ones.
+  const std::vector<token_id> right = s.generate("Lily", options).value().tokens, wrong = s.generate("Lily", greedy(60)).value().tokens;
+  for (const auto& guesses : {right, wrong}) {
+    fixed_guesses drafter{guesses, m.tokenizer().encode("Lily").value().size()};
+    const auto done = generate_speculatively(s, "Lily", options, drafter);
+    REQUIRE(done);
+    CHECK(done->text == text);
+  }
 
   auto engine = batch_engine::create(m, {.max_sequences = 2, .context_size = 128, .n_threads = 1}).value();
   std::string batched;

@@ -46,7 +46,8 @@ class grammar_guard {
   grammar_guard() = default;
 
   /// vocabulary: make_token_trie() of the tokenizer; null to make it here, as stop_tokens need that are none of its end tokens.
-  [[nodiscard]] static result<grammar_guard> create(const cria::tokenizer& tokenizer, const generation_options& options, std::shared_ptr<const token_trie> vocabulary) {
+  [[nodiscard]] static result<grammar_guard> create(const cria::tokenizer& tokenizer, const generation_options& options,
+                                                    std::shared_ptr<const token_trie> vocabulary) {
     grammar_guard made;
     if (!options.grammar) return made;
     if (options.ignore_eos) return error{errc::bad_argument, "ignore_eos", "and a grammar, which says where the text ends", error::no_offset};

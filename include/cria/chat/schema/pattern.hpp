@@ -45,7 +45,8 @@ class pattern_compiler {
   static constexpr std::size_t most_nesting = 50;
 
   [[nodiscard]] error fail(errc code, std::string message) const {
-    return {code, std::string(where_), "pattern \"" + printable(text_) + "\": " + std::move(message) + ", at its byte " + std::to_string(at_), error::no_offset};
+    message = "pattern \"" + printable(text_) + "\": " + std::move(message) + ", at its byte " + std::to_string(at_);
+    return {code, std::string(where_), std::move(message), error::no_offset};
   }
   [[nodiscard]] char peek() const noexcept { return at_ < text_.size() ? text_[at_] : '\0'; }
   [[nodiscard]] bool take(char c) noexcept {
@@ -176,7 +177,10 @@ class pattern_compiler {
       }
       ++at_;
       CRIA_TRY(const escape last, parse_class_part());
-      const auto code_of = [](const escape& e) { return e.set.ranges().size() == 1 && e.set.ranges()[0].first == e.set.ranges()[0].last ? std::optional(e.set.ranges()[0].first) : std::nullopt; };
+      const auto code_of = [](const escape& e) -> std::optional<char32_t> {
+        const auto& all = e.set.ranges();
+        return all.size() == 1 && all[0].first == all[0].last ? std::optional(all[0].first) : std::nullopt;
+      };
       if (!code_of(first) || !code_of(last) || *code_of(last) < *code_of(first)) return fail(errc::syntax, "a range without two ascending ends");
       ranges.push_back({*code_of(first), *code_of(last)});
     }

@@ -53,7 +53,8 @@ class schema_compiler {
   [[nodiscard]] static std::string name_of(std::size_t target) { return "schema-" + std::to_string(target); }
 
   [[nodiscard]] static bool is_annotation(std::string_view key) noexcept {
-    constexpr std::string_view keys[] = {"title", "description", "default", "examples", "$comment", "deprecated", "readOnly", "writeOnly", "$schema", "$defs", "definitions"};
+    constexpr std::string_view keys[] = {"title",    "description", "default", "examples", "$comment",   "deprecated",
+                                         "readOnly", "writeOnly",   "$schema", "$defs",    "definitions"};
     return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
   }
 
@@ -71,7 +72,8 @@ class schema_compiler {
       if (value == nullptr) continue;
       for (const auto& [other, ignored] : *members) {
         const bool is_typed_list = other == "type" && (key == "const" || key == "enum");
-        if (other != key && !is_annotation(other) && !is_typed_list) return unsupported_keyword(pointer, other, "beside " + std::string(key) + " is not supported");
+        if (other == key || is_annotation(other) || is_typed_list) continue;
+        return unsupported_keyword(pointer, other, "beside " + std::string(key) + " is not supported");
       }
       const std::string here = pointer + "/" + std::string(key);
       if (key == "$ref") return write_ref(*value, here, is_guarded);
@@ -177,7 +179,8 @@ class schema_compiler {
     for (std::size_t i = 0; i < all.size(); ++i) {
       for (std::size_t j = 0; j < i; ++j) {
         if (are_disjoint(all[i], all[j])) continue;
-        return refuse_schema(errc::syntax, here + "/" + std::to_string(i), "may allow what schema " + std::to_string(j) + " of oneOf does: use anyOf, or tell them apart by type or by a required const");
+        return refuse_schema(errc::syntax, here + "/" + std::to_string(i),
+                             "may allow what schema " + std::to_string(j) + " of oneOf does: use anyOf, or tell them apart by type or by a required const");
       }
     }
     return {};
@@ -225,7 +228,8 @@ class schema_compiler {
       {"properties", k_object}, {"required", k_object}, {"additionalProperties", k_object},
       {"items", k_array}, {"prefixItems", k_array}, {"minItems", k_array}, {"maxItems", k_array}, {"uniqueItems", k_array},
       {"minLength", k_string}, {"maxLength", k_string}, {"pattern", k_string}, {"format", k_string},
-      {"minimum", k_integer | k_fraction}, {"maximum", k_integer | k_fraction}, {"exclusiveMinimum", k_integer | k_fraction}, {"exclusiveMaximum", k_integer | k_fraction}};
+      {"minimum", k_integer | k_fraction}, {"maximum", k_integer | k_fraction},
+      {"exclusiveMinimum", k_integer | k_fraction}, {"exclusiveMaximum", k_integer | k_fraction}};
 
   [[nodiscard]] result<std::string> write_typed(const json& schema, const json::object& members, const std::string& pointer) {
     unsigned about = 0;
@@ -327,7 +331,9 @@ class schema_compiler {
     };
     for (const auto& [key, value] : *members) CRIA_CHECK(add(key, value, pointer + "/properties" + pointer_part(key), names.erase(key) != 0));
     for (const std::string& key : names) {
-      if (others != nullptr && *others == json(false)) return refuse_schema(errc::bad_value, pointer + "/required", "\"" + printable(key) + "\" is required and not allowed");
+      if (others != nullptr && *others == json(false)) {
+        return refuse_schema(errc::bad_value, pointer + "/required", "\"" + printable(key) + "\" is required and not allowed");
+      }
       CRIA_CHECK(add(key, others == nullptr ? json(true) : *others, pointer + "/additionalProperties", true));
     }
     return all;
@@ -345,7 +351,7 @@ class schema_compiler {
       std::vector<std::string> names;
       for (const property& p : all) names.push_back(p.key);
       for (const auto& [name, piece] : keys_other_than(names, key)) add_rule(name, piece);
-      CRIA_TRY(const std::string value, others == nullptr ? result<std::string>(std::string("value")) : write(*others, pointer + "/additionalProperties", true));
+      CRIA_TRY(const std::string value, write(others == nullptr ? json(true) : *others, pointer + "/additionalProperties", true));
       add_rule(member, key + " \":\" ws " + value);
       rest = "(\",\" ws " + member + ")*";
       first = "(" + member + " " + rest + ")?";

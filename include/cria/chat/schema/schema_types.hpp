@@ -111,7 +111,9 @@ struct schema_summary {
   if ((a.kinds & b.kinds) != k_object) return false;
   return std::any_of(a.tags.begin(), a.tags.end(), [&](const auto& tag) {
     const auto other = b.tags.find(tag.first);
-    const auto is_text = [](const std::set<std::string>& values) { return std::all_of(values.begin(), values.end(), [](const std::string& v) { return v.starts_with('"'); }); };
+    const auto is_text = [](const std::set<std::string>& values) {
+      return std::all_of(values.begin(), values.end(), [](const std::string& v) { return v.starts_with('"'); });
+    };
     return other != b.tags.end() && is_text(tag.second) && is_text(other->second) && !share(tag.second, other->second);
   });
 }

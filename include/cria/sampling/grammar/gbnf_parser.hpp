@@ -196,7 +196,9 @@ class gbnf_parser {
     while (is_digit(peek())) {
       n = std::min<std::size_t>(n * 10 + static_cast<std::size_t>(text_[at_++] - '0'), grammar_item::no_end);
     }
-    if (n > limits_.max_repeat || n == grammar_item::no_end) return fail(errc::limit_exceeded, start, "more than " + std::to_string(limits_.max_repeat) + " repetitions");
+    if (n > limits_.max_repeat || n == grammar_item::no_end) {
+      return fail(errc::limit_exceeded, start, "more than " + std::to_string(limits_.max_repeat) + " repetitions");
+    }
     return static_cast<std::uint32_t>(n);
   }
 

@@ -148,7 +148,10 @@ class token_filter {
     masks_.resize(at + n_words(), 0);
     return at;
   }
-  void allow(std::size_t at, token_id token) noexcept { masks_[at + static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (static_cast<std::size_t>(token) % 64); }
+  void allow(std::size_t at, token_id token) noexcept {
+    const auto bit = static_cast<std::size_t>(token);
+    masks_[at + bit / 64] |= std::uint64_t{1} << (bit % 64);
+  }
 
   [[nodiscard]] result<std::size_t> end_mask() {
     if (const auto known = mask_of_.find(ended); known != mask_of_.end()) return known->second;
@@ -176,7 +179,9 @@ class token_filter {
     }
     if (found_.empty() && (!matcher_.accepts() || vocabulary_->end_tokens().empty())) {
       masks_.resize(at);
-      if (a.is_cut()) return error{errc::limit_exceeded, "grammar", "rules are inside each other more than " + std::to_string(a.limits().max_depth) + " deep", error::no_offset};
+      if (a.is_cut()) {
+        return error{errc::limit_exceeded, "grammar", "rules are more than " + std::to_string(a.limits().max_depth) + " deep inside each other", error::no_offset};
+      }
       return error{errc::mismatch, "grammar", matcher_.accepts() ? "the text is whole, and the vocabulary has no end token"
                                                                 : "no token of the vocabulary can go on with the text", error::no_offset};
     }
