@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // cria bench: how fast a model is read and loaded, its prompts processed and its tokens generated, next to what the machine could do.
+#include "bench_parallel.hpp"
 #include "bench_report.hpp"
 #include "bench_rows.hpp"
 #include "bench_targets.hpp"
@@ -15,7 +16,7 @@ namespace {
 
 struct bench_flags {
   std::string model, synthetic, save_path, output = "md";
-  std::string prompts = "512", generations = "128", depths = "0", threads = "0", precisions = "exact,fast", isa, cache = "f16";
+  std::string prompts = "512", generations = "128", depths = "0", threads = "0", precisions = "exact,fast", isa, cache = "f16", parallel;
   std::size_t repetitions = 5, context = 0, batch = cria::session_options{}.max_batch;
   bool has_no_warm_up = false, wants_targets = false;
 };
@@ -29,6 +30,7 @@ struct bench_order {
   report_format format = report_format::md;
   const cria_bench::model_shape* shape = nullptr;  // of a synthetic model
   const cria_bench::quant_mix* mix = nullptr;
+  std::vector<std::size_t> parallel;               // sequences at once; none: one after another
 };
 
 /// Reads "tinyllama" or "tinyllama:Q4_K_M".
@@ -75,6 +77,10 @@ bench_order understand(const bench_flags& flags) {
   if (!flags.isa.empty() && !(order.set = cria::isa::find(flags.isa))) usage_error("--isa", "no instruction set is called " + flags.isa);
   order.cache = flags.cache == "f32" ? cria::kv_type::f32 : cria::kv_type::f16;
   order.format = *find_report_format(flags.output);
+  if (!flags.parallel.empty()) {
+    order.parallel = list_of("--parallel", flags.parallel, cria::batch_options::most_sequences);
+    if (order.format != report_format::md && order.format != report_format::jsonl) usage_error("--parallel", "gives md or jsonl");
+  }
   if (flags.model.empty()) parse_synthetic(flags.synthetic.empty() ? "tinyllama" : flags.synthetic, order);
   if (!flags.save_path.empty() && order.shape == nullptr) usage_error("--save", "writes a model made by --synthetic");
   if (order.plan.context != 0 && order.plan.context < order.plan.needed_context()) {
@@ -134,9 +140,22 @@ result<void> run_precision(const bench_flags& flags, const bench_order& order, c
   return measure_rows(order.plan, model, known, ceilings, stop, [&](const bench_row& r) { return print(out.row(r)); });
 }
 
+result<void> run_parallel(const bench_flags& flags, const bench_order& order) {
+  const interrupt ctrl_c;
+  CRIA_TRY(const auto file, open_model(flags, order));
+  for (const cria::precision precision : order.precisions) {
+    CRIA_TRY(const auto model, cria::load_model(file, load_options_of(order, precision, ctrl_c.token())));
+    for (const std::size_t n_threads : order.plan.threads) {
+      CRIA_CHECK(measure_parallel(model, {order.plan.prompts, order.plan.generations, order.parallel, n_threads, order.plan.batch, order.format}, ctrl_c.token()));
+    }
+  }
+  return {};
+}
+
 result<void> run(const bench_flags& flags, const bench_order& order) {
   if (!flags.save_path.empty()) return save(flags, order);
   if (flags.wants_targets) return run_targets(flags, order);
+  if (!order.parallel.empty()) return run_parallel(flags, order);
   const interrupt ctrl_c;
   report out(order.format);
   CRIA_CHECK(print(out.begin()));
@@ -172,6 +191,7 @@ void add_bench(CLI::App& app, action& chosen) {
       ->capture_default_str();
   c.add_option("--isa", flags->isa, "instruction set instead of the best one; `cria cpu` lists them");
   c.add_option("-o,--output", flags->output, "md, csv, json or jsonl")->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))->capture_default_str();
+  c.add_option("--parallel", flags->parallel, "sequences at once, as llama-batched-bench measures them. List")->join(',');
   c.add_flag("--no-warmup", flags->has_no_warm_up, "time the first run of a row too");
   c.add_flag("--targets", flags->wants_targets, "measure seven targets instead and say which are met");
   c.callback([flags, &chosen] { chosen = [flags, order = understand(*flags)] { return run(*flags, order); }; });

@@ -13,11 +13,11 @@ namespace cria_program {
 namespace {
 
 struct run_flags {
-  std::string model, system, chat_template, grammar, json_schema;
+  std::string model, system, chat_template, grammar, json_schema, draft;
   prompt_flags prompt;
   engine_flags engine;
   std::int64_t n_tokens = -1;
-  bool is_raw = false, prints_ids = false, prints_stats = false;
+  bool is_raw = false, prints_ids = false, prints_stats = false, looks_up = false;
   std::optional<std::uint64_t> seed;
   cria::generation_options options;
 };
@@ -85,6 +85,30 @@ void print_stats(const cria::generation& g, const cria::session_statistics& s, c
                g.grammar.most_nodes, g.grammar.most_steps);
 }
 
+void print_speculation(const cria::speculative_statistics& s) {
+  std::fprintf(stderr, "guesses     %zu of %zu right, %zu passes, about %.2f times as fast as without\n", s.n_accepted, s.n_guessed, s.n_passes, s.speed_up());
+}
+
+/// Generates, with guesses where they are asked for.
+template <class Session, class Callback>
+result<cria::generation> generate(Session& session, const wrapped_prompt& prompt, const run_flags& flags, Callback& on_token) {
+  const auto speculate = [&](auto& drafter) -> result<cria::generation> {
+    CRIA_TRY(auto done, cria::generate_speculatively(session, prompt.tokens, flags.options, drafter, on_token));
+    if (flags.prints_stats) print_speculation(done.speculation);
+    return cria::generation(std::move(done));
+  };
+  if (flags.looks_up) {
+    cria::lookup_drafter drafter;
+    return speculate(drafter);
+  }
+  if (flags.draft.empty()) return session.generate(prompt.tokens, flags.options, on_token);
+  CRIA_TRY(auto draft, flags.engine.load(flags.draft, flags.options.stop));
+  cria::session_options options = flags.engine.session_options();
+  options.context_size = session.capacity();
+  CRIA_TRY(auto drafter, cria::model_drafter::create(std::move(draft), session.model(), options));
+  return speculate(drafter);
+}
+
 /// Streams one generation to stdout, as text or as ids.
 template <class Session>
 result<void> reply(Session& session, const wrapped_prompt& prompt, const run_flags& flags, cria::generation& done) {
@@ -102,7 +126,7 @@ result<void> reply(Session& session, const wrapped_prompt& prompt, const run_fla
     if (!text.empty()) written = print(text);
     return written.has_value();
   };
-  CRIA_TRY(done, session.generate(prompt.tokens, flags.options, on_token));
+  CRIA_TRY(done, generate(session, prompt, flags, on_token));
   CRIA_CHECK(std::move(written));
   return flags.prints_ids ? print("\n") : end_line_on_terminal();
 }
@@ -174,6 +198,8 @@ void add_run(CLI::App& app, action& chosen) {
   c.add_option("--stop", flags->options.stop_strings, "end before this text; may be given several times")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   auto* const grammar = c.add_option("--grammar", flags->grammar, "file of a grammar in GBNF notation that the reply must match");
   c.add_option("--json-schema", flags->json_schema, "file of a JSON schema that the reply must satisfy")->excludes(grammar);
+  auto* lookup = c.add_flag("--lookup", flags->looks_up, "guess ahead what was there before: faster where the answer repeats the prompt, the same text");
+  c.add_option("--draft", flags->draft, "smaller GGUF model of the same vocabulary that guesses ahead: the same text")->excludes(lookup);
   flags->engine.add_to(c, true);
   c.add_flag("--ids", flags->prints_ids, "print token ids instead of text");
   c.add_flag("--stats", flags->prints_stats, "print times and counts on stderr");

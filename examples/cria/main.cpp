@@ -21,6 +21,7 @@ static int run(int argc, char** argv) {
   add_inspect(app, chosen);
   add_cpu(app, chosen);
   add_bench(app, chosen);
+  add_batch(app, chosen);
   add_quantize(app, chosen);
   add_template(app, chosen);
   add_perplexity(app, chosen);

@@ -29,6 +29,7 @@ void add_logits(CLI::App& app, action& chosen);
 void add_inspect(CLI::App& app, action& chosen);
 void add_cpu(CLI::App& app, action& chosen);
 void add_bench(CLI::App& app, action& chosen);
+void add_batch(CLI::App& app, action& chosen);
 void add_quantize(CLI::App& app, action& chosen);
 void add_template(CLI::App& app, action& chosen);
 void add_perplexity(CLI::App& app, action& chosen);

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: MIT
+// cria batch: answers a file of requests, many at once; results in the order of the requests, one line each.
+//
+//   in   {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}; also id, max_tokens, temperature, top_k, top_p, min_p, seed, stop
+//   out  {"line": 1, "id": ..., "text": "...", "finish_reason": "...", "prompt_tokens": 5, "completion_tokens": 17}
+//        {"line": 2, "error": {"code": "...", "message": "..."}} for a line that is no request
+//
+// A result is one write of a whole line, so that an interrupted run leaves a beginning of the results; the next run goes on behind it. A request's
+// random numbers come from --seed and the number of its line: what is computed again is the same.
+#include "command.hpp"
+#include "progress_bar.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <unordered_map>
+
+namespace cria_program {
+
+namespace {
+
+using json = nlohmann::ordered_json;
+
+struct batch_flags {
+  std::string model, in, out;
+  engine_flags engine;
+  std::size_t parallel = 16, n_tokens = 256, cache_positions = 0;
+  bool starts_over = false;
+  cria::generation_options options;
+};
+
+/// A line of the input that holds something.
+struct request_line {
+  std::size_t number;  ///< counted from 1
+  std::string_view text;
+};
+
+std::vector<request_line> lines_of(std::string_view text) {
+  std::vector<request_line> out;
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    const std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    if (line.find_first_not_of(" \t\r") != std::string_view::npos) out.push_back({number, line});
+  }
+  return out;
+}
+
+/// What a line asks for.
+struct request {
+  json id;  ///< as it was given; null: none
+  std::vector<cria::token_id> prompt;
+  cria::generation_options options;
+};
+
+error bad_line(std::string where, std::string message) { return {errc::bad_value, std::move(where), std::move(message), error::no_offset}; }
+
+/// Returns whether brackets nest deeper than any request does: what follows walks them by recursion.
+bool is_too_deep(std::string_view text) {
+  constexpr int most = 64;
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size() && depth <= most; ++i) {
+    const char c = text[i];
+    if (in_string && c == '\\') ++i;
+    else if (c == '"') in_string = !in_string;
+    else if (!in_string) depth += c == '{' || c == '[' ? 1 : c == '}' || c == ']' ? -1 : 0;
+  }
+  return depth > most;
+}
+
+/// Reads a member where it is there.
+template <class T>
+result<void> read_number(const json& line, const char* key, double lowest, double highest, T& out) {
+  if (!line.contains(key)) return {};
+  const json& v = line.at(key);
+  if (!v.is_number()) return bad_line(key, "is not a number");
+  const double x = v.get<double>();
+  if (!(x >= lowest && x <= highest)) return bad_line(key, "is out of range");
+  if constexpr (std::is_integral_v<T>) {
+    if (!v.is_number_integer()) return bad_line(key, "is not a whole number");
+    out = v.get<T>();
+  } else {
+    out = static_cast<T>(x);
+  }
+  return {};
+}
+
+result<void> read_stop(const json& line, std::vector<std::string>& out) {
+  if (!line.contains("stop") || line.at("stop").is_null()) return {};
+  const json& stop = line.at("stop");
+  const json list = stop.is_array() ? stop : json::array({stop});
+  for (const json& one : list) {
+    if (!one.is_string() || one.get_ref<const std::string&>().empty()) return bad_line("stop", "is not a text or a list of texts");
+    out.push_back(one.get<std::string>());
+  }
+  return {};
+}
+
+result<void> read_options(const json& line, cria::generation_options& o) {
+  CRIA_CHECK(read_number(line, "max_tokens", 0, 1e9, o.max_tokens));
+  CRIA_CHECK(read_number(line, "temperature", 0, 1e6, o.sampling.temperature));
+  CRIA_CHECK(read_number(line, "top_k", 0, 1e9, o.sampling.top_k));
+  CRIA_CHECK(read_number(line, "top_p", 0, 1, o.sampling.top_p));
+  CRIA_CHECK(read_number(line, "min_p", 0, 1, o.sampling.min_p));
+  CRIA_CHECK(read_number(line, "seed", 0, 18446744073709549568.0, o.sampling.seed));
+  return read_stop(line, o.stop_strings);
+}
+
+/// Turns lines into requests; the chat template is read when the first line needs it.
+class request_reader {
+ public:
+  request_reader(const cria::model& model, const cria::generation_options& usual) : model_(model), usual_(usual) {}
+
+  /// `id` is set as soon as it is known: an error names it too.
+  result<request> read(const request_line& from, json& id) {
+    if (is_too_deep(from.text)) return bad_line("line", "nests too deep");
+    const json line = json::parse(from.text, nullptr, false);
+    if (!line.is_object()) return bad_line("line", line.is_discarded() ? "is not JSON" : "is not a JSON object");
+    for (const char* key : {"id", "custom_id"}) {
+      if (line.contains(key)) id = line.at(key);
+    }
+    request out;
+    out.options = usual_;
+    out.options.sampling.seed += from.number;
+    CRIA_CHECK(read_options(line, out.options));
+    if (line.contains("messages")) {
+      CRIA_TRY(out.prompt, chat_prompt(line.at("messages"), out.options));
+    } else if (line.contains("prompt") && line.at("prompt").is_string()) {
+      CRIA_TRY(out.prompt, model_.tokenizer().encode(line.at("prompt").get_ref<const std::string&>()));
+    } else {
+      return bad_line("line", "has neither a text \"prompt\" nor \"messages\"");
+    }
+    return out;
+  }
+
+ private:
+  result<std::vector<cria::token_id>> chat_prompt(const json& messages, cria::generation_options& o) {
+    if (!template_) {
+      CRIA_TRY(template_, cria::chat_template::from_model(model_));
+    }
+    CRIA_TRY(const auto talk, cria::conversation::parse(messages.dump()));
+    CRIA_TRY(auto tokens, template_->encode(talk, model_.tokenizer()));
+    CRIA_TRY(const auto ends, template_->ends(model_.tokenizer()));
+    o.stop_tokens.insert(o.stop_tokens.end(), ends.tokens.begin(), ends.tokens.end());
+    o.stop_strings.insert(o.stop_strings.end(), ends.strings.begin(), ends.strings.end());
+    return tokens;
+  }
+
+  const cria::model& model_;
+  cria::generation_options usual_;
+  std::optional<cria::chat_template> template_;
+};
+
+std::string line_of(json entry) { return entry.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
+
+std::string result_line(std::size_t number, const json& id, const result<cria::generation>& outcome) {
+  json entry = {{"line", number}};
+  if (!id.is_null()) entry["id"] = id;
+  if (outcome) {
+    entry["text"] = outcome->text;
+    entry["finish_reason"] = name(outcome->reason);
+    entry["prompt_tokens"] = outcome->n_prompt;
+    entry["completion_tokens"] = outcome->n_generated();
+  } else {
+    const error& e = outcome.error();
+    entry["error"] = {{"code", name(e.code)}, {"message", e.where.empty() || e.message.empty() ? e.where + e.message : e.where + ": " + e.message}};
+  }
+  return line_of(std::move(entry));
+}
+
+/// The results file: knows what earlier runs have left in it, and takes lines in order.
+class result_file {
+ public:
+  /// Opens the file behind its last whole line. Errors: io; mismatch where its lines are not results of the first of these.
+  static result<result_file> open(const std::string& path, std::span<const request_line> lines, bool starts_over) {
+    result_file made;
+    if (path == "-") {
+      made.file_ = stdout;
+      return made;
+    }
+    std::uintmax_t kept = 0;
+    if (!starts_over && std::filesystem::exists(path)) {
+      CRIA_TRY(const std::string old, read_all(path));
+      for (std::size_t end; (end = old.find('\n', kept)) != std::string::npos; kept = end + 1, ++made.n_done_) {
+        const json entry = json::parse(std::string_view(old).substr(kept, end - kept), nullptr, false);
+        const bool fits = entry.is_object() && entry.contains("line") && made.n_done_ < lines.size() && entry.at("line") == lines[made.n_done_].number;
+        if (!fits) return error{errc::mismatch, path, "line " + std::to_string(made.n_done_ + 1) + " is not a result of this input; --overwrite starts over", error::no_offset};
+      }
+      std::error_code failure;
+      std::filesystem::resize_file(path, kept, failure);
+      if (failure) return error{errc::io, path, failure.message(), error::no_offset};
+    }
+    made.owned_.reset(std::fopen(path.c_str(), kept > 0 ? "ab" : "wb"));
+    made.file_ = made.owned_.get();
+    if (made.file_ == nullptr) return error{errc::io, path, "cannot be written", error::no_offset};
+    return made;
+  }
+
+  [[nodiscard]] std::size_t n_done() const noexcept { return n_done_; }
+
+  result<void> write(const std::string& line) {
+    if (std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fflush(file_) == 0) return {};
+    return error{errc::io, "results", "cannot be written", error::no_offset};
+  }
+
+ private:
+  struct closer {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  std::unique_ptr<std::FILE, closer> owned_;
+  std::FILE* file_ = nullptr;
+  std::size_t n_done_ = 0;
+};
+
+/// The lines on their way: those that were handed to the engine, and results that wait for an earlier one.
+template <class Engine>
+class line_queue {
+ public:
+  line_queue(Engine& engine, request_reader& reader, result_file& out) : engine_(engine), reader_(reader), out_(out) {}
+
+  [[nodiscard]] std::size_t n_open() const noexcept { return slots_.size(); }
+  [[nodiscard]] std::size_t n_errors() const noexcept { return n_errors_; }
+
+  /// Hands a line to the engine; one that is no request has its result at once.
+  void add(const request_line& line) {
+    slots_.push_back({line.number, nullptr, {}});
+    slot& place = slots_.back();
+    auto asked = reader_.read(line, place.id);
+    auto id = asked ? engine_.add(asked->prompt, asked->options) : result<cria::batch_id>(std::move(asked).error());
+    if (id) {
+      places_[*id] = line.number;
+    } else {
+      settle(place, std::move(id).error());
+    }
+  }
+
+  /// Takes what the engine has finished, and writes what is next in order. Returns how many lines were written.
+  result<std::size_t> drain() {
+    while (auto ended = engine_.next_finished()) {
+      const auto place = places_.find(ended->id);
+      const auto is_place = [&](const slot& s) { return s.number == place->second; };
+      settle(*std::find_if(slots_.begin(), slots_.end(), is_place), ended->outcome);
+      places_.erase(place);
+    }
+    std::size_t n = 0;
+    for (; !slots_.empty() && !slots_.front().line.empty(); slots_.pop_front(), ++n) CRIA_CHECK(out_.write(slots_.front().line));
+    return n;
+  }
+
+ private:
+  struct slot {
+    std::size_t number;
+    json id;
+    std::string line;  ///< empty: not yet known
+  };
+
+  void settle(slot& place, const result<cria::generation>& outcome) {
+    n_errors_ += !outcome;
+    place.line = result_line(place.number, place.id, outcome);
+  }
+
+  Engine& engine_;
+  request_reader& reader_;
+  result_file& out_;
+  std::deque<slot> slots_;
+  std::unordered_map<cria::batch_id, std::size_t> places_;
+  std::size_t n_errors_ = 0;
+};
+
+/// Answers the lines that have no result yet.
+template <class Engine>
+result<void> answer(const batch_flags& flags, const cria::model& model, std::span<const request_line> lines, result_file& out, const std::stop_token& stop) {
+  CRIA_TRY(auto engine, Engine::create(model, {.max_sequences = flags.parallel,
+                                               .context_size = static_cast<std::size_t>(flags.engine.context),
+                                               .cache_positions = flags.cache_positions,
+                                               .n_threads = static_cast<std::size_t>(flags.engine.threads)}));
+  request_reader reader(model, flags.options);
+  line_queue queue(engine, reader, out);
+  std::size_t n_written = out.n_done(), next = n_written;
+  const auto start = std::chrono::steady_clock::now();
+  const auto rate = [&] {
+    return static_cast<double>(engine.statistics().n_generated_tokens) / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  {
+    progress_bar bar("batch");
+    while (n_written < lines.size()) {
+      // So many ahead that a long request in front leaves no place empty, so few that memory stays bounded.
+      while (next < lines.size() && queue.n_open() < 8 * flags.parallel) queue.add(lines[next++]);
+      CRIA_CHECK(engine.step(stop));
+      CRIA_TRY(const std::size_t n, queue.drain());
+      n_written += n;
+      bar.show(static_cast<double>(n_written) / static_cast<double>(lines.size()),
+               std::to_string(n_written) + " of " + std::to_string(lines.size()) + ", " + std::to_string(static_cast<long>(rate())) + " tokens/s");
+    }
+  }
+  const cria::batch_statistics s = engine.statistics();
+  std::fprintf(stderr, "%zu requests, %zu done before, %zu errors; %llu tokens, %.1f tokens/s; %.0f %% of the prompt tokens were shared\n", lines.size(), out.n_done(),
+               queue.n_errors(), static_cast<unsigned long long>(s.n_generated_tokens), rate(), 100 * s.hit_rate());
+  return {};
+}
+
+result<void> run(const batch_flags& flags) {
+  const interrupt ctrl_c;
+  CRIA_TRY(const std::string text, read_all(flags.in));
+  const std::vector<request_line> lines = lines_of(text);
+  CRIA_TRY(auto out, result_file::open(flags.out, lines, flags.starts_over));
+  if (out.n_done() == lines.size()) return {};
+  CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
+  if (flags.engine.chosen_cache() == cria::kv_type::f32) {
+    return answer<cria::basic_batch_engine<cria::kv_type::f32>>(flags, model, lines, out, ctrl_c.token());
+  }
+  return answer<cria::batch_engine>(flags, model, lines, out, ctrl_c.token());
+}
+
+}  // namespace
+
+void add_batch(CLI::App& app, action& chosen) {
+  const auto flags = std::make_shared<batch_flags>();
+  cria::sampler_config& sampling = flags->options.sampling;
+  CLI::App& c = *app.add_subcommand("batch", "Answer a file of requests, many at once; an interrupted run goes on where it stopped");
+  add_model_option(c, flags->model);
+  c.add_option("-f,--in", flags->in, "requests, one JSON object a line: \"prompt\" or \"messages\"; - is standard input")->required();
+  c.add_option("-o,--out", flags->out, "results, one JSON object a line, in the same order; - is standard output")->required();
+  c.add_option("--parallel", flags->parallel, "requests at once")->check(CLI::Range(std::size_t{1}, cria::batch_options::most_sequences))->capture_default_str();
+  c.add_option("-n,--tokens", flags->n_tokens, "at most so many tokens for each, unless a line says otherwise")->capture_default_str();
+  c.add_option("--cache-positions", flags->cache_positions, "positions of all requests together; 0: full contexts for all")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
+  c.add_flag("--overwrite", flags->starts_over, "forget the results that are there");
+  c.add_option("--temp", sampling.temperature, "temperature; 0 is greedy")->capture_default_str();
+  c.add_option("--seed", sampling.seed, "of the random numbers; each line has its own")->capture_default_str();
+  flags->engine.add_to(c, true);
+  c.callback([flags, &chosen] {
+    flags->options.max_tokens = flags->n_tokens;
+    if (const auto valid = flags->options.sampling.validate(); !valid) usage_error(valid.error().where, valid.error().message);
+    chosen = [flags] { return run(*flags); };
+  });
+}
+
+}  // namespace cria_program

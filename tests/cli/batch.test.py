@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""`cria batch`: results in order, each the text of `cria run`; bad lines; and runs that are interrupted anywhere and go on."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+CRIA = os.path.join(os.environ["CRIA_EXAMPLES_DIR"], "cria")
+DATA = os.environ["CRIA_TEST_DATA"]
+TMP = os.environ["CRIA_TEST_TMP"]
+STORIES = os.path.join(DATA, "models/stories260K.gguf")
+PROMPTS = ["Once upon a time", "The dog", "Once upon a time, there was", "Tom and Sue", "", "A \u00e9 \U0001f600 line\nand another"]
+
+
+def path_of(name):
+    return os.path.join(TMP, name)
+
+
+def write(name, lines):
+    with open(path_of(name), "w", encoding="utf-8") as f:
+        f.write("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
+    return path_of(name)
+
+
+def batch(source, target, *more, status=0):
+    done = subprocess.run([CRIA, "batch", "-m", STORIES, "-f", source, "-o", target, "--temp", "0", "-n", "24", "-t", "1", *more], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=120)
+    assert done.returncode == status, "status %d, not %d: %s" % (done.returncode, status, done.stderr.decode())
+    return done
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def results(path):
+    return [json.loads(line) for line in read(path).splitlines()]
+
+
+def requests(n):
+    return [{"id": "r%d" % i, "prompt": PROMPTS[i % len(PROMPTS)], "max_tokens": 1 + i * 7 % 40} for i in range(n)]
+
+
+class Batch(unittest.TestCase):
+    def test_results_are_in_order_and_are_the_texts_of_run(self):
+        source, target = write("in.jsonl", requests(12)), path_of("out.jsonl")
+        batch(source, target, "--overwrite", "--parallel", "5")
+        got = results(target)
+        self.assertEqual([r["line"] for r in got], list(range(1, 13)))
+        self.assertEqual([r["id"] for r in got], ["r%d" % i for i in range(12)])
+        for r, asked in zip(got, requests(12)):
+            text = subprocess.run([CRIA, "run", "--raw", "-m", STORIES, "-p", asked["prompt"], "-n", str(asked["max_tokens"]), "--temp", "0"], capture_output=True,
+                                  check=True).stdout
+            self.assertEqual(r["text"], text.decode("utf-8", "replace"))
+            self.assertLessEqual(r["completion_tokens"], asked["max_tokens"])
+        self.assertIn(got[0]["finish_reason"], ("max_tokens", "end_of_text"))
+        for parallel in ("1", "16"):
+            batch(source, path_of("other.jsonl"), "--overwrite", "--parallel", parallel)
+            self.assertEqual(read(path_of("other.jsonl")), read(target))
+        tight = batch(source, path_of("other.jsonl"), "--overwrite", "--parallel", "12", "-c", "128", "--cache-positions", "128")
+        self.assertEqual(read(path_of("other.jsonl")), read(target))
+        self.assertIn(b"12 requests, 0 done before, 0 errors", tight.stderr)
+        self.assertEqual(batch(source, "-", "--parallel", "3").stdout, read(target))
+
+    def test_a_bad_line_is_an_error_of_its_own(self):
+        lines = ["{\"prompt\": \"Once\"}\n", "not json\n", "\n", "[1, 2]\n", {"id": 7}, {"prompt": 5}, {"prompt": "x", "temperature": -1}, {"prompt": "x", "top_p": "a"},
+                 {"prompt": "x", "stop": [""]}, {"prompt": "x " * 2000}, {"id": "chat", "messages": [{"role": "user", "content": "hi"}]}, "[" * 100000 + "\n",
+                 "{\"prompt\": \"x\", \"max_tokens\": 1e400}\n", {"prompt": "x", "max_tokens": 2.5}, {"prompt": "x", "seed": -1}, "{\"prompt\": \"\\ud800\"}\n", "\xff\n",
+                 {"prompt": "The", "stop": " a"}]
+        source, target = write("bad.jsonl", lines), path_of("bad.out.jsonl")
+        done = batch(source, target, "--overwrite", "-c", "256")
+        got = results(target)
+        self.assertEqual([r["line"] for r in got], [1, 2] + list(range(4, 19)))
+        self.assertEqual([("error" in r) for r in got], [False] + [True] * 15 + [False])
+        codes = {r["line"]: r["error"]["code"] for r in got if "error" in r}
+        self.assertEqual(codes[2], "bad_value")
+        self.assertEqual(codes[10], "context_full")
+        self.assertEqual(codes[11], "missing_key")
+        self.assertEqual(got[3]["id"], 7)
+        self.assertIn(b"15 errors", done.stderr)
+        self.assertNotIn(" a", got[-1]["text"])
+
+    def test_a_run_goes_on_behind_what_is_whole(self):
+        source, target = write("resume.jsonl", requests(20)), path_of("resume.out.jsonl")
+        batch(source, path_of("whole.jsonl"), "--overwrite")
+        whole = read(path_of("whole.jsonl"))
+        for kept in (0, 1, len(whole) // 3, len(whole) // 2, len(whole) - 1, len(whole)):
+            with open(target, "wb") as f:
+                f.write(whole[:kept])
+            batch(source, target)
+            self.assertEqual(read(target), whole, kept)
+        with open(target, "wb") as f:
+            f.write(b'{"line": 3}\n')
+        refused = batch(source, target, status=1)
+        self.assertIn(b"mismatch", refused.stderr)
+        self.assertEqual(read(target), b'{"line": 3}\n')
+        short = write("short.jsonl", requests(2))
+        with open(target, "wb") as f:
+            f.write(whole)
+        batch(short, target, status=1)
+        self.assertEqual(read(target), whole)
+
+    def test_an_interrupted_run_loses_and_repeats_nothing(self):
+        source, target = write("long.jsonl", requests(100)), path_of("long.out.jsonl")
+        batch(source, path_of("long.whole.jsonl"), "--overwrite", "--parallel", "4")
+        whole = read(path_of("long.whole.jsonl"))
+        if os.path.exists(target):
+            os.remove(target)
+        n_interrupted = 0
+        for stop in (signal.SIGINT, signal.SIGKILL, signal.SIGINT):
+            running = subprocess.Popen([CRIA, "batch", "-m", STORIES, "-f", source, "-o", target, "--temp", "0", "-n", "24", "-t", "1", "--parallel", "4"], stderr=subprocess.PIPE)
+            size = os.path.getsize(target) if os.path.exists(target) else 0
+            deadline = time.time() + 60
+            while running.poll() is None and time.time() < deadline and (os.path.getsize(target) if os.path.exists(target) else 0) <= size:
+                time.sleep(0.002)
+            if running.poll() is None:
+                running.send_signal(stop)
+            error = running.communicate(timeout=60)[1]
+            if running.returncode:
+                n_interrupted += 1
+                self.assertTrue(whole.startswith(read(target)[:read(target).rfind(b"\n") + 1]))
+                if stop == signal.SIGINT:
+                    self.assertIn(b"cancelled", error)
+        self.assertGreater(n_interrupted, 0)
+        batch(source, target, "--parallel", "4")
+        self.assertEqual(read(target), whole)
+
+    def test_files_that_cannot_be_used_are_errors(self):
+        source = write("one.jsonl", requests(1))
+        self.assertIn(b"io", batch(path_of("absent.jsonl"), path_of("x"), status=1).stderr)
+        self.assertIn(b"io", batch(source, os.path.join(TMP, "absent", "x"), status=1).stderr)
+        batch(source, path_of("x"), "--parallel", "0", status=2)
+        empty = write("empty.jsonl", ["\n"])
+        batch(empty, path_of("empty.out.jsonl"), "--overwrite")
+        self.assertEqual(read(path_of("empty.out.jsonl")), b"")
+
+
+if __name__ == "__main__":
+    if not os.path.exists(STORIES):
+        print("SKIPPED: %s is absent (set CRIA_TEST_DATA)" % STORIES)
+        raise SystemExit(77)
+    os.makedirs(TMP, exist_ok=True)
+    unittest.main()
