@@ -83,25 +83,6 @@ void check_greedy(const golden& g, const cria::model& m) {
   CHECK(n_compared > 20);
 }
 
-/// Takes a file apart.
-model_parts parts_of(const std::string& bytes) {
-  const auto file = open_bytes(bytes);
-  REQUIRE(file.has_value());
-  model_parts m;
-  for (const cria::gguf::entry& e : file->metadata()) {
-    std::string stored(reinterpret_cast<const char*>(e.v.bytes().data()), e.v.bytes().size());
-    if (e.v.type() == cria::gguf::value_type::string) stored = raw_string(stored);
-    if (const auto array = e.v.as<cria::gguf::array_view>()) stored = raw(static_cast<std::uint32_t>(array->element_type())) + raw<std::uint64_t>(array->size()) + stored;
-    m.set_raw(e.key, static_cast<std::uint32_t>(e.v.type()), stored);
-  }
-  for (const cria::gguf::tensor_info& t : file->tensors()) {
-    std::string data(t.size_bytes, '\0');
-    REQUIRE(file->read(t, 0, std::as_writable_bytes(std::span(data))).has_value());
-    m.tensors.push_back({std::string(t.name), t.type, {t.shape.begin(), t.shape.begin() + static_cast<std::ptrdiff_t>(t.rank)}, data});
-  }
-  return m;
-}
-
 void check_refused(const model_parts& parts, cria::errc code, const std::string& where) {
   const auto m = load_bytes(parts.build());
   CAPTURE(where);

@@ -13,6 +13,7 @@
 #include <cria/model/fingerprint.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -42,6 +43,7 @@ class model {
   }
 
   [[nodiscard]] const model_config& config() const noexcept { return state_->decoder.config(); }
+  [[nodiscard]] const decoder_weights& weights() const noexcept { return state_->decoder.weights(); }
   [[nodiscard]] const cria::tokenizer& tokenizer() const noexcept { return state_->tokenizer; }
   [[nodiscard]] const gguf::metadata& metadata() const noexcept { return state_->file.metadata(); }
   [[nodiscard]] const kernels::kernel_table& kernels() const noexcept { return *state_->kernels; }
@@ -54,7 +56,7 @@ class model {
   [[nodiscard]] nn::activation_shape activation_shape(std::size_t max_tokens) const noexcept { return config().activation_shape(max_tokens); }
 
   /// Runs the slices' tokens and writes the asked logits, rows one after another in the order of the slices. Caches advance on success only: after
-  /// bad_argument (token out of range, nothing to do, too many), context_full and cancelled they are as before. The logits' bits are the same for any
+  /// bad_argument (token out of range, nothing to do, too many, another model's adapter), context_full and cancelled they are as before. The logits' bits are the same for any
   /// split of a prompt into passes, any threads, any company in the pass. Requires activations for the tokens; caches of the model's shape.
   template <kv_cache Cache>
   result<void> forward(executor_ref executor, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
@@ -78,7 +80,7 @@ class model {
   template <kv_cache Cache>
   result<void> forward_checked(const nn::compute& c, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
                                const std::stop_token& stop) const {
-    CRIA_CHECK(check_positions<Cache>(slices));
+    CRIA_CHECK(check_slices<Cache>(slices));
     CRIA_TRY(const std::size_t n_tokens, nn::begin_pass(a, config().vocab_size, slices));
     const auto attend = [&](const nn::attention_phase& phase) {
       nn::rotate_and_append(c, a, phase.turn, phase.layer, slices);
@@ -89,13 +91,17 @@ class model {
     return {};
   }
 
-  /// Learned positions end where the training did.
+  /// Learned positions end where the training did; adapters are of this model.
   template <kv_cache Cache>
-  [[nodiscard]] result<void> check_positions(std::span<const nn::sequence_slice<Cache>> slices) const {
+  [[nodiscard]] result<void> check_slices(std::span<const nn::sequence_slice<Cache>> slices) const {
     const std::size_t most = config().has_learned_positions ? config().context_length : std::numeric_limits<std::size_t>::max();
     for (const nn::sequence_slice<Cache>& s : slices) {
       if (s.tokens.size() > most || s.cache->length() > most - s.tokens.size()) {
         return error{errc::context_full, "context", "the model has learned " + std::to_string(most) + " positions", error::no_offset};
+      }
+      for (const nn::low_rank_use& use : s.adapters) {
+        if (use.set->model != &weights()) return error{errc::bad_argument, "adapters", "one is of another model", error::no_offset};
+        if (!std::isfinite(use.scale)) return error{errc::bad_argument, "adapters", "a scale is not finite", error::no_offset};
       }
     }
     return {};

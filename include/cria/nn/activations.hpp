@@ -11,6 +11,7 @@
 #include <cria/core/types.hpp>
 #include <cria/kernels/activation_size.hpp>
 #include <cria/nn/linear.hpp>
+#include <cria/nn/low_rank.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -97,6 +98,8 @@ struct activations {
   float_rows rope;                       ///< [T,2 rope_dim] cos, then sin
   float_rows rope_of_windows;            ///< the same for windowed layers, where n_angles is 2
   std::vector<pass_row> rows;            ///< [T] set by begin_pass
+  std::vector<adapted_rows> adapted;     ///< likewise, of the sequences that have adapters
+  array_buffer<float> low_rank;          ///< [T,max_rank]
   array_buffer<std::int32_t> quantised;  ///< the current input as integers
   array_buffer<std::int32_t> mixed_quantised;  ///< mixed as integers, made by attend; empty where the heads of a kv head do not fill groups of 32
   array_buffer<std::int32_t> gate_quantised;   ///< gate as integers, made by gated and plain; empty where F does not fill groups
@@ -147,6 +150,7 @@ struct activations {
     if (s.n_angles > 1) {
       CRIA_CHECK(rows(a.rope_of_windows, 2 * s.rope_dim));
     }
+    CRIA_TRY(a.low_rank, array_buffer<float>::allocate(s.max_tokens * low_rank_pair::max_rank));
     CRIA_TRY(a.quantised, array_buffer<std::int32_t>::allocate(s.quantised_words(p)));
     if (s.n_heads / s.n_kv_heads * s.head_dim % 32 == 0) {
       CRIA_TRY(a.mixed_quantised, array_buffer<std::int32_t>::allocate(kernels::activation_capacity(s.max_tokens, s.n_heads * s.head_dim, p)));
@@ -157,6 +161,7 @@ struct activations {
     return catch_bad_alloc(
         [&]() -> result<activations> {
           a.rows.resize(s.max_tokens);
+          a.adapted.reserve(s.max_tokens);
           if (s.n_experts != 0) {
             a.choices.resize(s.ffn_rows());
             a.slots.resize(s.ffn_rows());

@@ -34,6 +34,7 @@ struct sequence_slice {
   std::size_t n_logits = 1;
   std::size_t first_row = 0;
   std::size_t start_pos = 0;
+  std::span<const low_rank_use> adapters = {};   ///< of the model that runs; the same for all positions of a cache
 };
 
 /// What a norm multiplies by, and what it adds: RMSNorm without a bias, LayerNorm with one.
@@ -100,8 +101,10 @@ result<std::size_t> begin_pass(activations& a, std::size_t vocab_size, std::span
       return std::move(room).error();
     }
   }
+  a.adapted.clear();
   for (const sequence_slice<Cache>& s : slices) {
     const std::size_t n = s.tokens.size();
+    if (!s.adapters.empty()) a.adapted.push_back({s.first_row, n, s.adapters});   // room for max_tokens is reserved
     for (std::size_t t = 0; t < n; ++t) a.rows[s.first_row + t] = {s.tokens[t], s.start_pos + t, t + s.n_logits >= n};
   }
   return n_tokens;

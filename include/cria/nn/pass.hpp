@@ -2,7 +2,7 @@
 // nn/pass.hpp - one forward pass as the equations of an architecture see it: the phases of nn/layer.hpp over all its rows.
 //
 // Shapes    as nn/activations.hpp; the pass has n_tokens rows of one or more sequences
-// Ensures   what nn/layer.hpp ensures; only `attend` knows the type of the caches, so that equations are compiled once for all of them
+// Ensures   what nn/layer.hpp ensures, also for sequences whose company has adapters (nn/low_rank.hpp); only `attend` knows the type of the caches, so that equations are compiled once for all of them
 // Errors    none: checked before the pass begins
 // Threads   used by the thread that runs the pass; phases run on its executor
 // Lifetime  refers to its arguments: lives on the stack of model::forward
@@ -39,38 +39,90 @@ class pass {
   void queries_keys_values(const norm& n, const weight& q, const weight& k, const weight& v) const {
     const product products[] = {{&q, a_.q.memory.data(), a_.q.stride()}, {&k, a_.k.memory.data(), a_.k.stride()}, {&v, a_.v.memory.data(), a_.v.stride()}};
     normed_products(c_, a_, n_tokens_, n, products);
+    adapt(a_.normed.view(n_tokens_), products);
   }
   /// mixed = softmax(q K^T) V.
   void attend(const attention_phase& phase) const { attend_(phase); }
   /// h += W mixed.
-  void add_mixed(const weight& w) const { add_product(c_, a_, a_.mixed_input(n_tokens_), w); }
+  void add_mixed(const weight& w) const { add(a_.mixed_input(n_tokens_), w); }
   /// h += norm(W mixed).
-  void add_mixed(const weight& w, const norm& after) const { add_normed_product(c_, a_, a_.mixed_input(n_tokens_), w, after); }
+  void add_mixed(const weight& w, const norm& after) const { add_normed(a_.mixed_input(n_tokens_), w, after); }
   /// h += W_down (act(W_gate norm(h)) * W_up norm(h)).
   void gated_feed_forward(const norm& n, const weight& gate, const weight& up, const weight& down, gate_function act) const {
-    gated(c_, a_, n_tokens_, n, gate, up, act);
-    add_product(c_, a_, a_.gate_input(n_tokens_), down);
+    join_gate(n, gate, up, act);
+    add(inner_input(), down);
   }
   /// h += norm(W_down (act(W_gate norm(h)) * W_up norm(h))).
   void gated_feed_forward(const norm& n, const weight& gate, const weight& up, const weight& down, gate_function act, const norm& after) const {
-    gated(c_, a_, n_tokens_, n, gate, up, act);
-    add_normed_product(c_, a_, a_.gate_input(n_tokens_), down, after);
+    join_gate(n, gate, up, act);
+    add_normed(inner_input(), down, after);
   }
   /// h += W_down gelu(W_up norm(h)).
   void plain_feed_forward(const norm& n, const weight& up, const weight& down) const {
-    plain(c_, a_, n_tokens_, n, up);
-    add_product(c_, a_, a_.gate_input(n_tokens_), down);
+    if (a_.adapted.empty()) {
+      plain(c_, a_, n_tokens_, n, up);
+    } else {
+      const product inner{&up, a_.gate.memory.data(), a_.gate.stride()};
+      normed_products(c_, a_, n_tokens_, n, {&inner, 1});
+      adapt(a_.normed.view(n_tokens_), {&inner, 1});
+      for_each_token(c_, n_tokens_, [&](std::size_t t) { c_.kernels.gelu(a_.gate.row(t), a_.gate.width, a_.gate.row(t)); });
+    }
+    add(inner_input(), down);
   }
   /// h += the chosen experts' outputs by their shares.
   void expert_feed_forward(const norm& n, const expert_weights& w, gate_function act) const { experts(c_, a_, n_tokens_, n, w, act); }
   /// logits = W norm(h), capped where cap > 0.
   void head(const norm& n, const weight& w, rows_view logits, float cap = 0) const {
     const std::size_t n_rows = nn::head(c_, a_, n_tokens_, n, w, logits);
+    if (!a_.adapted.empty()) adapt_head(w, logits);
     if (cap == 0) return;
     for_each_token(c_, n_rows, [&](std::size_t t) { c_.kernels.soft_cap(logits.row(t), cap, logits.k, logits.row(t)); });
   }
 
  private:
+  /// Adds what the rows' adapters say about products of x.
+  void adapt(rows_view x, std::span<const product> products) const {
+    for (const product& p : products) add_low_rank(c_, x, p, a_.adapted, a_.low_rank.span());
+  }
+  /// The rows of normed and of logits are those that want logits, one after another.
+  void adapt_head(const weight& w, rows_view logits) const {
+    std::size_t done = 0, n_rows = 0;
+    for (const adapted_rows& rows : a_.adapted) {
+      const auto count = [&](std::size_t end) {
+        std::size_t n = 0;
+        for (; done < end; ++done) n += a_.rows[done].has_logits;
+        return n;
+      };
+      n_rows += count(rows.first);
+      const adapted_rows asked{n_rows, count(rows.first + rows.n), rows.uses};
+      n_rows += asked.n;
+      if (asked.n != 0) add_low_rank(c_, a_.normed.view(n_tokens_), {&w, logits.data, logits.stride}, {&asked, 1}, a_.low_rank.span());
+    }
+  }
+  /// The gate, with the integers that the fused phases have made of it.
+  [[nodiscard]] prepared_input inner_input() const noexcept { return a_.adapted.empty() ? a_.gate_input(n_tokens_) : prepared_input(a_.gate.view(n_tokens_)); }
+  void add(const prepared_input& x, const weight& w) const {
+    add_product(c_, a_, x, w);
+    const product p{&w, a_.h.memory.data(), a_.h.stride()};
+    adapt(x.x, {&p, 1});
+  }
+  void add_normed(const prepared_input& x, const weight& w, const norm& after) const {
+    if (a_.adapted.empty()) return add_normed_product(c_, a_, x, w, after);
+    const product p{&w, a_.normed.memory.data(), a_.normed.stride()};
+    multiply(c_, prepare(c_, x, w.is_quantised(), a_.quantised.span()), {&p, 1});
+    adapt(x.x, {&p, 1});
+    add_norm(c_, a_, a_.normed.view(n_tokens_), after);
+  }
+  /// Adapters add to both products before they meet: the fused phase cannot.
+  void join_gate(const norm& n, const weight& gate, const weight& up, gate_function act) const {
+    if (a_.adapted.empty()) return gated(c_, a_, n_tokens_, n, gate, up, act);
+    const product products[] = {{&gate, a_.gate.memory.data(), a_.gate.stride()}, {&up, a_.up.memory.data(), a_.up.stride()}};
+    normed_products(c_, a_, n_tokens_, n, products);
+    adapt(a_.normed.view(n_tokens_), products);
+    const auto join = act == gate_function::silu ? c_.kernels.silu_mul : c_.kernels.gelu_mul;
+    for_each_token(c_, n_tokens_, [&](std::size_t t) { join(a_.gate.row(t), a_.up.row(t), a_.gate.width, a_.gate.row(t)); });
+  }
+
   const nn::compute& c_;
   nn::activations& a_;
   std::size_t n_tokens_;

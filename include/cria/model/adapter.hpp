@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+// model/adapter.hpp - a LoRA adapter of one model, from a GGUF file: which sequences use it, and how strongly, is said per pass.
+//
+// Shapes    "<tensor>.lora_a" [R,K] and "<tensor>.lora_b" [N,R] for a matrix "<tensor>" [N,K] of a layer, or for output.weight
+// Ensures   nothing of the model is copied or changed; a handle, copies share the adapter's weights; keeps its model alive
+// Errors    load: io and those of gguf::file::open; missing_key, bad_value (not an adapter; half a pair; experts, embeddings and routers, which are
+//           not adapted); unsupported_architecture (another than the model's); missing_tensor, bad_shape (`where` is the tensor: another model's
+//           adapter); unsupported_type, non_finite, out_of_memory
+// Threads   shared freely
+// Source    LoRA arXiv 2106.09685; the layout of llama.cpp's converter (August 2026): adapter.lora.alpha / R scales, unless it is 0
+#pragma once
+
+#include <cria/core/result.hpp>
+#include <cria/gguf/file.hpp>
+#include <cria/model/model.hpp>
+#include <cria/nn/low_rank.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace cria::inline v0 {
+
+class adapter {
+ public:
+  /// Loads an adapter of `base`.
+  [[nodiscard]] static result<adapter> load(const gguf::file& file, const model& base) {
+    return catch_bad_alloc([&] { return load_checked(file, base); }, "adapter");
+  }
+
+  /// Returns what a sequence slice takes, at a strength. Lives as long as a copy of this handle.
+  [[nodiscard]] nn::low_rank_use use(float scale = 1) const noexcept { return {&state_->set, scale}; }
+  [[nodiscard]] const model& base() const noexcept { return state_->base; }
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    std::size_t n = 0;
+    for (const nn::low_rank_pair& p : state_->set.pairs) n += p.a.bytes() + p.b.bytes();
+    return n;
+  }
+
+ private:
+  struct state {
+    model base;
+    nn::low_rank_set set;
+  };
+
+  /// A weight of the model: rows [first_row, first_row + rows) of a tensor.
+  struct target {
+    const nn::weight* to;
+    std::size_t first_row;
+  };
+
+  explicit adapter(std::shared_ptr<const state> s) : state_(std::move(s)) {}
+
+  static result<adapter> load_checked(const gguf::file& file, const model& base) {
+    CRIA_CHECK(check_kind(file.metadata(), base));
+    CRIA_TRY(const double alpha, file.metadata().get<double>("adapter.lora.alpha"));
+    if (!std::isfinite(alpha)) return error{errc::bad_value, "adapter.lora.alpha", "must be finite", error::no_offset};
+    nn::low_rank_set set;
+    constexpr std::string_view a_ending = ".lora_a", b_ending = ".lora_b";
+    std::size_t n_used = 0;
+    for (const gguf::tensor_info& a : file.tensors()) {
+      if (!a.name.ends_with(a_ending)) continue;
+      const std::string_view name = a.name.substr(0, a.name.size() - a_ending.size());
+      const gguf::tensor_info* b = file.find_tensor(std::string(name) + std::string(b_ending));
+      if (b == nullptr) return error{errc::missing_tensor, printable(name) + ".lora_b", {}, error::no_offset};
+      CRIA_CHECK(add_pair(set, file, base, name, a, *b, alpha));
+      n_used += 2;
+    }
+    if (n_used != file.tensors().size()) return error{errc::bad_value, stray_name(file), "is not half of a pair .lora_a, .lora_b", error::no_offset};
+    set.sort();
+    set.model = &base.weights();
+    return adapter(std::make_shared<const state>(state{base, std::move(set)}));
+  }
+
+  static result<void> check_kind(const gguf::metadata& keys, const model& base) {
+    for (const auto& [key, wanted] : {std::pair<std::string_view, std::string_view>{"general.type", "adapter"}, {"adapter.type", "lora"}}) {
+      CRIA_TRY(const std::string_view found, keys.get<std::string_view>(key));
+      if (found != wanted) return error{errc::bad_value, std::string(key), printable(found) + " is not " + std::string(wanted), error::no_offset};
+    }
+    CRIA_TRY(const std::string_view architecture, keys.get<std::string_view>("general.architecture"));
+    if (architecture == base.config().architecture->name) return {};
+    return error{errc::unsupported_architecture, "general.architecture",
+                 "an adapter of " + printable(architecture) + " for a model of " + std::string(base.config().architecture->name), error::no_offset};
+  }
+
+  static std::string stray_name(const gguf::file& file) {
+    for (const gguf::tensor_info& t : file.tensors()) {
+      const bool is_a = t.name.ends_with(".lora_a");
+      if (!is_a && (!t.name.ends_with(".lora_b") || file.find_tensor(std::string(t.name.substr(0, t.name.size() - 1)) + "a") == nullptr)) return printable(t.name);
+    }
+    return "tensors";
+  }
+
+  static result<void> add_pair(nn::low_rank_set& set, const gguf::file& file, const model& base, std::string_view name, const gguf::tensor_info& a,
+                               const gguf::tensor_info& b, double alpha) {
+    CRIA_TRY(const std::vector<target> targets, targets_of(base, name));
+    std::size_t rows = 0;
+    for (const target& t : targets) rows += t.to->rows;
+    const std::size_t columns = targets.front().to->columns;
+    const std::uint64_t rank = a.shape[1];
+    CRIA_CHECK(check_shape(a, columns, rank));
+    CRIA_CHECK(check_shape(b, rank, rows));
+    CRIA_TRY(const std::vector<float> a_values, values_of(file, a));
+    CRIA_TRY(std::vector<float> b_values, values_of(file, b));
+    // The scale of this pair goes into B: ranks may differ between tensors.
+    const double scale = alpha == 0 ? 1.0 : alpha / static_cast<double>(rank);
+    for (float& v : b_values) v = static_cast<float>(static_cast<double>(v) * scale);
+    for (const target& t : targets) {
+      for (std::size_t first = 0; first < rank; first += nn::low_rank_pair::max_rank) {
+        const std::size_t n = std::min<std::size_t>(static_cast<std::size_t>(rank) - first, nn::low_rank_pair::max_rank);
+        nn::low_rank_pair pair{t.to, {}, {}};
+        CRIA_TRY(pair.a, packed(base, std::span(a_values).subspan(first * columns), columns, n, columns));
+        CRIA_TRY(pair.b, packed(base, std::span(b_values).subspan(t.first_row * static_cast<std::size_t>(rank) + first), static_cast<std::size_t>(rank), t.to->rows, n));
+        set.pairs.push_back(std::move(pair));
+      }
+    }
+    return {};
+  }
+
+  static result<void> check_shape(const gguf::tensor_info& t, std::uint64_t columns, std::uint64_t rows) {
+    if (t.shape[0] == columns && t.shape[1] == rows && t.shape[2] == 1 && t.shape[3] == 1) return {};
+    return error{errc::bad_shape, printable(t.name),
+                 "is " + std::to_string(t.shape[0]) + " x " + std::to_string(t.shape[1]) + ", this model needs " + std::to_string(columns) + " x " + std::to_string(rows),
+                 error::no_offset};
+  }
+
+  /// Returns the tensor's values, all of which are finite.
+  static result<std::vector<float>> values_of(const gguf::file& file, const gguf::tensor_info& t) {
+    std::vector<std::byte> bytes(static_cast<std::size_t>(t.size_bytes));
+    std::vector<float> values(static_cast<std::size_t>(t.elements));
+    CRIA_CHECK(file.read(t, 0, bytes));
+    const std::size_t row = static_cast<std::size_t>(t.shape[0]);
+    for (std::size_t r = 0; r * row < values.size(); ++r) {
+      if (!dequantize_row(t.type, bytes.data() + r * row_bytes(t.type, row), std::span(values).subspan(r * row, row))) {
+        return error{errc::unsupported_type, printable(t.name), std::string(cria::name(t.type)) + " is not a format that cria computes with", error::no_offset};
+      }
+    }
+    for (const float v : values) {
+      if (!std::isfinite(v)) return error{errc::non_finite, printable(t.name), "holds inf or NaN", error::no_offset};
+    }
+    return values;
+  }
+
+  /// Returns rows of `columns` values that lie `stride` apart as a weight.
+  static result<nn::weight> packed(const model& base, std::span<const float> from, std::size_t stride, std::size_t rows, std::size_t columns) {
+    std::vector<float> dense(rows * columns);
+    for (std::size_t r = 0; r < rows; ++r) std::copy_n(from.data() + r * stride, columns, dense.data() + r * columns);
+    nn::weight w;
+    w.format = *format_index_of(w.type);
+    w.rows = rows;
+    w.columns = columns;
+    CRIA_TRY(w.panels, aligned_buffer::allocate(w.n_panels() * 16 * columns * sizeof(float)));
+    base.kernels().pack[w.format](
+        {.rows = reinterpret_cast<const std::byte*>(dense.data()), .n_rows = rows, .k = columns, .n_panels = w.n_panels(), .panels = w.panels.data()});
+    return w;
+  }
+
+  /// Returns the weights of the model that a tensor of it became.
+  static result<std::vector<target>> targets_of(const model& base, std::string_view name) {
+    const decoder_weights& weights = base.weights();
+    if (name == "output.weight" && !weights.is_tied()) return std::vector<target>{{&weights.output, 0}};
+    for (std::size_t i = 0; i < weights.layers.size(); ++i) {
+      const std::string blk = "blk." + std::to_string(i) + ".";
+      if (!name.starts_with(blk)) continue;
+      for (const layer_tensor* t : base.config().architecture->layer) {
+        if (t == nullptr) break;
+        if (t->vector != nullptr || t->experts != nullptr || name != blk + std::string(t->name) + ".weight" || t == &tensor::ffn_gate_inp) continue;
+        std::vector<target> targets;
+        std::size_t first_row = 0;
+        for (const layer_tensor::piece& p : t->pieces) {
+          if (p.to == nullptr) break;
+          targets.push_back({&(weights.layers[i].*(p.to)), first_row});
+          first_row += targets.back().to->rows;
+        }
+        return targets;
+      }
+    }
+    return error{errc::missing_tensor, printable(name), "is not a matrix of this model that can be adapted", error::no_offset};
+  }
+
+  std::shared_ptr<const state> state_;
+};
+
+/// Loads an adapter of `base` from a file.
+[[nodiscard]] inline result<adapter> load_adapter(const std::filesystem::path& path, const model& base) {
+  CRIA_TRY(const gguf::file file, gguf::file::open(path));
+  return adapter::load(file, base);
+}
+
+}  // namespace cria::inline v0

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT
+// Adapters against models whose weights were merged with them in double precision, against themselves in company, and with everything wrong in turn.
+#include <cria/model/adapter.hpp>
+
+#include <doctest/doctest.h>
+
+#include <tests/support/golden.hpp>
+#include <tests/support/run_model.hpp>
+#include <tests/support/tiny_model.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace cria_test;
+using cria::errc;
+using cria::kv_type;
+using cria::tensor_type;
+using cria::token_id;
+
+std::vector<float> floats_of(const model_parts::tensor& t) {
+  std::size_t n = 1;
+  for (const std::uint64_t d : t.shape) n *= static_cast<std::size_t>(d);
+  std::vector<float> values(n);
+  REQUIRE(cria::dequantize_row(t.type, reinterpret_cast<const std::byte*>(t.data.data()), values));
+  return values;
+}
+
+/// An adapter file of some matrices of a model.
+struct adapter_parts {
+  model_parts file;
+  double alpha;
+
+  adapter_parts(model_parts& base, const std::vector<std::string>& names, std::size_t rank, double alpha_in, std::uint32_t seed, tensor_type type = tensor_type::f32)
+      : alpha(alpha_in) {
+    file.set("general.type", "adapter");
+    for (const auto& k : base.keys) {
+      if (k.name == "general.architecture") file.set_raw(k.name, k.type, k.bytes);
+    }
+    file.set("adapter.type", "lora");
+    file.set("adapter.lora.alpha", static_cast<float>(alpha));
+    std::mt19937 random(seed);
+    const auto values = [&](std::size_t n, double spread) {
+      std::vector<float> out(n);
+      for (float& x : out) x = static_cast<float>(spread * (static_cast<double>(random()) / 2147483648.0 - 1));
+      return out;
+    };
+    for (const std::string& name : names) {
+      const auto& shape = base.at(name).shape;
+      const std::size_t columns = static_cast<std::size_t>(shape[0]), rows = static_cast<std::size_t>(shape[1]);
+      file.tensors.push_back({name + ".lora_a", type, {columns, rank}, blocks_of(type, values(columns * rank, 1 / std::sqrt(static_cast<double>(columns))))});
+      file.tensors.push_back({name + ".lora_b", tensor_type::f32, {rank, rows}, blocks_of(tensor_type::f32, values(rank * rows, 1 / std::sqrt(static_cast<double>(rank))))});
+    }
+  }
+
+  /// Adds strength alpha / rank B A to the weights of a model of floats.
+  void merge_into(model_parts& base, double strength) const {
+    for (std::size_t i = 0; i < file.tensors.size(); i += 2) {
+      const auto &a = file.tensors[i], &b = file.tensors[i + 1];
+      auto& w = base.at(a.name.substr(0, a.name.size() - 7));
+      std::vector<float> weights = floats_of(w);
+      const std::vector<float> av = floats_of(a), bv = floats_of(b);
+      const std::size_t columns = static_cast<std::size_t>(a.shape[0]), rank = static_cast<std::size_t>(a.shape[1]);
+      const double scale = strength * (alpha == 0 ? 1 : alpha / static_cast<double>(rank));
+      for (std::size_t n = 0; n < weights.size(); ++n) {
+        double sum = 0;
+        for (std::size_t r = 0; r < rank; ++r) sum += static_cast<double>(bv[n / columns * rank + r]) * static_cast<double>(av[r * columns + n % columns]);
+        weights[n] = static_cast<float>(static_cast<double>(weights[n]) + scale * sum);
+      }
+      w.type = tensor_type::f32;
+      w.data = blocks_of(tensor_type::f32, weights);
+    }
+  }
+};
+
+cria::model loaded(const model_parts& parts) {
+  auto m = load_bytes(parts.build());
+  REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
+  return *std::move(m);
+}
+
+cria::adapter adapter_of(const model_parts& parts, const cria::model& base) {
+  const std::string bytes = parts.build();
+  auto a = cria::adapter::load(*open_bytes(bytes), base);
+  REQUIRE_MESSAGE(a.has_value(), (a ? "" : a.error().to_string()));
+  return *std::move(a);
+}
+
+/// Logits of all tokens with adapters, in passes of `batch`.
+std::vector<float> adapted_logits(const cria::model& m, std::span<const token_id> tokens, std::span<const cria::nn::low_rank_use> uses, std::size_t batch = 64,
+                                  std::size_t n_threads = 2) {
+  using cache_type = cria::contiguous_kv_cache<kv_type::f32>;
+  cria::thread_pool pool(n_threads);
+  auto cache = *cache_type::create(m.cache_shape(), tokens.size());
+  auto a = *cria::nn::activations::create(m.activation_shape(batch), m.precision(), n_threads, 1);
+  const std::size_t stride = logits_stride(m);
+  std::vector<float> padded(batch * stride), all;
+  for (std::size_t at = 0; at < tokens.size(); at += batch) {
+    const std::size_t n = std::min(batch, tokens.size() - at);
+    cria::nn::sequence_slice<cache_type> slice{&cache, tokens.subspan(at, n), n};
+    slice.adapters = uses;
+    REQUIRE(m.forward<cache_type>(pool, a, {&slice, 1}, {padded.data(), stride, n, m.vocab_size()}).has_value());
+    for (std::size_t t = 0; t < n; ++t) all.insert(all.end(), padded.begin() + static_cast<std::ptrdiff_t>(t * stride), padded.begin() + static_cast<std::ptrdiff_t>(t * stride + m.vocab_size()));
+  }
+  return all;
+}
+
+std::vector<token_id> some_tokens(std::size_t n, std::size_t n_vocab, std::uint32_t seed = 7) {
+  std::mt19937 random(seed);
+  std::vector<token_id> tokens(n);
+  for (token_id& t : tokens) t = static_cast<token_id>(random() % n_vocab);
+  return tokens;
+}
+
+double distance(const std::vector<float>& truth, const std::vector<float>& x) { return relative_error(std::span<const float>(truth), std::span<const float>(x)); }
+
+const std::vector<std::string> some_of_llama = {"blk.0.attn_q.weight", "blk.1.attn_v.weight", "blk.0.attn_output.weight", "blk.1.ffn_gate.weight",
+                                                "blk.1.ffn_up.weight", "blk.0.ffn_down.weight", "output.weight"};
+
+}  // namespace
+
+// Float weights: as far from the merged model as another order of its sums is, K 2^-24 of the terms. Quantised: 15-bit activations see the base only.
+TEST_CASE("adapter: logits are those of the model merged with it, one adapter or two, of any rank, on floats and quantised weights") {
+  struct sample {
+    tensor_type type, a_type;
+    std::size_t rank;
+    double alpha, bar;
+  };
+  for (const sample& s : {sample{tensor_type::f32, tensor_type::f32, 4, 8, 2e-5}, sample{tensor_type::f32, tensor_type::f16, 200, 100, 2e-5},
+                          sample{tensor_type::f32, tensor_type::f32, 1, 0, 2e-5}, sample{tensor_type::q4_0, tensor_type::q8_0, 8, 16, 5e-4}}) {
+    CAPTURE(s.rank);
+    model_parts base = tiny_model({.dim = 64, .n_heads = 2, .head_dim = 32, .ffn_dim = 96, .type = s.type, .biases = true});
+    const adapter_parts first(base, some_of_llama, s.rank, s.alpha, 3, s.a_type), second(base, {"blk.0.attn_q.weight", "blk.0.ffn_gate.weight"}, 2, 1, 4);
+    const cria::model m = loaded(base);
+    const cria::adapter a = adapter_of(first.file, m), b = adapter_of(second.file, m);
+    const std::vector<token_id> tokens = some_tokens(23, m.vocab_size());
+    model_parts with_one = base;
+    first.merge_into(with_one, 0.5);
+    model_parts with_both = with_one;
+    second.merge_into(with_both, -2);
+    const std::vector<float> plain = adapted_logits(m, tokens, {});
+    const cria::nn::low_rank_use one[] = {a.use(0.5f)}, both[] = {a.use(0.5f), b.use(-2)}, none[] = {a.use(0)};
+    const std::vector<float> truth_of_one = logits_of<kv_type::f32>(loaded(with_one), tokens), truth_of_both = logits_of<kv_type::f32>(loaded(with_both), tokens);
+    CHECK(distance(truth_of_one, adapted_logits(m, tokens, one)) <= s.bar);
+    CHECK(distance(truth_of_both, adapted_logits(m, tokens, both)) <= s.bar);
+    CHECK(distance(truth_of_one, plain) > 1e-2);
+    CHECK(distance(truth_of_both, truth_of_one) > 1e-2);
+    CHECK(distance(plain, adapted_logits(m, tokens, none)) <= 1e-6);
+    CHECK(adapted_logits(m, tokens, both, 1, 1) == adapted_logits(m, tokens, both));
+    CHECK(adapted_logits(m, tokens, both, 7, 3) == adapted_logits(m, tokens, both));
+  }
+}
+
+TEST_CASE("adapter: tensors that are split, normed behind or plain are adapted as the merged model's") {
+  struct sample {
+    const char* name;
+    std::vector<std::string> tensors;
+  };
+  for (const sample& s : {sample{"gpt2", {"blk.0.attn_qkv.weight", "blk.1.attn_output.weight", "blk.2.ffn_up.weight", "blk.3.ffn_down.weight"}},
+                          sample{"phi3", {"blk.0.attn_qkv.weight", "blk.1.attn_output.weight", "blk.2.ffn_up.weight", "blk.3.ffn_down.weight", "output.weight"}},
+                          sample{"gemma3", {"blk.0.attn_q.weight", "blk.1.attn_output.weight", "blk.2.ffn_gate.weight", "blk.3.ffn_down.weight"}},
+                          sample{"qwen3moe", {"blk.0.attn_k.weight", "blk.1.attn_output.weight"}}}) {
+    const std::string path = std::string("models/arch/") + s.name + ".F32.gguf";
+    if (!has_data(path)) continue;
+    CAPTURE(s.name);
+    model_parts base = parts_of(read_data(path));
+    const adapter_parts parts(base, s.tensors, 6, 12, 9);
+    const cria::model m = loaded(base);
+    const cria::adapter a = adapter_of(parts.file, m);
+    model_parts merged = base;
+    parts.merge_into(merged, 0.7);
+    const std::vector<token_id> tokens = some_tokens(30, m.vocab_size());
+    const cria::nn::low_rank_use use[] = {a.use(0.7f)};
+    const std::vector<float> truth = logits_of<kv_type::f32>(loaded(merged), tokens);
+    CHECK(distance(truth, adapted_logits(m, tokens, use)) <= 5e-5);
+    CHECK(distance(truth, adapted_logits(m, tokens, {})) > 1e-3);
+  }
+}
+
+TEST_CASE("adapter: each sequence of a pass has its own, and the bits that it has alone") {
+  using cache_type = cria::contiguous_kv_cache<kv_type::f32>;
+  model_parts base = tiny_model({.dim = 64, .n_heads = 2, .head_dim = 32, .ffn_dim = 96, .type = tensor_type::q4_0});
+  const adapter_parts first(base, some_of_llama, 4, 8, 3), second(base, {"blk.0.attn_k.weight", "output.weight"}, 3, 3, 4);
+  const cria::model m = loaded(base);
+  const cria::adapter a = adapter_of(first.file, m), b = adapter_of(second.file, m);
+  const cria::nn::low_rank_use one[] = {a.use()}, two[] = {b.use(0.25f), a.use(2)};
+  const std::vector<std::span<const cria::nn::low_rank_use>> uses = {{}, one, two, {}, one};
+  const std::size_t lengths[] = {5, 9, 1, 12, 3}, asked[] = {5, 2, 1, 0, 3}, stride = logits_stride(m);
+  std::vector<std::vector<token_id>> tokens;
+  std::vector<cache_type> caches;
+  std::vector<cria::nn::sequence_slice<cache_type>> slices;
+  for (std::size_t i = 0; i < uses.size(); ++i) {
+    tokens.push_back(some_tokens(lengths[i], m.vocab_size(), static_cast<std::uint32_t>(i)));
+    caches.push_back(*cache_type::create(m.cache_shape(), 16));
+  }
+  for (std::size_t i = 0; i < uses.size(); ++i) {
+    slices.push_back({&caches[i], tokens[i], asked[i]});
+    slices.back().adapters = uses[i];
+  }
+  cria::thread_pool pool(2);
+  auto acts = *cria::nn::activations::create(m.activation_shape(30), m.precision(), 2, 1);
+  std::vector<float> logits(11 * stride);
+  REQUIRE(m.forward<cache_type>(pool, acts, slices, {logits.data(), stride, 11, m.vocab_size()}).has_value());
+  std::size_t at = 0;
+  for (std::size_t i = 0; i < uses.size(); ++i) {
+    CAPTURE(i);
+    const std::vector<float> alone = adapted_logits(m, tokens[i], uses[i]);
+    for (std::size_t t = lengths[i] - asked[i]; t < lengths[i]; ++t, ++at) {
+      const auto want = std::span(alone).subspan(t * m.vocab_size(), m.vocab_size());
+      CHECK(std::equal(want.begin(), want.end(), logits.begin() + static_cast<std::ptrdiff_t>(at * stride)));
+    }
+  }
+}
+
+TEST_CASE("adapter: files that are no adapter of this model are refused by name") {
+  model_parts base = tiny_model();
+  const cria::model m = loaded(base);
+  const model_parts good = adapter_parts(base, {"blk.0.attn_q.weight", "blk.1.ffn_down.weight"}, 4, 8, 3).file;
+  const auto check = [&](const model_parts& parts, errc code, const std::string& where) {
+    const std::string bytes = parts.build();
+    const auto a = cria::adapter::load(*open_bytes(bytes), m);
+    CAPTURE(where);
+    REQUIRE_FALSE(a.has_value());
+    CAPTURE(a.error().to_string());
+    CHECK(a.error().code == code);
+    CHECK(a.error().where == where);
+  };
+  const auto with = [&](auto&& change) {
+    model_parts parts = good;
+    change(parts);
+    return parts;
+  };
+  CHECK(adapter_of(good, m).bytes() > 0);
+  for (const char* key : {"general.type", "adapter.type", "general.architecture", "adapter.lora.alpha"}) check(with([&](auto& p) { p.erase_key(key); }), errc::missing_key, key);
+  check(with([](auto& p) { p.set("general.type", "model"); }), errc::bad_value, "general.type");
+  check(with([](auto& p) { p.set("adapter.type", "control_vector"); }), errc::bad_value, "adapter.type");
+  check(with([](auto& p) { p.set("general.architecture", "qwen2"); }), errc::unsupported_architecture, "general.architecture");
+  check(with([](auto& p) { p.set("adapter.lora.alpha", std::numeric_limits<float>::quiet_NaN()); }), errc::bad_value, "adapter.lora.alpha");
+  check(with([](auto& p) { p.erase_tensor("blk.0.attn_q.weight.lora_b"); }), errc::missing_tensor, "blk.0.attn_q.weight.lora_b");
+  check(with([](auto& p) { p.erase_tensor("blk.1.ffn_down.weight.lora_a"); }), errc::bad_value, "blk.1.ffn_down.weight.lora_b");
+  for (const char* name : {"blk.2.attn_q.weight", "blk.0.attn_norm.weight", "token_embd.weight", "blk.00.attn_q.weight", "blk.0.attn_q"}) {
+    check(with([&](auto& p) {
+            p.tensors[0].name = std::string(name) + ".lora_a";
+            p.tensors[1].name = std::string(name) + ".lora_b";
+          }),
+          errc::missing_tensor, name);
+  }
+  check(with([](auto& p) { p.tensors[0].name = "stray"; }), errc::bad_value, "stray");
+  const std::vector<float> zeros(4 * 48);
+  check(with([&](auto& p) { p.tensors[0] = {"blk.0.attn_q.weight.lora_a", tensor_type::f32, {48, 4}, blocks_of(tensor_type::f32, zeros)}; }), errc::bad_shape,
+        "blk.0.attn_q.weight.lora_a");
+  check(with([&](auto& p) { p.tensors[1] = {"blk.0.attn_q.weight.lora_b", tensor_type::f32, {4, 48}, blocks_of(tensor_type::f32, zeros)}; }), errc::bad_shape,
+        "blk.0.attn_q.weight.lora_b");
+  check(with([&](auto& p) { p.tensors[1] = {"blk.0.attn_q.weight.lora_b", tensor_type::f32, {6, 32}, blocks_of(tensor_type::f32, zeros)}; }), errc::bad_shape,
+        "blk.0.attn_q.weight.lora_b");
+  check(with([](auto& p) { p.tensors[1].data.replace(8, 4, raw(std::numeric_limits<float>::infinity())); }), errc::non_finite, "blk.0.attn_q.weight.lora_b");
+}
+
+TEST_CASE("adapter: a pass refuses adapters of another model and scales that are no numbers, and its cache is as before") {
+  model_parts base = tiny_model();
+  const cria::model m = loaded(base), other = loaded(base);
+  const adapter_parts parts(base, {"blk.0.attn_q.weight"}, 4, 8, 3);
+  const cria::adapter mine = adapter_of(parts.file, m), others = adapter_of(parts.file, other);
+  using cache_type = cria::contiguous_kv_cache<kv_type::f32>;
+  cria::serial_executor serial;
+  auto cache = *cache_type::create(m.cache_shape(), 8);
+  auto a = *cria::nn::activations::create(m.activation_shape(4), m.precision(), 1, 1);
+  std::vector<float> logits(logits_stride(m));
+  const std::vector<token_id> tokens = {1, 2, 3};
+  const auto run = [&](cria::nn::low_rank_use use) {
+    cria::nn::sequence_slice<cache_type> slice{&cache, tokens};
+    slice.adapters = {&use, 1};
+    return m.forward<cache_type>(serial, a, {&slice, 1}, {logits.data(), logits.size(), 1, m.vocab_size()});
+  };
+  for (const cria::nn::low_rank_use& use : {others.use(), mine.use(std::numeric_limits<float>::infinity())}) {
+    const auto refused = run(use);
+    REQUIRE_FALSE(refused.has_value());
+    CHECK(refused.error().code == errc::bad_argument);
+    CHECK(refused.error().where == "adapters");
+    CHECK(cache.length() == 0);
+  }
+  CHECK(run(mine.use()).has_value());
+  CHECK(cache.length() == 3);
+}
