@@ -52,6 +52,7 @@
 #include <cria/kv/contiguous.hpp>
 #include <cria/kv/kv_cache.hpp>
 #include <cria/kv/paged.hpp>
+#include <cria/model/adapter.hpp>
 #include <cria/model/model.hpp>
 #include <cria/sampling/grammar/grammar.hpp>
 #include <cria/sampling/grammar/matcher.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Adapters against models whose weights were merged with them in double precision, against themselves in company, and with everything wrong in turn.
+#include <cria/generate/session.hpp>
 #include <cria/model/adapter.hpp>
 
 #include <doctest/doctest.h>
@@ -288,4 +289,41 @@ TEST_CASE("adapter: a pass refuses adapters of another model and scales that are
   }
   CHECK(run(mine.use()).has_value());
   CHECK(cache.length() == 3);
+}
+
+TEST_CASE("adapter: a session swaps adapters at run time, forgets what it computed without them, and says apart what it holds") {
+  model_parts base = tiny_model({.dim = 64, .n_heads = 2, .head_dim = 32, .ffn_dim = 96, .type = tensor_type::q4_0});
+  const cria::model m = loaded(base), other = loaded(base);
+  const adapter_parts parts(base, some_of_llama, 4, 8, 3);
+  const cria::adapter a = adapter_of(parts.file, m);
+  auto s = cria::basic_session<cria::contiguous_kv_cache<kv_type::f32>>::create(m, {.context_size = 32, .n_threads = 1, .max_batch = 4});
+  REQUIRE(s.has_value());
+  const std::vector<token_id> tokens = some_tokens(9, m.vocab_size());
+  const auto last = [&](std::span<const cria::adapter_choice> choices) {
+    REQUIRE(s->set_adapters(choices).has_value());
+    CHECK(s->length() == 0);
+    REQUIRE(s->evaluate(tokens).has_value());
+    return std::vector<float>(s->logits().begin(), s->logits().end());
+  };
+  const auto want = [&](std::span<const cria::nn::low_rank_use> uses) {
+    const std::vector<float> all = adapted_logits(m, tokens, uses);
+    return std::vector<float>(all.end() - static_cast<std::ptrdiff_t>(m.vocab_size()), all.end());
+  };
+  const cria::adapter_choice one[] = {{a, 1}}, weak[] = {{a, 0.5f}};
+  const cria::nn::low_rank_use use_one[] = {a.use()}, use_weak[] = {a.use(0.5f)};
+  const std::uint64_t plain = s->fingerprint();
+  CHECK(plain == m.fingerprint());
+  CHECK(last({}) == want({}));
+  CHECK(last(one) == want(use_one));
+  const std::uint64_t adapted = s->fingerprint();
+  CHECK(last(weak) == want(use_weak));
+  CHECK(s->fingerprint() != adapted);
+  CHECK(adapted != plain);
+  const cria::adapter_choice foreign[] = {{adapter_of(parts.file, other), 1}};
+  const auto refused = s->set_adapters(foreign);
+  REQUIRE_FALSE(refused.has_value());
+  CHECK(refused.error().code == errc::bad_argument);
+  CHECK(s->length() == 9);   // nothing has changed
+  CHECK(last({}) == want({}));
+  CHECK(s->fingerprint() == plain);
 }

@@ -18,6 +18,7 @@
 #include <cria/generate/session_state.hpp>
 #include <cria/generate/token_stream.hpp>
 #include <cria/kv/contiguous.hpp>
+#include <cria/model/adapter.hpp>
 #include <cria/model/model.hpp>
 #include <cria/sampling/candidate.hpp>
 #include <cria/sampling/runtime_sampler.hpp>
@@ -115,6 +116,16 @@ class basic_session {
       return out;
     }, "top_logits");
   }
+
+  /// Computes with these adapters of the model from now on, none: the model alone; forgets everything. Errors: bad_argument (another model's adapter, a
+  /// scale that is not finite, two callers at once), out_of_memory; nothing has changed then.
+  [[nodiscard]] result<void> set_adapters(std::span<const adapter_choice> adapters) {
+    CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+    return state_->set_adapters(adapters);
+  }
+
+  /// Returns what tells the contents of the cache from those of other models and adapters.
+  [[nodiscard]] std::uint64_t fingerprint() const noexcept { return state_->fingerprint(); }
 
   /// Forgets everything.
   void reset() noexcept { static_cast<void>(truncate_to(0)); }

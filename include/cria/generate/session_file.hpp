@@ -101,7 +101,7 @@ template <saved_kv_cache Cache>
   session_file_header h;
   h.cache_type = static_cast<std::uint32_t>(Cache::type);
   h.precision = static_cast<std::uint32_t>(source.model().precision());
-  h.fingerprint = source.model().fingerprint();
+  h.fingerprint = source.fingerprint();
   h.n_layers = shape.n_layers;
   h.n_kv_heads = shape.n_kv_heads;
   h.head_dim = shape.head_dim;
@@ -233,7 +233,7 @@ class session_file {
     const detail::session_file_header& h = header_;
     const detail::session_file_header own = detail::header_of(target);
     if (h.cache_type != own.cache_type) return refuse(errc::mismatch, "is not of a session with a cache of type " + std::string(name(Cache::type)));
-    if (h.fingerprint != own.fingerprint) return refuse(errc::mismatch, "is of another model");
+    if (h.fingerprint != own.fingerprint) return refuse(errc::mismatch, "is of another model or other adapters");
     if (h.precision != own.precision) {
       return refuse(errc::mismatch, "is not of a model opened with precision " + std::string(name(target.model().precision())));
     }

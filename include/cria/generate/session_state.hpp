@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cria/core/aligned_buffer.hpp>
+#include <cria/core/checksum.hpp>
 #include <cria/core/executor.hpp>
 #include <cria/core/result.hpp>
 #include <cria/core/thread_pool.hpp>
@@ -16,10 +17,13 @@
 #include <cria/generate/generation.hpp>
 #include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/options.hpp>
+#include <cria/model/adapter.hpp>
 #include <cria/model/model.hpp>
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -29,6 +33,7 @@
 #include <stop_token>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace cria::inline v0::detail {
 
@@ -115,6 +120,7 @@ class session_state {
       const auto part = tokens.subspan(done, std::min(max_batch(), tokens.size() - done));
       const bool is_last = done + part.size() == tokens.size();
       nn::sequence_slice<Cache> slice{&sequence_.cache(), part, rows != nullptr ? part.size() : std::size_t{is_last}};
+      slice.adapters = adapter_uses_;
       float* const out = rows != nullptr ? rows + done * logits_stride() : logits_.data();
       CRIA_CHECK(model_.template forward<Cache>(executor_, activations_, std::span(&slice, 1),
                                                 {out, logits_stride(), slice.n_logits, model_.vocab_size()}, stop));
@@ -127,6 +133,35 @@ class session_state {
     CRIA_CHECK(check_logits());
     has_logits_ = true;
     return {};
+  }
+
+  /// Computes with these adapters from now on, and forgets what was computed without them. Errors: bad_argument, out_of_memory; nothing has changed then.
+  [[nodiscard]] result<void> set_adapters(std::span<const adapter_choice> choices) {
+    return catch_bad_alloc([&]() -> result<void> {
+      std::vector<adapter_choice> kept(choices.begin(), choices.end());
+      std::vector<nn::low_rank_use> uses;
+      for (const adapter_choice& c : kept) {
+        if (&c.adapter.base().weights() != &model_.weights()) return error{errc::bad_argument, "adapters", "one is of another model", error::no_offset};
+        if (!std::isfinite(c.scale)) return error{errc::bad_argument, "adapters", "a scale is not finite", error::no_offset};
+        uses.push_back(c.adapter.use(c.scale));
+      }
+      adapters_ = std::move(kept);
+      adapter_uses_ = std::move(uses);
+      truncate(0);
+      return {};
+    }, "adapters");
+  }
+
+  /// Returns what tells the contents of this cache from those of other models and adapters.
+  [[nodiscard]] std::uint64_t fingerprint() const noexcept {
+    if (adapters_.empty()) return model_.fingerprint();
+    checksum64 sum;
+    sum.update(model_.fingerprint());
+    for (const adapter_choice& c : adapters_) {
+      sum.update(c.adapter.fingerprint());
+      sum.update(std::bit_cast<std::uint32_t>(c.scale));
+    }
+    return sum.value();
   }
 
   /// Forgets positions from n on, and the logits.
@@ -204,6 +239,8 @@ class session_state {
   cached_sequence<Cache> sequence_;
   array_buffer<float> logits_;
   std::shared_ptr<const token_trie> vocabulary_;   // none before the first grammar
+  std::vector<adapter_choice> adapters_;
+  std::vector<nn::low_rank_use> adapter_uses_;
   std::atomic<bool> is_used_{false};
   std::uint64_t ticket_ = 0;
   std::size_t n_evaluated_ = 0, n_reused_ = 0;

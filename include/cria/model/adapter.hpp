@@ -12,12 +12,14 @@
 
 #include <cria/core/result.hpp>
 #include <cria/gguf/file.hpp>
+#include <cria/model/fingerprint.hpp>
 #include <cria/model/model.hpp>
 #include <cria/nn/low_rank.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -38,6 +40,8 @@ class adapter {
   /// Returns what a sequence slice takes, at a strength. Lives as long as a copy of this handle.
   [[nodiscard]] nn::low_rank_use use(float scale = 1) const noexcept { return {&state_->set, scale}; }
   [[nodiscard]] const model& base() const noexcept { return state_->base; }
+  /// Returns what tells this adapter from others: see model/fingerprint.hpp.
+  [[nodiscard]] std::uint64_t fingerprint() const noexcept { return state_->fingerprint; }
   [[nodiscard]] std::size_t bytes() const noexcept {
     std::size_t n = 0;
     for (const nn::low_rank_pair& p : state_->set.pairs) n += p.a.bytes() + p.b.bytes();
@@ -48,6 +52,7 @@ class adapter {
   struct state {
     model base;
     nn::low_rank_set set;
+    std::uint64_t fingerprint;
   };
 
   /// A weight of the model: rows [first_row, first_row + rows) of a tensor.
@@ -76,7 +81,8 @@ class adapter {
     if (n_used != file.tensors().size()) return error{errc::bad_value, stray_name(file), "is not half of a pair .lora_a, .lora_b", error::no_offset};
     set.sort();
     set.model = &base.weights();
-    return adapter(std::make_shared<const state>(state{base, std::move(set)}));
+    CRIA_TRY(const std::uint64_t fingerprint, fingerprint_of(file));
+    return adapter(std::make_shared<const state>(state{base, std::move(set), fingerprint}));
   }
 
   static result<void> check_kind(const gguf::metadata& keys, const model& base) {
@@ -186,6 +192,12 @@ class adapter {
   }
 
   std::shared_ptr<const state> state_;
+};
+
+/// An adapter and how strongly it acts.
+struct adapter_choice {
+  cria::adapter adapter;
+  float scale = 1;
 };
 
 /// Loads an adapter of `base` from a file.
