@@ -61,5 +61,6 @@
 #include <cria/sampling/runtime_sampler.hpp>
 #include <cria/sampling/sampler.hpp>
 #include <cria/sampling/sampler_config.hpp>
+#include <cria/sampling/sampler_fields.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
 #include <cria/tokenizer/utf8_assembler.hpp>
