@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 // cria run: answers a question (with the model's chat template) or continues a text (--raw, or a model without a template).
 #include "command.hpp"
+#include "sampling_flags.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cinttypes>
-#include <random>
 
 namespace cria_program {
 
@@ -18,7 +17,7 @@ struct run_flags {
   engine_flags engine;
   std::int64_t n_tokens = -1;
   bool is_raw = false, prints_ids = false, prints_stats = false, looks_up = false;
-  std::optional<std::uint64_t> seed;
+  sampling_flags sampling;
   cria::generation_options options;
 };
 
@@ -164,8 +163,7 @@ result<void> run(run_flags& flags) {
 /// What only the whole command line can tell.
 void check(run_flags& flags) {
   if (flags.n_tokens >= 0) flags.options.max_tokens = static_cast<std::size_t>(flags.n_tokens);
-  flags.options.sampling.seed = flags.seed ? *flags.seed : (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
-  if (const auto valid = flags.options.sampling.validate(); !valid) usage_error(valid.error().where, valid.error().message);
+  flags.options.sampling = flags.sampling.checked();
   for (const std::string& stop : flags.options.stop_strings) {
     if (stop.empty()) usage_error("--stop", "is empty");
   }
@@ -177,7 +175,6 @@ void check(run_flags& flags) {
 
 void add_run(CLI::App& app, action& chosen) {
   const auto flags = std::make_shared<run_flags>();
-  cria::sampler_config& sampling = flags->options.sampling;
   CLI::App& c = *app.add_subcommand("run", "Answer a question or continue a text, streaming");
   add_model_option(c, flags->model);
   flags->prompt.add_to(c, true);
@@ -185,16 +182,7 @@ void add_run(CLI::App& app, action& chosen) {
   c.add_flag("--raw", flags->is_raw, "continue the prompt as it stands, without the chat template");
   c.add_option("--system", flags->system, "system message");
   add_template_option(c, flags->chat_template);
-  c.add_option("--temp", sampling.temperature, "temperature; 0 is greedy")->capture_default_str();
-  c.add_option("--top-k", sampling.top_k, "keep the K likeliest; 0 is off")->capture_default_str();
-  c.add_option("--top-p", sampling.top_p, "keep the likeliest that add up to P; 1 is off")->capture_default_str();
-  c.add_option("--min-p", sampling.min_p, "keep those of at least P times the likeliest; 0 is off")->capture_default_str();
-  c.add_option("--repeat-penalty", sampling.repeat_penalty, "against the last 64 tokens; 1 is off")->capture_default_str();
-  c.add_option("--seed", flags->seed, "of the random numbers; another one each time by default")->check([](const std::string& given) {
-    std::uint64_t seed = 0;
-    const auto [end, failure] = std::from_chars(given.data(), given.data() + given.size(), seed);
-    return failure == std::errc{} && end == given.data() + given.size() ? std::string{} : given + " is not in 0 to 18446744073709551615";
-  });
+  flags->sampling.add_to(c);
   c.add_option("--stop", flags->options.stop_strings, "end before this text; may be given several times")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   auto* const grammar = c.add_option("--grammar", flags->grammar, "file of a grammar in GBNF notation that the reply must match");
   c.add_option("--json-schema", flags->json_schema, "file of a JSON schema that the reply must satisfy")->excludes(grammar);

@@ -25,6 +25,7 @@ static int run(int argc, char** argv) {
   add_quantize(app, chosen);
   add_template(app, chosen);
   add_perplexity(app, chosen);
+  add_chat(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForVersion&) {

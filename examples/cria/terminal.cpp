@@ -78,46 +78,80 @@ cria::result<std::string> read_all(const std::string& path) {
   return text;
 }
 
+std::stop_token interrupt::token() const {
+  const std::lock_guard lock(mutex_);
+  return source_.get_token();
+}
+
+void interrupt::request_stop() {
+  const std::lock_guard lock(mutex_);
+  source_.request_stop();
+}
+
 #ifdef _WIN32
 
 namespace {
-std::stop_source* interrupted = nullptr;
+interrupt* interrupted = nullptr;
+bool repeats = false;
 extern "C" void on_interrupt(int) {   // runs on a thread of its own
+  if (repeats) std::signal(SIGINT, on_interrupt);
   if (interrupted != nullptr) interrupted->request_stop();
 }
 }  // namespace
 
 interrupt::interrupt() {
-  interrupted = &source_;
+  interrupted = this;
   std::signal(SIGINT, on_interrupt);
 }
 interrupt::~interrupt() {
   std::signal(SIGINT, SIG_DFL);
   interrupted = nullptr;
+  repeats = false;
+}
+
+std::stop_token interrupt::renew() {
+  repeats = true;
+  std::signal(SIGINT, on_interrupt);
+  const std::lock_guard lock(mutex_);
+  source_ = std::stop_source();
+  return source_.get_token();
 }
 
 #else
 
 namespace {
 int wake_up[2] = {-1, -1};
+volatile std::sig_atomic_t repeats = 0;
+
 extern "C" void on_interrupt(int) {
   const int code = errno;
   const char byte = 1;
   static_cast<void>(!::write(wake_up[1], &byte, 1));   // all that a signal handler may do
-  std::signal(SIGINT, SIG_DFL);
+  if (repeats == 0) std::signal(SIGINT, SIG_DFL);
   errno = code;
+}
+
+void catch_interrupts(int flags) {
+  struct sigaction action{};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = flags;
+  ::sigaction(SIGINT, &action, nullptr);
 }
 }  // namespace
 
 interrupt::interrupt() {
   if (::pipe(wake_up) != 0) return;
   waiter_ = std::thread([this] {
-    char byte = 0;
-    while (::read(wake_up[0], &byte, 1) < 0 && errno == EINTR) {
+    while (true) {
+      char byte = 0;
+      const auto n = ::read(wake_up[0], &byte, 1);
+      if (n < 0 && errno == EINTR) continue;
+      if (n != 1 || byte != 1) return;
+      request_stop();
     }
-    if (byte == 1) source_.request_stop();
   });
-  std::signal(SIGINT, on_interrupt);
+  repeats = 0;
+  catch_interrupts(SA_RESTART);
 }
 
 interrupt::~interrupt() {
@@ -128,6 +162,14 @@ interrupt::~interrupt() {
   waiter_.join();
   ::close(wake_up[0]);
   ::close(wake_up[1]);
+}
+
+std::stop_token interrupt::renew() {
+  repeats = 1;
+  if (waiter_.joinable()) catch_interrupts(0);
+  const std::lock_guard lock(mutex_);
+  source_ = std::stop_source();
+  return source_.get_token();
 }
 
 #endif

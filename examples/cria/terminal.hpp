@@ -5,6 +5,7 @@
 #include <cria/core/result.hpp>
 
 #include <cstdio>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -30,7 +31,7 @@ void prepare_streams();
 /// Reads a file, or standard input for "-".
 [[nodiscard]] cria::result<std::string> read_all(const std::string& path);
 
-/// While it lives, ctrl-C triggers token(); a second one ends the program as usual. One at a time.
+/// While it lives, ctrl-C triggers token(); a second one ends the program as usual, unless renew() was called. One at a time.
 class interrupt {
  public:
   interrupt();
@@ -38,9 +39,14 @@ class interrupt {
   interrupt(const interrupt&) = delete;
   interrupt& operator=(const interrupt&) = delete;
 
-  [[nodiscard]] std::stop_token token() const { return source_.get_token(); }
+  [[nodiscard]] std::stop_token token() const;
+  /// From now on ctrl-C triggers the token that was returned last and never ends the program; it breaks off a read of the terminal.
+  [[nodiscard]] std::stop_token renew();
 
  private:
+  void request_stop();
+
+  mutable std::mutex mutex_;
   std::stop_source source_;
   std::thread waiter_;
 };

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+// --temp, --top-k, --seed and so on: how tokens are drawn.
+#pragma once
+
+#include "subcommand.hpp"
+
+#include <cria/sampling/sampler_config.hpp>
+
+#include <cstdint>
+#include <optional>
+
+namespace cria_program {
+
+struct sampling_flags {
+  cria::sampler_config config;
+  std::optional<std::uint64_t> seed;
+
+  void add_to(CLI::App& command);
+  /// Returns the config with its seed, one drawn now where none was given; ends the program where it is not valid.
+  [[nodiscard]] cria::sampler_config checked() const;
+};
+
+}  // namespace cria_program
