@@ -26,6 +26,7 @@ static int run(int argc, char** argv) {
   add_template(app, chosen);
   add_perplexity(app, chosen);
   add_chat(app, chosen);
+  add_embed(app, chosen);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForVersion&) {

@@ -34,6 +34,7 @@ void add_quantize(CLI::App& app, action& chosen);
 void add_template(CLI::App& app, action& chosen);
 void add_perplexity(CLI::App& app, action& chosen);
 void add_chat(CLI::App& app, action& chosen);
+void add_embed(CLI::App& app, action& chosen);
 
 /// Ends the program with exit status 2 and `message`.
 [[noreturn]] void usage_error(const std::string& option, const std::string& message);

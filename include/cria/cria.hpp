@@ -33,6 +33,7 @@
 #include <cria/core/types.hpp>
 #include <cria/generate/batch_engine.hpp>
 #include <cria/generate/beam_search.hpp>
+#include <cria/generate/embedding.hpp>
 #include <cria/generate/generation.hpp>
 #include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/load.hpp>

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cria/core/result.hpp>
+#include <cria/generate/embedding.hpp>
 #include <cria/generate/generation.hpp>
 #include <cria/generate/generation_run.hpp>
 #include <cria/generate/options.hpp>
@@ -100,6 +101,21 @@ class basic_session {
     return evaluate_into(tokens, rows.data(), stop);
   }
 
+  /// Returns a text, or tokens, as one vector of the model's width (generate/embedding.hpp). The session forgets what it held.
+  template <class Prompt>
+    requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
+  [[nodiscard]] result<std::vector<float>> embed(const Prompt& prompt, const embedding_options& options = {}) {
+    CRIA_TRY(const auto tokens, to_tokens(prompt, options.encode));
+    CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+    CRIA_CHECK(state_->check_prompt(tokens));
+    return catch_bad_alloc([&]() -> result<std::vector<float>> {
+      CRIA_TRY(const pooling chosen, options.pooling ? result<pooling>(*options.pooling) : chosen_pooling(state_->model().metadata()));
+      pooled_rows rows(chosen, state_->model().config().dim);
+      CRIA_CHECK(state_->append_hidden(tokens, options.stop, [&rows](std::span<const float> row) { rows.add(row); }));
+      return rows.finish(options.is_normalised);
+    }, "embed");
+  }
+
   /// Returns the logits that the next token is sampled from; none before the first token and after truncate() and reset(). Valid until the next step.
   [[nodiscard]] std::span<const float> logits() const noexcept { return state_->logits(); }
   [[nodiscard]] std::size_t logits_stride() const noexcept { return state_->logits_stride(); }
@@ -179,9 +195,9 @@ class basic_session {
   }
 
   template <class Prompt>
-  [[nodiscard]] result<std::vector<token_id>> to_tokens(const Prompt& prompt, const generation_options& options) const {
+  [[nodiscard]] result<std::vector<token_id>> to_tokens(const Prompt& prompt, const encode_options& options) const {
     if constexpr (prompt_text<Prompt>) {
-      return state_->model().tokenizer().encode(std::string_view(prompt), options.encode);
+      return state_->model().tokenizer().encode(std::string_view(prompt), options);
     } else {
       const std::span<const token_id> tokens(prompt);
       return catch_bad_alloc([&]() -> result<std::vector<token_id>> { return std::vector<token_id>(tokens.begin(), tokens.end()); }, "prompt");
@@ -191,7 +207,7 @@ class basic_session {
   template <class Sampler, class Prompt>
   [[nodiscard]] result<std::unique_ptr<detail::generation_run<Cache, Sampler>>> make_run(const Prompt& prompt, const generation_options& options, Sampler&& sampler) {
     using run_type = detail::generation_run<Cache, Sampler>;
-    CRIA_TRY(auto tokens, to_tokens(prompt, options));
+    CRIA_TRY(auto tokens, to_tokens(prompt, options.encode));
     CRIA_TRY(run_type run, run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler)));
     return catch_bad_alloc([&]() -> result<std::unique_ptr<run_type>> { return std::make_unique<run_type>(std::move(run)); }, "generation");
   }
@@ -199,7 +215,7 @@ class basic_session {
   template <class Sampler, class Prompt, class Callback>
   [[nodiscard]] result<generation> generate_with(const Prompt& prompt, const generation_options& options, Sampler&& sampler, Callback& callback) {
     using run_type = detail::generation_run<Cache, Sampler>;
-    CRIA_TRY(auto tokens, to_tokens(prompt, options));
+    CRIA_TRY(auto tokens, to_tokens(prompt, options.encode));
     CRIA_TRY(run_type run, run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler)));
     while (true) {
       CRIA_TRY(const bool has_event, run.advance());

@@ -164,6 +164,25 @@ class session_state {
     return sum.value();
   }
 
+  /// Puts tokens into the empty cache and gives each one's last hidden state, behind the output norm, to `take`, in order. Leaves the cache empty.
+  template <class Take>
+  [[nodiscard]] result<void> append_hidden(std::span<const token_id> tokens, const std::stop_token& stop, Take&& take) {
+    truncate(0);
+    result<void> done = sequence_.make_room(tokens.size());
+    for (std::size_t at = 0; at < tokens.size() && done; at += max_batch()) {
+      const auto part = tokens.subspan(at, std::min(max_batch(), tokens.size() - at));
+      nn::sequence_slice<Cache> slice{&sequence_.cache(), part, part.size()};
+      slice.adapters = adapter_uses_;
+      done = model_.template forward<Cache>(executor_, activations_, std::span(&slice, 1), {nullptr, logits_stride(), part.size(), model_.vocab_size()}, stop);
+      if (!done) break;
+      sequence_.commit(part);
+      n_evaluated_ += part.size();
+      for (std::size_t t = 0; t < part.size(); ++t) take(std::span<const float>(activations_.normed.row(t), activations_.normed.width));
+    }
+    truncate(0);
+    return done;
+  }
+
   /// Forgets positions from n on, and the logits.
   void truncate(std::size_t n) noexcept {
     sequence_.truncate(n);

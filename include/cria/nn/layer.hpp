@@ -172,13 +172,14 @@ inline void add_normed_product(const compute& c, activations& a, const prepared_
   add_norm(c, a, a.normed.view(x.x.n_tokens), n);
 }
 
-/// logits = w norm(h) for the rows that want them, one after another; returns how many. Requires logits.stride a multiple of 16.
+/// normed = norm(h) and logits = w normed for the rows that want them, one after another; returns how many. Requires logits.stride a multiple of 16.
+/// With no place for logits, normed is all.
 inline std::size_t head(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const weight& w, rows_view logits) {
   std::size_t n_rows = 0;
   for (std::size_t t = 0; t < n_tokens; ++t) {
     if (a.rows[t].has_logits) n(c, a.h.row(t), a.h.width, a.normed.row(n_rows++));
   }
-  if (n_rows == 0) return 0;
+  if (n_rows == 0 || logits.data == nullptr) return n_rows;
   const product p{&w, logits.data, logits.stride};
   multiply(c, prepare(c, a.normed.view(n_rows), w.is_quantised(), a.quantised.span()), {&p, 1});
   return n_rows;

@@ -74,6 +74,7 @@ class pass {
   /// logits = W norm(h), capped where cap > 0.
   void head(const norm& n, const weight& w, rows_view logits, float cap = 0) const {
     const std::size_t n_rows = nn::head(c_, a_, n_tokens_, n, w, logits);
+    if (logits.data == nullptr) return;
     if (!a_.adapted.empty()) adapt_head(w, logits);
     if (cap == 0) return;
     for_each_token(c_, n_rows, [&](std::size_t t) { c_.kernels.soft_cap(logits.row(t), cap, logits.k, logits.row(t)); });
