@@ -265,6 +265,29 @@ class Cpu(unittest.TestCase):
         self.assertIn("cria: error: ", run(*ONCE, "--isa", foreign, status=1))
 
 
+
+class Embed(unittest.TestCase):
+    def vector(self, *more):
+        lines = cria("embed", "-m", STORIES, *more).stdout.decode().splitlines()
+        self.assertEqual(len(lines), 1)
+        return [float(x) for x in lines[0].split()]
+
+    def test_a_vector_of_the_models_width_and_of_length_one_unless_told_otherwise(self):
+        unit, plain = self.vector(*ONCE), self.vector(*ONCE, "--no-normalize")
+        self.assertEqual((len(unit), len(plain)), (64, 64))
+        length = sum(x * x for x in plain) ** 0.5
+        self.assertAlmostEqual(sum(x * x for x in unit), 1, places=5)
+        for a, b in zip(unit, plain):
+            self.assertAlmostEqual(a * length, b, places=4)
+
+    def test_poolings_differ_and_mean_is_the_default_of_a_file_that_says_nothing(self):
+        vectors = [self.vector(*ONCE, "--pooling", p) for p in ("mean", "cls", "last")]
+        self.assertEqual(self.vector(*ONCE), vectors[0])
+        self.assertEqual(len({tuple(v) for v in vectors}), 3)
+        self.assertEqual(self.vector(*ONCE, "-t", "3"), vectors[0])
+        self.assertIn("--pooling", cria("embed", "-m", STORIES, *ONCE, "--pooling", "max", status=2))
+
+
 if __name__ == "__main__":
     if not os.path.exists(STORIES):
         print("SKIPPED: %s is absent (set CRIA_TEST_DATA)" % STORIES)
