@@ -42,6 +42,13 @@ struct activation_shape {
     const std::size_t sparse = n_groups == 0 ? 0 : kernels::activation_capacity(ffn_rows() + 11 * (n_groups - 1), std::max(dim, ffn_dim), p);
     return std::max(dense, sparse);
   }
+  /// Return the words of the integers that attention and the gate leave behind: 0 where what one item writes does not fill groups of 32.
+  [[nodiscard]] constexpr std::size_t mixed_words(precision p) const noexcept {
+    return n_heads / n_kv_heads * head_dim % 32 == 0 ? kernels::activation_capacity(max_tokens, n_heads * head_dim, p) : 0;
+  }
+  [[nodiscard]] constexpr std::size_t gate_words(precision p) const noexcept {
+    return ffn_dim % 32 == 0 ? kernels::activation_capacity(max_tokens, ffn_dim, p) : 0;
+  }
 };
 
 /// One token of a pass, and its place.
@@ -152,11 +159,11 @@ struct activations {
     }
     CRIA_TRY(a.low_rank, array_buffer<float>::allocate(s.max_tokens * low_rank_pair::max_rank));
     CRIA_TRY(a.quantised, array_buffer<std::int32_t>::allocate(s.quantised_words(p)));
-    if (s.n_heads / s.n_kv_heads * s.head_dim % 32 == 0) {
-      CRIA_TRY(a.mixed_quantised, array_buffer<std::int32_t>::allocate(kernels::activation_capacity(s.max_tokens, s.n_heads * s.head_dim, p)));
+    if (s.mixed_words(p) != 0) {
+      CRIA_TRY(a.mixed_quantised, array_buffer<std::int32_t>::allocate(s.mixed_words(p)));
     }
-    if (s.ffn_dim % 32 == 0) {
-      CRIA_TRY(a.gate_quantised, array_buffer<std::int32_t>::allocate(kernels::activation_capacity(s.max_tokens, s.ffn_dim, p)));
+    if (s.gate_words(p) != 0) {
+      CRIA_TRY(a.gate_quantised, array_buffer<std::int32_t>::allocate(s.gate_words(p)));
     }
     return catch_bad_alloc(
         [&]() -> result<activations> {
