@@ -279,6 +279,7 @@ class basic_chat_session {
   /// Returns the host's options, with what ends a reply by the template.
   [[nodiscard]] result<generation_options> with_ends(generation_options options) const {
     options.stop_tokens.insert(options.stop_tokens.end(), ends_.tokens.begin(), ends_.tokens.end());
+    if (options.grammar) return options;   // which says itself where the text ends, and may hold such a string before
     options.stop_strings.insert(options.stop_strings.end(), ends_.strings.begin(), ends_.strings.end());
     return options;
   }

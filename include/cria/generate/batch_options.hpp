@@ -36,7 +36,7 @@ struct batch_options {
   std::size_t context_size = 0;         ///< positions of one sequence; 0: the model's training context, 4,096 at most
   std::size_t cache_positions = 0;      ///< of all sequences together; 0: room for max_sequences full contexts
   std::size_t page_size = page_pool_options{}.page_size;
-  std::size_t max_batch = 256;          ///< tokens of one pass
+  std::size_t max_batch = 264;          ///< tokens of one pass; best a multiple of 12
   std::size_t prompt_share = 64;        ///< prompt tokens of a pass in which others generate: fewer keep their text flowing, more start new ones sooner
   std::size_t max_waiting = no_limit;   ///< requests that wait; one more is refused with limit_exceeded
   cria::when_full when_full = cria::when_full::wait;
