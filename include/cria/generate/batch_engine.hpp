@@ -3,7 +3,10 @@
 //
 //   auto engine = cria::batch_engine::create(model, {.max_sequences = 16});
 //   const auto id = engine->add("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { ... });
-//   while (*engine->step()) while (auto ended = engine->next_finished()) ... ended->id, ended->outcome
+//   while (engine->has_work()) {
+//     engine->step();
+//     while (auto ended = engine->next_finished()) ... ended->id, ended->outcome
+//   }
 //
 // Ensures   a request's tokens, text and logits are the bits that it would have alone, whoever comes, goes, fails or shares pages with it.
 //           Requests start in the order of arrival. When the pages run out, the youngest gives its own back and is computed again later.
