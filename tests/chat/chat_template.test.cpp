@@ -23,7 +23,7 @@ using namespace cria_test;
 namespace {
 
 std::string read_text(const std::string& name) {
-  std::ifstream in(std::filesystem::path(__FILE__).parent_path() / "templates" / name, std::ios::binary);
+  std::ifstream in(std::filesystem::path(CRIA_CHAT_TEMPLATES) / name, std::ios::binary);
   REQUIRE(in.good());
   return {std::istreambuf_iterator<char>(in), {}};
 }

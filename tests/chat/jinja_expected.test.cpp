@@ -16,7 +16,7 @@ namespace {
 
 const json& expected() {
   static const json file = [] {
-    std::ifstream in(std::filesystem::path(__FILE__).parent_path() / "templates" / "expected.json", std::ios::binary);
+    std::ifstream in(std::filesystem::path(CRIA_CHAT_TEMPLATES) / "expected.json", std::ios::binary);
     const std::string text{std::istreambuf_iterator<char>(in), {}};
     auto parsed = json::parse(text);
     REQUIRE_MESSAGE(parsed, (parsed ? "" : parsed.error().to_string()));
