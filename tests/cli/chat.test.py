@@ -64,6 +64,10 @@ class Terminal:
         return bool(block)
 
     def type(self, text):
+        """Types, ctrl-C at once, all else when the program reads keys: until then the terminal itself shows and interprets them."""
+        limit = time.monotonic() + 10
+        while text != "\x03" and termios.tcgetattr(self.fd)[3] & termios.ICANON and time.monotonic() < limit:
+            time.sleep(0.005)
         os.write(self.fd, text.encode())
 
     def prompt(self):

@@ -81,7 +81,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string_view released = output->push(piece, is_last);
     all += released;
     expect(expected.starts_with(all));
-    if (!is_last && !output->is_stopped()) expect(!ends_within_character(all));
+    // Bytes that begin a character may come out once the next byte shows that it never ends.
+    const bool is_broken = all.size() < expected.size() && (static_cast<unsigned char>(expected[all.size()]) & 0xc0) != 0x80;
+    if (!is_last && !output->is_stopped()) expect(is_broken || !ends_within_character(all));
     expect(output->released_bytes() == all.size());
   }
   all += output->flush();
