@@ -10,13 +10,14 @@
 
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 namespace cria::inline v0 {
 
@@ -65,8 +66,23 @@ struct error {
   std::string message;                ///< one line, printable
   std::uint64_t offset = no_offset;   ///< byte offset in the file, where one is known
 
+  // Calls, not inlined: written out at every failing return, these would be most of what a host's unit compiles.
+  CRIA_NOINLINE error() {}
+  CRIA_NOINLINE error(errc c, std::string_view w, std::string_view m = {}, std::uint64_t at = no_offset) : code(c), where(w), message(m), offset(at) {}
+  CRIA_NOINLINE error(const error& other) : code(other.code), where(other.where), message(other.message), offset(other.offset) {}
+  CRIA_NOINLINE error(error&& other) noexcept
+      : code(other.code), where(std::move(other.where)), message(std::move(other.message)), offset(other.offset) {}
+  CRIA_NOINLINE error& operator=(error other) noexcept {
+    code = other.code;
+    where.swap(other.where);
+    message.swap(other.message);
+    offset = other.offset;
+    return *this;
+  }
+  CRIA_NOINLINE ~error() {}
+
   /// Returns "code: where: message (at byte N)".
-  [[nodiscard]] std::string to_string() const {
+  [[nodiscard]] CRIA_NOINLINE std::string to_string() const {
     std::string s{name(code)};
     if (!where.empty()) s += ": " + where;
     if (!message.empty()) s += ": " + message;
@@ -115,7 +131,7 @@ namespace detail {
 }
 }  // namespace detail
 
-/// A T or an error. Names as in std::expected.
+/// A T or an error. Names as in std::expected. Requires that moving a T cannot fail.
 template <class T>
 class [[nodiscard]] result {
  public:
@@ -124,48 +140,87 @@ class [[nodiscard]] result {
 
   template <class U = T>
     requires(std::is_constructible_v<T, U> && !std::is_same_v<std::remove_cvref_t<U>, result> && !std::is_same_v<std::remove_cvref_t<U>, error_type>)
-  result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}
-  result(error_type e) : state_(std::in_place_index<1>, std::move(e)) {}
+  result(U&& value) : value_(std::forward<U>(value)), has_value_(true) {}
+  result(error_type e) noexcept : error_(std::move(e)), has_value_(false) {}
 
-  [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
-  explicit operator bool() const noexcept { return has_value(); }
+  result(result&& other) noexcept : has_value_(other.has_value_) {
+    static_assert(std::is_nothrow_move_constructible_v<T>);
+    take(std::move(other));
+  }
+  result(const result& other)
+    requires(std::is_copy_constructible_v<T>)
+      : has_value_(other.has_value_) {
+    if (has_value_) {
+      std::construct_at(std::addressof(value_), other.value_);
+    } else {
+      std::construct_at(std::addressof(error_), other.error_);
+    }
+  }
+  result& operator=(result other) noexcept {
+    destroy();
+    has_value_ = other.has_value_;
+    take(std::move(other));
+    return *this;
+  }
+  ~result() { destroy(); }
+
+  [[nodiscard]] bool has_value() const noexcept { return has_value_; }
+  explicit operator bool() const noexcept { return has_value_; }
 
   /// Requires has_value().
-  [[nodiscard]] T& operator*() & noexcept { return *get(); }
-  [[nodiscard]] const T& operator*() const& noexcept { return *std::get_if<0>(&state_); }
-  [[nodiscard]] T&& operator*() && noexcept { return std::move(*get()); }
-  [[nodiscard]] T* operator->() noexcept { return get(); }
-  [[nodiscard]] const T* operator->() const noexcept { return std::get_if<0>(&state_); }
+  [[nodiscard]] T& operator*() & noexcept { return value_; }
+  [[nodiscard]] const T& operator*() const& noexcept { return value_; }
+  [[nodiscard]] T&& operator*() && noexcept { return std::move(value_); }
+  [[nodiscard]] T* operator->() noexcept { return std::addressof(value_); }
+  [[nodiscard]] const T* operator->() const noexcept { return std::addressof(value_); }
 
-  [[nodiscard]] T& value() & { return check(), **this; }
-  [[nodiscard]] const T& value() const& { return check(), **this; }
-  [[nodiscard]] T&& value() && { return check(), *std::move(*this); }
+  [[nodiscard]] T& value() & { return check(), value_; }
+  [[nodiscard]] const T& value() const& { return check(), value_; }
+  [[nodiscard]] T&& value() && { return check(), std::move(value_); }
   template <class U>
   [[nodiscard]] T value_or(U&& other) const& {
-    return has_value() ? **this : static_cast<T>(std::forward<U>(other));
+    return has_value_ ? value_ : static_cast<T>(std::forward<U>(other));
   }
 
   /// Requires !has_value().
-  [[nodiscard]] const error_type& error() const& noexcept { return *std::get_if<1>(&state_); }
-  [[nodiscard]] error_type&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
+  [[nodiscard]] const error_type& error() const& noexcept { return error_; }
+  [[nodiscard]] error_type&& error() && noexcept { return std::move(error_); }
 
   template <class F>
   auto and_then(F&& f) && -> std::invoke_result_t<F, T&&> {
-    if (has_value()) return std::forward<F>(f)(*std::move(*this));
-    return std::move(*this).error();
+    if (has_value_) return std::forward<F>(f)(std::move(value_));
+    return std::move(error_);
   }
   template <class F>
   auto transform(F&& f) && -> result<std::invoke_result_t<F, T&&>> {
-    if (has_value()) return std::forward<F>(f)(*std::move(*this));
-    return std::move(*this).error();
+    if (has_value_) return std::forward<F>(f)(std::move(value_));
+    return std::move(error_);
   }
 
  private:
-  T* get() noexcept { return std::get_if<0>(&state_); }
   void check() const {
-    if (!has_value()) detail::no_value(error());
+    if (!has_value_) detail::no_value(error_);
   }
-  std::variant<T, error_type> state_;
+  void take(result&& other) noexcept {
+    if (has_value_) {
+      std::construct_at(std::addressof(value_), std::move(other.value_));
+    } else {
+      std::construct_at(std::addressof(error_), std::move(other.error_));
+    }
+  }
+  void destroy() noexcept {
+    if (has_value_) {
+      std::destroy_at(std::addressof(value_));
+    } else {
+      std::destroy_at(std::addressof(error_));
+    }
+  }
+
+  union {
+    T value_;
+    error_type error_;
+  };
+  bool has_value_;
 };
 
 template <>
@@ -175,17 +230,18 @@ class [[nodiscard]] result<void> {
   using error_type = cria::error;
 
   result() noexcept = default;
-  result(error_type e) : error_(std::in_place_index<1>, std::move(e)) {}
-  [[nodiscard]] bool has_value() const noexcept { return error_.index() == 0; }
-  explicit operator bool() const noexcept { return has_value(); }
+  result(error_type e) : error_(std::move(e)) {}
+  [[nodiscard]] bool has_value() const noexcept { return !error_; }
+  explicit operator bool() const noexcept { return !error_; }
   void value() const {
-    if (!has_value()) detail::no_value(error());
+    if (error_) detail::no_value(*error_);
   }
-  [[nodiscard]] const error_type& error() const& noexcept { return *std::get_if<1>(&error_); }
-  [[nodiscard]] error_type&& error() && noexcept { return std::move(*std::get_if<1>(&error_)); }
+  /// Requires !has_value().
+  [[nodiscard]] const error_type& error() const& noexcept { return *error_; }
+  [[nodiscard]] error_type&& error() && noexcept { return std::move(*error_); }
 
  private:
-  std::variant<std::monostate, error_type> error_;
+  std::optional<error_type> error_;
 };
 
 /// Runs `f`, which returns a result, and turns exhausted memory into errc::out_of_memory; other exceptions pass through.
