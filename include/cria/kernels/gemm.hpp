@@ -93,11 +93,11 @@ struct gemm {
     return a.activations + t * a.n_groups * activation_words(a.activations_precision);
   }
 
-  /// One token: a whole panel at a time, both planes from one unpacking.
+  /// One token: a whole panel at a time, both planes of a step from one unpacking, side by side: their sums do not wait for each other.
   template <bool Exact>
   static CRIA_NOINLINE void row_tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
-    constexpr std::size_t V = panel_rows / op::lanes;
-    const activation_group<1> at(Exact ? 2 : 1);  // constexpr crashes GCC 12 in the lambdas below
+    constexpr std::size_t V = panel_rows / op::lanes, P = Exact ? 2 : 1;
+    const activation_group<1> at(P);  // constexpr crashes GCC 12 in the lambdas below
     const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
     const std::int32_t* x = activations_of(a, t);
     f acc[V];
@@ -108,15 +108,11 @@ struct gemm {
         each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
           each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
             const std::size_t r = Vector * op::lanes;
-            i sum[1] = {start(x[at.bias + which<Sub>])};
-            if constexpr (Exact) {
-              i high[1] = {op::set_i(0)};
-              steps<1, 1, Sub>(block, g, r, x, high);
-              steps<1, 1, Sub>(block, g, r, x + at.plane, sum);
-              sum[0] = op::template shl<7>(high[0]) + sum[0];
-            } else {
-              steps<1, 1, Sub>(block, g, r, x, sum);
-            }
+            i plane[P];
+            plane[0] = op::set_i(0);
+            plane[P - 1] = start(x[at.bias + which<Sub>]);
+            steps<1, P, Sub, true>(block, g, r, x, plane);
+            const i sum[1] = {Exact ? op::template shl<7>(plane[0]) + plane[P - 1] : plane[0]};
             f one[1] = {acc[Vector]};
             scale_and_add<1, Sub>(block, g, r, x, at, sum, one);
             acc[Vector] = one[0];
@@ -200,28 +196,28 @@ struct gemm {
     }
   }
 
-  /// Adds the dot products of scale group Sub over one plane of activations to the sums.
-  template <std::size_t V, std::size_t W, std::size_t Sub>
+  /// Adds the dot products of scale group Sub to the sums of W tokens over one plane of their activations, or, with Planes, of one token over W planes.
+  template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes = false>
   static CRIA_ALWAYS_INLINE void steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     if constexpr (dot::is_direct) {
-      run_steps<V, W, Sub, 0, group_steps / layout::subs, 0>(block, g, r, words, sum);
+      run_steps<V, W, Sub, Planes, 0, group_steps / layout::subs, 0>(block, g, r, words, sum);
     } else if constexpr (is_split) {
-      narrow<V, W, Sub, 0, 1>(block, g, r, words, sum);
-      narrow<V, W, Sub, 0, 2>(block, g, r, words, sum);
+      narrow<V, W, Sub, Planes, 0, 1>(block, g, r, words, sum);
+      narrow<V, W, Sub, Planes, 0, 2>(block, g, r, words, sum);
     } else {
-      narrow<V, W, Sub, 0, 0>(block, g, r, words, sum);
+      narrow<V, W, Sub, Planes, 0, 0>(block, g, r, words, sum);
     }
   }
 
   /// Runs steps from number First on in 16-bit accumulators, widened as often as needed. Half: 0 whole codes, 1 their low nibble, 2 their high one.
-  template <std::size_t V, std::size_t W, std::size_t Sub, std::size_t First, int Half>
+  template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes, std::size_t First, int Half>
   static CRIA_ALWAYS_INLINE void narrow(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     constexpr std::size_t n_steps = group_steps / layout::subs;
     constexpr std::size_t count = First + narrow_steps < n_steps ? narrow_steps : n_steps - First;
     i part[V * W];
     CRIA_UNROLL
     for (std::size_t n = 0; n < V * W; ++n) part[n] = op::set_i(0);
-    run_steps<V, W, Sub, First, count, Half>(block, g, r, words, part);
+    run_steps<V, W, Sub, Planes, First, count, Half>(block, g, r, words, part);
     CRIA_UNROLL
     for (std::size_t n = 0; n < V * W; ++n) {
       if constexpr (Half == 2) {
@@ -230,10 +226,10 @@ struct gemm {
         sum[n] = dot::widen(sum[n], part[n]);
       }
     }
-    if constexpr (First + count < n_steps) narrow<V, W, Sub, First + count, Half>(block, g, r, words, sum);
+    if constexpr (First + count < n_steps) narrow<V, W, Sub, Planes, First + count, Half>(block, g, r, words, sum);
   }
 
-  template <std::size_t V, std::size_t W, std::size_t Sub, std::size_t First, std::size_t Count, int Half>
+  template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes, std::size_t First, std::size_t Count, int Half>
   static CRIA_ALWAYS_INLINE void run_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     each<Count>([&]<std::size_t N>() CRIA_LAMBDA_INLINE {
       // One scale: steps s and s + 4 share their loads, so they follow each other. Two scales: steps 0..3, then 4..7.
@@ -244,7 +240,10 @@ struct gemm {
         if constexpr (Half == 1) w = w & op::set_i(0x0f0f0f0f);
         if constexpr (Half == 2) w = op::template shr<4>(w) & op::set_i(0x0f0f0f0f);
         CRIA_UNROLL
-        for (std::size_t n = 0; n < W; ++n) sum[Vector * W + n] = dot::step(sum[Vector * W + n], w, op::set_i(words[step * W + n]));
+        for (std::size_t n = 0; n < W; ++n) {
+          const std::size_t word = Planes ? n * group_steps + step : step * W + n;
+          sum[Vector * W + n] = dot::step(sum[Vector * W + n], w, op::set_i(words[word]));
+        }
       });
     });
   }

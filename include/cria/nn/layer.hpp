@@ -185,24 +185,32 @@ inline std::size_t head(const compute& c, activations& a, std::size_t n_tokens, 
   return n_rows;
 }
 
+namespace detail {
+
+/// Pairs of panels of gate and of up that one thread multiplies before it joins them: as many as their outputs fit the first-level cache. Going from
+/// the one weight to the other is a new stream for the memory, which takes half a microsecond to come up to speed on a Zen 4: with two panels of
+/// each in turn, as suits many tokens, one thread decoded 35.3 tokens/s of TinyLlama q4_0 instead of 39.7.
+inline std::size_t gated_units(std::size_t n_tokens) noexcept { return n_tokens < 64 ? 64 / n_tokens : 1; }
+
+}  // namespace detail
+
 /// gate = act(gate_w norm(h)) * (up_w norm(h)), and its integers: a thread has both for its rows.
 inline void gated(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const weight& gate_w, const weight& up_w, gate_function act) {
   const prepared_input in = prepare_norm(c, a, n_tokens, n, gate_w.is_quantised() || up_w.is_quantised());
   const product gate{&gate_w, a.gate.memory.data(), a.gate.stride()}, up{&up_w, a.up.memory.data(), a.up.stride()};
   const auto join = act == gate_function::silu ? c.kernels.silu_mul : c.kernels.gelu_mul;
-  // Two panels of each at a time: their outputs are in the first-level cache when they meet, and are a group of the next product's input.
-  constexpr std::size_t unit = 2;
   const prepared_input out = a.gate_input(n_tokens);
-  const std::size_t n_units = (gate_w.n_panels() + unit - 1) / unit;
-  parallel_for(c.executor, n_units, 1 + detail::panel_grain(gate_w) / (2 * unit), [&](std::size_t, std::size_t begin, std::size_t end) {
-    for (std::size_t u = begin; u < end; ++u) {
-      const std::size_t first = u * unit, last = std::min(gate_w.n_panels(), first + unit);
+  const std::size_t n_panels = gate_w.n_panels(), n_units = (n_panels + 1) / 2;   // of one group of the next product's input
+  const std::size_t at_once = detail::gated_units(n_tokens);
+  parallel_for(c.executor, n_units, 1 + detail::panel_grain(gate_w) / 4, [&](std::size_t, std::size_t begin, std::size_t end) {
+    for (std::size_t unit = begin; unit < end; unit += at_once) {
+      const std::size_t next = std::min(end, unit + at_once), first = 2 * unit, last = std::min(n_panels, 2 * next);
       detail::multiply_panels(c, in, gate, first, last);
       detail::multiply_panels(c, in, up, first, last);
       for (std::size_t t = 0; t < n_tokens; ++t) {
         float* g = a.gate.row(t) + 16 * first;
         join(g, a.up.row(t) + 16 * first, 16 * (last - first), g);
-        if (out.quantised != nullptr) quantize_groups(c, out.x, t, u, u + 1, a.gate_quantised.span());
+        if (out.quantised != nullptr) quantize_groups(c, out.x, t, unit, next, a.gate_quantised.span());
       }
     }
   });
