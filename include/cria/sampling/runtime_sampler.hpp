@@ -8,6 +8,7 @@
 // Threads   one user at a time; copies are independent
 #pragma once
 
+#include <cria/core/function_ref.hpp>
 #include <cria/core/result.hpp>
 #include <cria/core/types.hpp>
 #include <cria/sampling/candidate.hpp>
@@ -34,16 +35,13 @@ namespace cria::inline v0 {
 class runtime_sampler {
  public:
   /// Checks the config and reserves everything that sampling will need.
-  [[nodiscard]] static result<runtime_sampler> create(const sampler_config& config, std::size_t vocab_size) {
-    return catch_bad_alloc([&]() -> result<runtime_sampler> {
-      CRIA_CHECK(config.validate());
-      CRIA_CHECK(check_ids(config, vocab_size));
-      CRIA_TRY(const auto order, parse_sampling_order(config.order));
-      runtime_sampler made(config, vocab_size);
-      for (const sampling_step step : order) made.add(step);
-      return made;
-    }, "sampler");
-  }
+  [[nodiscard]] static result<runtime_sampler> create(const sampler_config& config, std::size_t vocab_size);
+
+  runtime_sampler(const runtime_sampler& other);
+  runtime_sampler(runtime_sampler&& other) noexcept;
+  runtime_sampler& operator=(const runtime_sampler& other);
+  runtime_sampler& operator=(runtime_sampler&& other) noexcept;
+  ~runtime_sampler();
 
   [[nodiscard]] result<token_id> sample(std::span<const float> logits) noexcept {
     return sample(logits, [](std::span<candidate> all) noexcept { return all; });
@@ -53,47 +51,20 @@ class runtime_sampler {
   template <class Mask>
     requires logit_filter<std::remove_reference_t<Mask>>
   [[nodiscard]] result<token_id> sample(std::span<const float> logits, Mask&& mask) noexcept {
-    CRIA_TRY(std::span<candidate> left, detail::load_candidates(logits, storage_));
-    CRIA_TRY(left, detail::pickable(mask(left)));
-    for (filter& f : filters_) left = std::visit([left](auto& one) noexcept { return one(left); }, f);
-    CRIA_TRY(left, detail::pickable(left));
-    return std::visit([left](auto& one) noexcept { return one(left); }, picker_);
+    return sample_masked(logits, [&mask](std::span<candidate> all) noexcept { return mask(all); });
   }
 
   /// Tells the steps that look back about the next token of the sequence.
-  void accept(token_id token) noexcept {
-    for (filter& f : filters_) std::visit([token](auto& one) noexcept { detail::accept_if_can(one, token); }, f);
-  }
+  void accept(token_id token) noexcept;
 
   /// Forgets accepted tokens and starts the random numbers again from the seed.
-  void reset() noexcept {
-    for (filter& f : filters_) std::visit([](auto& one) noexcept { detail::reset_if_can(one); }, f);
-    std::visit([](auto& one) noexcept { detail::reset_if_can(one); }, picker_);
-  }
+  void reset() noexcept;
 
   /// Returns what a sampler of the same config and vocabulary needs to go on as this one would.
-  [[nodiscard]] sampler_state save() const {
-    sampler_state out{state_version, storage_.size()};
-    for (const filter& f : filters_) save_part(f, out);
-    save_part(picker_, out);
-    return out;
-  }
+  [[nodiscard]] sampler_state save() const;
 
   /// Goes on from what save() returned; on any other words it fails and changes nothing.
-  [[nodiscard]] result<void> restore(std::span<const std::uint64_t> state) {
-    return catch_bad_alloc([&]() -> result<void> {
-      const error wrong{errc::mismatch, "sampler state", "not of this sampler's config and vocabulary", error::no_offset};
-      if (state.size() < 2 || state[0] != state_version || state[1] != storage_.size()) return wrong;
-      state = state.subspan(2);
-      runtime_sampler next = *this;
-      for (filter& f : next.filters_) {
-        if (!restore_part(f, state)) return wrong;
-      }
-      if (!restore_part(next.picker_, state) || !state.empty()) return wrong;
-      *this = std::move(next);
-      return {};
-    }, "sampler");
-  }
+  [[nodiscard]] result<void> restore(std::span<const std::uint64_t> state);
 
   [[nodiscard]] const sampler_config& config() const noexcept { return config_; }
   [[nodiscard]] std::size_t vocab_size() const noexcept { return storage_.size(); }
@@ -102,6 +73,10 @@ class runtime_sampler {
   using filter = std::variant<logit_bias, no_repeat_ngram, penalties, dry, top_n_sigma, top_k, typical, top_p, min_p, xtc, temperature,
                               dynamic_temperature>;
   using picker = std::variant<argmax, multinomial, mirostat_v1, mirostat_v2>;
+
+  using mask_ref = function_ref<std::span<candidate>(std::span<candidate>)>;
+
+  [[nodiscard]] result<token_id> sample_masked(std::span<const float> logits, mask_ref mask) noexcept;
 
   static constexpr std::uint64_t state_version = 0x6372'6961'736d'0001;  // "criasm", 1
 
@@ -216,5 +191,65 @@ class runtime_sampler {
 };
 
 static_assert(sampler<runtime_sampler>);
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE void runtime_sampler::accept(token_id token) noexcept {
+  for (filter& f : filters_) std::visit([token](auto& one) noexcept { detail::accept_if_can(one, token); }, f);
+}
+
+CRIA_INLINE void runtime_sampler::reset() noexcept {
+  for (filter& f : filters_) std::visit([](auto& one) noexcept { detail::reset_if_can(one); }, f);
+  std::visit([](auto& one) noexcept { detail::reset_if_can(one); }, picker_);
+}
+
+CRIA_INLINE sampler_state runtime_sampler::save() const {
+  sampler_state out{state_version, storage_.size()};
+  for (const filter& f : filters_) save_part(f, out);
+  save_part(picker_, out);
+  return out;
+}
+
+CRIA_INLINE result<void> runtime_sampler::restore(std::span<const std::uint64_t> state) {
+  return catch_bad_alloc([&]() -> result<void> {
+    const error wrong{errc::mismatch, "sampler state", "not of this sampler's config and vocabulary", error::no_offset};
+    if (state.size() < 2 || state[0] != state_version || state[1] != storage_.size()) return wrong;
+    state = state.subspan(2);
+    runtime_sampler next = *this;
+    for (filter& f : next.filters_) {
+      if (!restore_part(f, state)) return wrong;
+    }
+    if (!restore_part(next.picker_, state) || !state.empty()) return wrong;
+    *this = std::move(next);
+    return {};
+  }, "sampler");
+}
+
+CRIA_INLINE result<runtime_sampler> runtime_sampler::create(const sampler_config& config, std::size_t vocab_size) {
+  return catch_bad_alloc([&]() -> result<runtime_sampler> {
+    CRIA_CHECK(config.validate());
+    CRIA_CHECK(check_ids(config, vocab_size));
+    CRIA_TRY(const auto order, parse_sampling_order(config.order));
+    runtime_sampler made(config, vocab_size);
+    for (const sampling_step step : order) made.add(step);
+    return made;
+  }, "sampler");
+}
+
+CRIA_INLINE runtime_sampler::runtime_sampler(const runtime_sampler& other) = default;
+CRIA_INLINE runtime_sampler::runtime_sampler(runtime_sampler&& other) noexcept = default;
+CRIA_INLINE runtime_sampler& runtime_sampler::operator=(const runtime_sampler& other) = default;
+CRIA_INLINE runtime_sampler& runtime_sampler::operator=(runtime_sampler&& other) noexcept = default;
+CRIA_INLINE runtime_sampler::~runtime_sampler() = default;
+
+CRIA_INLINE result<token_id> runtime_sampler::sample_masked(std::span<const float> logits, mask_ref mask) noexcept {
+  CRIA_TRY(std::span<candidate> left, detail::load_candidates(logits, storage_));
+  CRIA_TRY(left, detail::pickable(mask(left)));
+  for (filter& f : filters_) left = std::visit([left](auto& one) noexcept { return one(left); }, f);
+  CRIA_TRY(left, detail::pickable(left));
+  return std::visit([left](auto& one) noexcept { return one(left); }, picker_);
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0
