@@ -37,7 +37,7 @@ std::string line_of(const parallel_row& r, const cria::model& model, const paral
                    r.speed_tg(), r.t_pp + r.t_tg, r.speed(), std::string(name(model.precision())).c_str());
 }
 
-result<parallel_row> measure(const cria::model& model, const parallel_plan& plan, parallel_row row, const std::stop_token& stop) {
+result<parallel_row> measure(const cria::model& model, const parallel_plan& plan, parallel_row row, const cria::stop_token& stop) {
   CRIA_TRY(auto engine, cria::batch_engine::create(model, {.max_sequences = row.pl,
                                                            .context_size = row.pp + row.tg + 1,
                                                            .max_batch = plan.batch,
@@ -66,7 +66,7 @@ result<parallel_row> measure(const cria::model& model, const parallel_plan& plan
 
 }  // namespace
 
-result<void> measure_parallel(const cria::model& model, const parallel_plan& plan, const std::stop_token& stop) {
+result<void> measure_parallel(const cria::model& model, const parallel_plan& plan, const cria::stop_token& stop) {
   if (plan.format == report_format::md) {
     CRIA_CHECK(print("|    PP |     TG |    B |   N_KV |   T_PP s | S_PP t/s |   T_TG s | S_TG t/s |      T s |    S t/s | precision |\n"
                      "|-------|--------|------|--------|----------|----------|----------|----------|----------|----------|-----------|\n"));

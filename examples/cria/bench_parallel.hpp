@@ -15,6 +15,6 @@ struct parallel_plan {
 };
 
 /// Measures every combination of the plan on a loaded model, printing each as it is done.
-[[nodiscard]] result<void> measure_parallel(const cria::model& model, const parallel_plan& plan, const std::stop_token& stop);
+[[nodiscard]] result<void> measure_parallel(const cria::model& model, const parallel_plan& plan, const cria::stop_token& stop);
 
 }  // namespace cria_program

@@ -46,7 +46,7 @@ std::vector<cria::token_id> random_tokens(std::size_t n, std::size_t vocab_size)
 template <class Session>
 class row_runner {
  public:
-  row_runner(Session& session, const std::stop_token& stop) : session_(session), stop_(stop) {}
+  row_runner(Session& session, const cria::stop_token& stop) : session_(session), stop_(stop) {}
 
   result<void> measure(bench_row& row, const bench_plan& plan) {
     row.time = utc_now();
@@ -97,13 +97,13 @@ class row_runner {
   }
 
   Session& session_;
-  const std::stop_token& stop_;
+  const cria::stop_token& stop_;
   volatile std::size_t likeliest_ = 0;  // keeps the search from being left out
 };
 
 /// Measures the rows of the plan with one session.
 template <class Session>
-result<void> measure_session(const bench_plan& plan, Session& session, bench_row& known, const std::stop_token& stop, const row_callback& done) {
+result<void> measure_session(const bench_plan& plan, Session& session, bench_row& known, const cria::stop_token& stop, const row_callback& done) {
   row_runner runner(session, stop);
   known.n_batch = session.max_batch();
   const auto measure = [&](std::size_t n_prompt, std::size_t n_gen, std::size_t n_depth) -> result<void> {
@@ -180,7 +180,7 @@ std::optional<double> bench_row::percent_of_dot_peak() const {
 }
 
 result<void> measure_rows(const bench_plan& plan, const cria::model& model, const bench_row& known, std::span<const machine_ceilings> ceilings,
-                          const std::stop_token& stop, const row_callback& done) {
+                          const cria::stop_token& stop, const row_callback& done) {
   for (const machine_ceilings& machine : ceilings) {
     cria::session_options options;
     options.n_threads = machine.n_threads;

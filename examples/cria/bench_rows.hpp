@@ -99,6 +99,6 @@ struct machine_ceilings {
 
 /// Measures every row of the plan on a loaded model, for each of the thread counts of `ceilings`. `known` has what rows have in common.
 [[nodiscard]] result<void> measure_rows(const bench_plan& plan, const cria::model& model, const bench_row& known,
-                                        std::span<const machine_ceilings> ceilings, const std::stop_token& stop, const row_callback& done);
+                                        std::span<const machine_ceilings> ceilings, const cria::stop_token& stop, const row_callback& done);
 
 }  // namespace cria_program

@@ -132,7 +132,7 @@ result<double> dot_microseconds(const cria::model& model) {
 }
 
 /// Milliseconds for a token behind 128 others.
-result<double> token_milliseconds(const cria::model& model, std::size_t n_threads, const std::stop_token& stop) {
+result<double> token_milliseconds(const cria::model& model, std::size_t n_threads, const cria::stop_token& stop) {
   CRIA_TRY(auto session, cria::session::create(model, {.context_size = 128 + 64, .n_threads = n_threads}));
   std::vector<cria::token_id> tokens(128);
   for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<cria::token_id>((37 * i + 5) % model.vocab_size());
@@ -145,7 +145,7 @@ result<double> token_milliseconds(const cria::model& model, std::size_t n_thread
 }
 
 /// Percent of the prompts' tokens that are found in the cache in a conversation of 20 turns: each prompt is all that was said, and 16 new tokens.
-result<double> hit_rate_percent(const cria::model& model, std::size_t n_threads, const std::stop_token& stop) {
+result<double> hit_rate_percent(const cria::model& model, std::size_t n_threads, const cria::stop_token& stop) {
   constexpr std::size_t n_turns = 20, n_new = 16;
   CRIA_TRY(auto session, cria::session::create(model, {.context_size = 2 * n_turns * n_new, .n_threads = n_threads}));
   cria::generation_options options;
@@ -168,7 +168,7 @@ result<double> hit_rate_percent(const cria::model& model, std::size_t n_threads,
 
 }  // namespace
 
-result<std::vector<bench_target>> measure_targets(const cria::model& model, std::size_t n_threads, const std::stop_token& stop) {
+result<std::vector<bench_target>> measure_targets(const cria::model& model, std::size_t n_threads, const cria::stop_token& stop) {
   CRIA_TRY(const double tokenise, tokenise_microseconds(model.tokenizer()));
   CRIA_TRY(const double dot, dot_microseconds(model));
   CRIA_TRY(auto product, square_product::create(model, cria::tensor_type::q8_0, 384, 384));

@@ -17,7 +17,7 @@ struct bench_target {
 };
 
 /// Measures all on the model, with its kernels and precision. Takes some seconds.
-[[nodiscard]] result<std::vector<bench_target>> measure_targets(const cria::model& model, std::size_t n_threads, const std::stop_token& stop);
+[[nodiscard]] result<std::vector<bench_target>> measure_targets(const cria::model& model, std::size_t n_threads, const cria::stop_token& stop);
 
 /// Returns them as a table.
 [[nodiscard]] std::string table_of(std::span<const bench_target> targets);

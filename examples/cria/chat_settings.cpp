@@ -99,7 +99,7 @@ result<chat_settings> chat_settings::from_json(const cria::json& members) {
   return made;
 }
 
-cria::chat_options chat_settings::for_reply(const std::stop_token& stop) const {
+cria::chat_options chat_settings::for_reply(const cria::stop_token& stop) const {
   cria::chat_options all = options;
   all.generation.sampling.seed += n_replies;
   all.generation.stop = stop;

@@ -29,7 +29,7 @@ struct chat_settings {
   [[nodiscard]] static result<chat_settings> from_json(const cria::json& members);
 
   /// Returns the options of the next reply.
-  [[nodiscard]] cria::chat_options for_reply(const std::stop_token& stop) const;
+  [[nodiscard]] cria::chat_options for_reply(const cria::stop_token& stop) const;
 };
 
 }  // namespace cria_program

@@ -275,7 +275,7 @@ class line_queue {
 
 /// Answers the lines that have no result yet.
 template <class Engine>
-result<void> answer(const batch_flags& flags, const cria::model& model, std::span<const request_line> lines, result_file& out, const std::stop_token& stop) {
+result<void> answer(const batch_flags& flags, const cria::model& model, std::span<const request_line> lines, result_file& out, const cria::stop_token& stop) {
   CRIA_TRY(auto engine, Engine::create(model, {.max_sequences = flags.parallel,
                                                .context_size = static_cast<std::size_t>(flags.engine.context),
                                                .cache_positions = flags.cache_positions,

@@ -100,7 +100,7 @@ result<void> save(const bench_flags& flags, const bench_order& order) {
   return cria_bench::save(*source, flags.save_path);
 }
 
-cria::load_options load_options_of(const bench_order& order, cria::precision precision, const std::stop_token& stop) {
+cria::load_options load_options_of(const bench_order& order, cria::precision precision, const cria::stop_token& stop) {
   cria::load_options options;
   options.precision = precision;
   options.instruction_set = order.set;
@@ -117,7 +117,7 @@ result<void> run_targets(const bench_flags& flags, const bench_order& order) {
 }
 
 /// Measures the machine, loads the model and measures its rows, for one precision.
-result<void> run_precision(const bench_flags& flags, const bench_order& order, cria::precision precision, report& out, const std::stop_token& stop) {
+result<void> run_precision(const bench_flags& flags, const bench_order& order, cria::precision precision, report& out, const cria::stop_token& stop) {
   CRIA_TRY(const auto* kernels, cria::kernels::select(order.set));
   std::vector<machine_ceilings> ceilings;
   for (const std::size_t n : order.plan.threads) {

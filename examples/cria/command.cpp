@@ -26,7 +26,7 @@ void engine_flags::add_to(CLI::App& command, bool with_context) {
 cria::precision engine_flags::chosen_precision() const { return precision == "fast" ? cria::precision::fast : cria::precision::exact; }
 cria::kv_type engine_flags::chosen_cache() const { return cache == "f32" ? cria::kv_type::f32 : cria::kv_type::f16; }
 
-result<cria::model> engine_flags::load(const std::string& path, const std::stop_token& stop) const {
+result<cria::model> engine_flags::load(const std::string& path, const cria::stop_token& stop) const {
   cria::load_options options;
   options.precision = chosen_precision();
   options.n_threads = static_cast<std::size_t>(threads);

@@ -23,7 +23,7 @@ struct engine_flags {
   [[nodiscard]] cria::precision chosen_precision() const;
   [[nodiscard]] cria::kv_type chosen_cache() const;
   /// Loads the model, showing progress where stderr is a terminal.
-  [[nodiscard]] result<cria::model> load(const std::string& path, const std::stop_token& stop) const;
+  [[nodiscard]] result<cria::model> load(const std::string& path, const cria::stop_token& stop) const;
   [[nodiscard]] cria::session_options session_options() const;
 };
 

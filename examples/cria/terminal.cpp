@@ -78,7 +78,7 @@ cria::result<std::string> read_all(const std::string& path) {
   return text;
 }
 
-std::stop_token interrupt::token() const {
+cria::stop_token interrupt::token() const {
   const std::lock_guard lock(mutex_);
   return source_.get_token();
 }
@@ -109,11 +109,11 @@ interrupt::~interrupt() {
   repeats = false;
 }
 
-std::stop_token interrupt::renew() {
+cria::stop_token interrupt::renew() {
   repeats = true;
   std::signal(SIGINT, on_interrupt);
   const std::lock_guard lock(mutex_);
-  source_ = std::stop_source();
+  source_ = cria::stop_source();
   return source_.get_token();
 }
 
@@ -164,11 +164,11 @@ interrupt::~interrupt() {
   ::close(wake_up[1]);
 }
 
-std::stop_token interrupt::renew() {
+cria::stop_token interrupt::renew() {
   repeats = 1;
   if (waiter_.joinable()) catch_interrupts(0);
   const std::lock_guard lock(mutex_);
-  source_ = std::stop_source();
+  source_ = cria::stop_source();
   return source_.get_token();
 }
 

@@ -3,10 +3,10 @@
 #pragma once
 
 #include <cria/core/result.hpp>
+#include <cria/core/stop_token.hpp>
 
 #include <cstdio>
 #include <mutex>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -39,15 +39,15 @@ class interrupt {
   interrupt(const interrupt&) = delete;
   interrupt& operator=(const interrupt&) = delete;
 
-  [[nodiscard]] std::stop_token token() const;
+  [[nodiscard]] cria::stop_token token() const;
   /// From now on ctrl-C triggers the token that was returned last and never ends the program; it breaks off a read of the terminal.
-  [[nodiscard]] std::stop_token renew();
+  [[nodiscard]] cria::stop_token renew();
 
  private:
   void request_stop();
 
   mutable std::mutex mutex_;
-  std::stop_source source_;
+  cria::stop_source source_;
   std::thread waiter_;
 };
 

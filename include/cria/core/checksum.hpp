@@ -47,7 +47,7 @@ class checksum64 {
     held_ = bytes.size();
   }
 
-  void update(std::string_view text) noexcept { update(std::as_bytes(std::span(text))); }
+  void update(std::string_view text) noexcept { update(std::as_bytes(std::span<const char>(text))); }
 
   /// Goes on with a number, as its little-endian bytes.
   template <class T>

@@ -18,6 +18,7 @@
 // Source    iteration-level scheduling: G.-I. Yu et al., Orca, OSDI 2022; slices of prompts: A. Agrawal et al., Sarathi-Serve, arXiv 2403.02310
 #pragma once
 
+#include <cria/core/stop_token.hpp>
 #include <cria/core/thread_pool.hpp>
 #include <cria/generate/batch_schedule.hpp>
 #include <cria/generate/grammar_guard.hpp>
@@ -32,7 +33,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -93,7 +93,7 @@ class basic_batch_engine {
 
   /// Takes one pass: a token for each that generates, slices of prompts beside. Returns whether there is more to do.
   /// On an error (cancelled: `stop`, within one layer) nothing was lost: another step() goes on.
-  [[nodiscard]] result<bool> step(const std::stop_token& stop = {}) {
+  [[nodiscard]] result<bool> step(const stop_token& stop = {}) {
     if (is_stepping_) return error{errc::bad_argument, "step", "is called from inside a callback", error::no_offset};
     is_stepping_ = true;
     const stepping_guard guard{&is_stepping_};
@@ -101,7 +101,7 @@ class basic_batch_engine {
   }
 
   /// Steps until every request has ended.
-  [[nodiscard]] result<void> run(const std::stop_token& stop = {}) {
+  [[nodiscard]] result<void> run(const stop_token& stop = {}) {
     for (;;) {
       CRIA_TRY(const bool has_more, step(stop));
       if (!has_more) return {};
@@ -203,7 +203,7 @@ class basic_batch_engine {
     return id;
   }
 
-  [[nodiscard]] result<bool> step_once(const std::stop_token& stop) {
+  [[nodiscard]] result<bool> step_once(const stop_token& stop) {
     const clock::time_point start = clock::now();
     schedule_.end_cancelled();
     schedule_.admit();
@@ -215,7 +215,7 @@ class basic_batch_engine {
   }
 
   /// Computes what is planned and lets those whose tokens are all in the cache choose the next one.
-  [[nodiscard]] result<void> pass(const std::stop_token& stop) {
+  [[nodiscard]] result<void> pass(const stop_token& stop) {
     slices_.clear();
     std::size_t n_rows = 0;
     for (const auto& [one, n] : schedule_.planned) {

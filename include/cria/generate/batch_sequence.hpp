@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cria/core/result.hpp>
+#include <cria/core/stop_token.hpp>
 #include <cria/generate/batch_options.hpp>
 #include <cria/generate/generation.hpp>
 #include <cria/generate/generation_output.hpp>
@@ -21,7 +22,6 @@
 #include <limits>
 #include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -36,7 +36,7 @@ class batch_sequence {
  public:
   using clock = std::chrono::steady_clock;
 
-  batch_sequence(batch_id id, paged_kv_cache<Type> cache, std::vector<token_id> prompt, Sampler sampler, generation_output output, const std::stop_token& stop,
+  batch_sequence(batch_id id, paged_kv_cache<Type> cache, std::vector<token_id> prompt, Sampler sampler, generation_output output, const stop_token& stop,
                  batch_callback callback)
       : id_(id),
         cache_(std::move(cache)),
@@ -159,7 +159,7 @@ class batch_sequence {
   std::size_t n_prompt_;
   Sampler sampler_;
   generation_output output_;
-  std::stop_token stop_;
+  stop_token stop_;
   batch_callback callback_;
   clock::time_point added_, started_, first_token_;
   std::optional<error> failure_;

@@ -6,13 +6,13 @@
 #pragma once
 
 #include <cria/core/scalar_math.hpp>
+#include <cria/core/stop_token.hpp>
 #include <cria/generate/generation.hpp>
 #include <cria/generate/generation_output.hpp>
 #include <cria/generate/options.hpp>
 
 #include <cstddef>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -45,7 +45,7 @@ struct beam_options {
   std::vector<token_id> stop_tokens = {};
   bool ignore_eos = false;
   encode_options encode = {};
-  std::stop_token stop = {};     ///< takes effect within one layer: cancelled
+  stop_token stop = {};     ///< takes effect within one layer: cancelled
 
   /// Returns lp(n).
   [[nodiscard]] double penalty_of(std::size_t n) const noexcept { return math::pow((5.0 + static_cast<double>(n)) / 6.0, length_penalty); }

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cria/core/result.hpp>
+#include <cria/core/stop_token.hpp>
 #include <cria/gguf/metadata.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
 
@@ -20,7 +21,6 @@
 #include <cstdint>
 #include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,7 +38,7 @@ struct embedding_options {
   std::optional<cria::pooling> pooling = {};   ///< empty: what the model's file says, mean where it says nothing
   bool is_normalised = true;                   ///< to length 1; a vector of zeros stays
   encode_options encode = {};                  ///< for texts
-  std::stop_token stop = {};                   ///< cancelled takes effect within one layer
+  stop_token stop = {};                   ///< cancelled takes effect within one layer
 };
 
 /// Returns the pooling that a model's metadata asks for; mean where it asks for none.

@@ -117,7 +117,7 @@ class generation_run {
 
   session_state<Cache>* state_;
   std::vector<token_id> prompt_;
-  std::stop_token stop_;
+  stop_token stop_;
   Sampler sampler_;
   generation_output output_;
   std::uint64_t ticket_;

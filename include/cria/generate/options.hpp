@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cria/core/executor.hpp>
+#include <cria/core/stop_token.hpp>
 #include <cria/core/types.hpp>
 #include <cria/sampling/grammar/grammar.hpp>
 #include <cria/sampling/sampler_config.hpp>
@@ -16,7 +17,6 @@
 #include <cstddef>
 #include <limits>
 #include <optional>
-#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -48,7 +48,7 @@ struct generation_options {
   std::vector<token_id> stop_tokens = {};   ///< end the text as the model's own end tokens do
   bool ignore_eos = false;                  ///< end tokens do not end the text (a logit_bias of -inf keeps them out altogether)
   encode_options encode = {};               ///< for prompts given as text
-  std::stop_token stop = {};                ///< takes effect within one layer
+  stop_token stop = {};                ///< takes effect within one layer
 };
 
 }  // namespace cria::inline v0

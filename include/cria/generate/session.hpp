@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cria/core/result.hpp>
+#include <cria/core/stop_token.hpp>
 #include <cria/generate/embedding.hpp>
 #include <cria/generate/generation.hpp>
 #include <cria/generate/generation_run.hpp>
@@ -29,7 +30,6 @@
 #include <cstddef>
 #include <memory>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -93,10 +93,10 @@ class basic_session {
   }
 
   /// Puts tokens behind what the cache holds; logits() are then the last one's. context_full changes nothing; where it is cancelled, whole passes stay.
-  [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, const std::stop_token& stop = {}) { return evaluate_into(tokens, nullptr, stop); }
+  [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, const stop_token& stop = {}) { return evaluate_into(tokens, nullptr, stop); }
 
   /// As above, and writes every token's logits, vocab_size() floats in each row of logits_stride(). Requires rows.size() >= tokens.size() * logits_stride().
-  [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, std::span<float> rows, const std::stop_token& stop = {}) {
+  [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, std::span<float> rows, const stop_token& stop = {}) {
     if (rows.size() / state_->logits_stride() < tokens.size()) return error{errc::bad_argument, "rows", "are too few for the tokens", error::no_offset};
     return evaluate_into(tokens, rows.data(), stop);
   }
@@ -184,7 +184,7 @@ class basic_session {
     state_->truncate(n);
   }
 
-  [[nodiscard]] result<void> evaluate_into(std::span<const token_id> tokens, float* rows, const std::stop_token& stop) {
+  [[nodiscard]] result<void> evaluate_into(std::span<const token_id> tokens, float* rows, const stop_token& stop) {
     CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
     CRIA_CHECK(state_->check_prompt(tokens));
     if (tokens.size() > capacity() - std::min(length(), capacity())) {

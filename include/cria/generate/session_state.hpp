@@ -12,6 +12,7 @@
 #include <cria/core/checksum.hpp>
 #include <cria/core/executor.hpp>
 #include <cria/core/result.hpp>
+#include <cria/core/stop_token.hpp>
 #include <cria/core/thread_pool.hpp>
 #include <cria/generate/cached_sequence.hpp>
 #include <cria/generate/generation.hpp>
@@ -30,7 +31,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <utility>
 #include <vector>
@@ -114,7 +114,7 @@ class session_state {
 
   /// Puts tokens behind what the cache holds, in passes of at most max_batch; then logits() are those of the last one. Where it fails, the passes
   /// before stay. With `rows`, every token's logits go there, `logits_stride()` floats each.
-  [[nodiscard]] result<void> append(std::span<const token_id> tokens, const std::stop_token& stop, float* rows = nullptr) {
+  [[nodiscard]] result<void> append(std::span<const token_id> tokens, const stop_token& stop, float* rows = nullptr) {
     CRIA_CHECK(sequence_.make_room(sequence_.length() + tokens.size()));
     for (std::size_t done = 0; done < tokens.size();) {
       const auto part = tokens.subspan(done, std::min(max_batch(), tokens.size() - done));
@@ -166,7 +166,7 @@ class session_state {
 
   /// Puts tokens into the empty cache and gives each one's last hidden state, behind the output norm, to `take`, in order. Leaves the cache empty.
   template <class Take>
-  [[nodiscard]] result<void> append_hidden(std::span<const token_id> tokens, const std::stop_token& stop, Take&& take) {
+  [[nodiscard]] result<void> append_hidden(std::span<const token_id> tokens, const stop_token& stop, Take&& take) {
     truncate(0);
     result<void> done = sequence_.make_room(tokens.size());
     for (std::size_t at = 0; at < tokens.size() && done; at += max_batch()) {

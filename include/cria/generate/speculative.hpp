@@ -205,7 +205,7 @@ class speculative_run {
   Session& session_;
   Drafter& drafter_;
   Sampler& sampler_;
-  std::stop_token stop_;
+  stop_token stop_;
   generation_output output_;
   std::vector<token_id> tokens_;    // prompt and reply
   std::size_t n_prompt_;

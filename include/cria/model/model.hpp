@@ -6,6 +6,7 @@
 // Threads   shared freely; loading uses its own threads and ends them
 #pragma once
 
+#include <cria/core/stop_token.hpp>
 #include <cria/core/thread_pool.hpp>
 #include <cria/gguf/file.hpp>
 #include <cria/kernels/registry.hpp>
@@ -21,7 +22,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <utility>
 
@@ -32,13 +32,15 @@ struct load_options {
   std::size_t n_threads = 0;              ///< for packing; 0: the cores this process may use
   std::optional<isa::id> instruction_set; ///< empty: the best of those compiled in
   load_callback progress;                 ///< called between tensors; false cancels
-  std::stop_token stop;
+  stop_token stop;
   gguf::limits limits;
 };
 
 class model {
  public:
-  static result<model> load(const gguf::file& file, const load_options& options = {});
+  static result<model> load(const gguf::file& file, const load_options& options = {}) {
+    return catch_bad_alloc([&] { return load_checked(file, options); }, "load");
+  }
 
   [[nodiscard]] const model_config& config() const noexcept { return state_->decoder.config(); }
   [[nodiscard]] const decoder_weights& weights() const noexcept { return state_->decoder.weights(); }
@@ -58,7 +60,7 @@ class model {
   /// split of a prompt into passes, any threads, any company in the pass. Requires activations for the tokens; caches of the model's shape.
   template <kv_cache Cache>
   result<void> forward(executor_ref executor, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
-                       const std::stop_token& stop = {}) const {
+                       const stop_token& stop = {}) const {
     // A pass allocates nothing, but the text of an error may.
     return catch_bad_alloc([&] { return forward_checked({*state_->kernels, executor, state_->precision}, a, slices, logits, stop); }, "forward");
   }
@@ -77,7 +79,7 @@ class model {
 
   template <kv_cache Cache>
   result<void> forward_checked(const nn::compute& c, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
-                               const std::stop_token& stop) const {
+                               const stop_token& stop) const {
     CRIA_CHECK(check_slices<Cache>(slices));
     CRIA_TRY(const std::size_t n_tokens, nn::begin_pass(a, config().vocab_size, slices));
     const auto attend = [&](const nn::attention_phase& phase) {
@@ -122,13 +124,5 @@ class model {
 
   std::shared_ptr<const state> state_;
 };
-
-#if CRIA_HAS_DEFINITIONS
-
-CRIA_INLINE result<model> model::load(const gguf::file& file, const load_options& options) {
-  return catch_bad_alloc([&] { return load_checked(file, options); }, "load");
-}
-
-#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -12,6 +12,7 @@
 
 #include <cria/core/executor.hpp>
 #include <cria/core/result.hpp>
+#include <cria/core/stop_token.hpp>
 #include <cria/gguf/file.hpp>
 #include <cria/model/file_type.hpp>
 #include <cria/quant/format.hpp>
@@ -23,7 +24,6 @@
 #include <functional>
 #include <optional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -51,7 +51,7 @@ struct quantize_options {
   std::size_t n_threads = 0;                       ///< 0: the physical cores that the process may use
   std::optional<executor_ref> executor = {};       ///< the host's own threads instead of a pool
   quantize_callback progress = {};
-  std::stop_token stop = {};
+  stop_token stop = {};
   gguf::limits limits = {};
 };
 
@@ -225,11 +225,7 @@ class type_chooser {
 }  // namespace detail
 
 /// Returns what quantising the file would make of its tensors, in the file's order.
-[[nodiscard]] result<std::vector<planned_tensor>> plan_quantization(const gguf::file& file, const quantize_options& options);
-
-#if CRIA_HAS_DEFINITIONS
-
-CRIA_INLINE result<std::vector<planned_tensor>> plan_quantization(const gguf::file& file, const quantize_options& options) {
+[[nodiscard]] inline result<std::vector<planned_tensor>> plan_quantization(const gguf::file& file, const quantize_options& options) {
   return catch_bad_alloc([&]() -> result<std::vector<planned_tensor>> {
     const detail::file_type_rules* rules = detail::find_rules(options.type);
     if (rules == nullptr) return error{errc::bad_argument, "type", "is no file type", error::no_offset};
@@ -253,7 +249,5 @@ CRIA_INLINE result<std::vector<planned_tensor>> plan_quantization(const gguf::fi
     return plan;
   }, "quantize");
 }
-
-#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

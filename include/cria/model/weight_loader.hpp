@@ -10,6 +10,7 @@
 
 #include <cria/core/aligned_buffer.hpp>
 #include <cria/core/result.hpp>
+#include <cria/core/stop_token.hpp>
 #include <cria/gguf/file.hpp>
 #include <cria/nn/compute.hpp>
 #include <cria/nn/weight.hpp>
@@ -21,7 +22,6 @@
 #include <cstdint>
 #include <functional>
 #include <span>
-#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,7 +50,7 @@ enum class load_pass : std::uint8_t { check, read };
 class weight_loader {
  public:
   weight_loader(load_pass pass, const gguf::file& file, const kernels::kernel_table& kernels, executor_ref executor, const load_callback& progress,
-                std::stop_token stop)
+                stop_token stop)
       : pass_(pass), file_(file), kernels_(kernels), executor_(executor), progress_(progress), stop_(std::move(stop)), is_used_(file.tensors().size()) {
     for (const gguf::tensor_info& t : file.tensors()) total_ += t.size_bytes;
   }
@@ -232,7 +232,7 @@ class weight_loader {
   const kernels::kernel_table& kernels_;
   executor_ref executor_;
   const load_callback& progress_;
-  std::stop_token stop_;
+  stop_token stop_;
   std::vector<bool> is_used_;
   std::uint64_t done_ = 0, total_ = 0;
 };

@@ -66,7 +66,7 @@ class arena {
     std::size_t skip = (alignment - used_ % alignment) % alignment;
     if (chunks_.empty() || skip > size_ - used_ || bytes > size_ - used_ - skip) {
       size_ = std::max(std::min(chunk_bytes << std::min<std::size_t>(chunks_.size(), 6), chunk_bytes * 64), bytes);
-      chunks_.push_back(std::make_unique_for_overwrite<std::byte[]>(size_));   // aligned for any T
+      chunks_.push_back(std::unique_ptr<std::byte[]>(new std::byte[size_]));   // aligned for any T
       used_ = skip = 0;
     }
     void* place = chunks_.back().get() + used_ + skip;

@@ -62,7 +62,8 @@ class char_set {
   [[nodiscard]] bool empty() const noexcept { return ranges_.empty(); }
   /// Returns the ranges, ascending, with gaps between them.
   [[nodiscard]] const std::vector<char_range>& ranges() const noexcept { return ranges_; }
-  friend auto operator<=>(const char_set&, const char_set&) = default;
+  friend bool operator==(const char_set&, const char_set&) = default;
+  friend bool operator<(const char_set& a, const char_set& b) noexcept { return a.ranges_ < b.ranges_; }   // libc++ before 17 has no <=> of vectors
 
  private:
   void normalise() {
