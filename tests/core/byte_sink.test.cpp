@@ -78,7 +78,7 @@ std::string get(const std::filesystem::path& path) {
 cria::result<void> write(cria::byte_sink& sink, const std::string& text) { return sink.write(std::as_bytes(std::span(text))); }
 
 /// Writes a file of three pieces, the second larger than any buffer; returns the first error.
-cria::result<void> replace(const std::filesystem::path& path, const std::string& large) {
+[[maybe_unused]] cria::result<void> replace(const std::filesystem::path& path, const std::string& large) {
   CRIA_TRY(auto sink, cria::replace_file(path));
   CRIA_CHECK(write(*sink, "begin"));
   CRIA_CHECK(write(*sink, large));
@@ -95,7 +95,7 @@ TEST_CASE("byte_sink: the target is what it was until the commit, then it is all
     if (!before.empty()) put(path, before);
     auto sink = cria::replace_file(path);
     REQUIRE(sink);
-    CHECK((*sink)->name() == path.string());
+    CHECK((*sink)->name() == cria::detail::path_text(path));
     std::string expected;
     for (const std::size_t n : {0u, 1u, 100'000u, 200'000u, 300'000u, 7u}) {
       const std::string piece(n, static_cast<char>('a' + n % 26));
@@ -160,7 +160,7 @@ TEST_CASE("byte_sink: a folder that is absent or not a folder, and a target that
     const auto sink = cria::replace_file(path);
     REQUIRE_FALSE(sink);
     CHECK(sink.error().code == errc::io);
-    CHECK(sink.error().where == path.string());
+    CHECK(sink.error().where == cria::detail::path_text(path));
   }
   CHECK(folder.count() == 1);
 }

@@ -224,14 +224,7 @@ class file_sink final : public byte_sink {
 }  // namespace detail
 
 /// Starts a file that takes the place of `path`, if there is one, when it is committed.
-[[nodiscard]] result<std::unique_ptr<byte_sink>> replace_file(const std::filesystem::path& path);
-
-/// Appends to `out`, which must outlive the sink. What was written stays there also without a commit.
-[[nodiscard]] std::unique_ptr<byte_sink> memory_sink(std::vector<std::byte>& out);
-
-#if CRIA_HAS_DEFINITIONS
-
-CRIA_INLINE result<std::unique_ptr<byte_sink>> replace_file(const std::filesystem::path& path) {
+[[nodiscard]] inline result<std::unique_ptr<byte_sink>> replace_file(const std::filesystem::path& path) {
   return catch_bad_alloc(
       [&]() -> result<std::unique_ptr<byte_sink>> {
         CRIA_TRY(auto target, detail::resolve_target(path));
@@ -253,8 +246,7 @@ CRIA_INLINE result<std::unique_ptr<byte_sink>> replace_file(const std::filesyste
       "replace_file");
 }
 
-CRIA_INLINE std::unique_ptr<byte_sink> memory_sink(std::vector<std::byte>& out) { return std::make_unique<detail::memory_sink>(out); }
-
-#endif  // CRIA_HAS_DEFINITIONS
+/// Appends to `out`, which must outlive the sink. What was written stays there also without a commit.
+[[nodiscard]] inline std::unique_ptr<byte_sink> memory_sink(std::vector<std::byte>& out) { return std::make_unique<detail::memory_sink>(out); }
 
 }  // namespace cria::inline v0

@@ -64,9 +64,13 @@ namespace detail {
 
 inline constexpr std::size_t name_limit = 1024;   // characters of a path in an error
 
-/// Returns the path as UTF-8 (POSIX: as its bytes), for errors.
+/// Returns the path as UTF-8 (POSIX: as its bytes), for errors; on Windows with slashes, since backslashes are escaped in errors.
 [[nodiscard]] inline std::string path_text(const std::filesystem::path& path) {
+#ifdef _WIN32
+  const auto text = path.generic_u8string();
+#else
   const auto text = path.u8string();
+#endif
   return {text.begin(), text.end()};
 }
 
@@ -230,19 +234,7 @@ class memory_source final : public byte_source {
 }  // namespace detail
 
 /// Opens a regular file; a directory, FIFO, socket or device is errc::io at once.
-[[nodiscard]] result<std::shared_ptr<const byte_source>> open_file(const std::filesystem::path& path);
-
-/// Reads the regular file behind a descriptor (Windows: of the C runtime) from `offset` on, to its end or `size` bytes of it.
-/// The descriptor's own position is neither used nor moved. It is duplicated, so the caller may close it at once.
-[[nodiscard]] result<std::shared_ptr<const byte_source>> open_descriptor(int descriptor, std::uint64_t offset = 0,
-                                                                                std::optional<std::uint64_t> size = {});
-
-/// Reads from memory, which is not copied and must outlive the source and all that was opened with it.
-[[nodiscard]] std::shared_ptr<const byte_source> memory_source(std::span<const std::byte> bytes, std::string name = "memory");
-
-#if CRIA_HAS_DEFINITIONS
-
-CRIA_INLINE result<std::shared_ptr<const byte_source>> open_file(const std::filesystem::path& path) {
+[[nodiscard]] inline result<std::shared_ptr<const byte_source>> open_file(const std::filesystem::path& path) {
   return catch_bad_alloc(
       [&]() -> result<std::shared_ptr<const byte_source>> {
         std::string name = detail::path_text(path);
@@ -253,8 +245,10 @@ CRIA_INLINE result<std::shared_ptr<const byte_source>> open_file(const std::file
       "open_file");
 }
 
-CRIA_INLINE result<std::shared_ptr<const byte_source>> open_descriptor(int descriptor, std::uint64_t offset,
-                                                                                std::optional<std::uint64_t> size) {
+/// Reads the regular file behind a descriptor (Windows: of the C runtime) from `offset` on, to its end or `size` bytes of it.
+/// The descriptor's own position is neither used nor moved. It is duplicated, so the caller may close it at once.
+[[nodiscard]] inline result<std::shared_ptr<const byte_source>> open_descriptor(int descriptor, std::uint64_t offset = 0,
+                                                                                std::optional<std::uint64_t> size = {}) {
   return catch_bad_alloc(
       [&]() -> result<std::shared_ptr<const byte_source>> {
         std::string name = "descriptor " + std::to_string(descriptor);
@@ -279,10 +273,9 @@ CRIA_INLINE result<std::shared_ptr<const byte_source>> open_descriptor(int descr
       "open_descriptor");
 }
 
-CRIA_INLINE std::shared_ptr<const byte_source> memory_source(std::span<const std::byte> bytes, std::string name) {
+/// Reads from memory, which is not copied and must outlive the source and all that was opened with it.
+[[nodiscard]] inline std::shared_ptr<const byte_source> memory_source(std::span<const std::byte> bytes, std::string name = "memory") {
   return std::make_shared<detail::memory_source>(bytes, std::move(name));
 }
-
-#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -78,7 +78,7 @@ struct cpuid_registers {
 
 inline cpuid_registers cpuid(std::uint32_t leaf, std::uint32_t sub_leaf) noexcept {
   cpuid_registers r;
-#if defined(_M_X64) && !defined(__clang__)
+#if defined(_MSC_VER) && !defined(__clang__)   // mingw-w64 has _M_X64, too
   int v[4];
   __cpuidex(v, static_cast<int>(leaf), static_cast<int>(sub_leaf));
   r = {static_cast<std::uint32_t>(v[0]), static_cast<std::uint32_t>(v[1]), static_cast<std::uint32_t>(v[2]), static_cast<std::uint32_t>(v[3])};
@@ -90,7 +90,7 @@ inline cpuid_registers cpuid(std::uint32_t leaf, std::uint32_t sub_leaf) noexcep
 
 /// Returns XCR0, the register sets that the system saves; requires OSXSAVE.
 inline std::uint64_t saved_registers() noexcept {
-#if defined(_M_X64) && !defined(__clang__)
+#if defined(_MSC_VER) && !defined(__clang__)   // mingw-w64 has _M_X64, too
   return _xgetbv(0);
 #else
   std::uint32_t low = 0, high = 0;
