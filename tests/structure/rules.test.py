@@ -124,10 +124,8 @@ def mutable_state(path, text):
 
 
 def macros(path, text):
-    """What a host sees of macros is the list in core/config.hpp: nothing without the prefix, nothing from elsewhere but CRIA_TRY and CRIA_CHECK; and
-    CRIA_COMPILE in the unit that holds the definitions."""
-    allowed = {"include/cria/core/config.hpp": r"CRIA_\w+", "include/cria/core/result.hpp": r"CRIA_(TRY|CHECK)",
-               "include/cria/compile.hpp": r"CRIA_COMPILE"}.get(path, r"(?!)")
+    """What a host sees of macros is the list in core/config.hpp: nothing without the prefix, nothing from elsewhere but CRIA_TRY and CRIA_CHECK."""
+    allowed = {"include/cria/core/config.hpp": r"CRIA_\w+", "include/cria/core/result.hpp": r"CRIA_(TRY|CHECK)"}.get(path, r"(?!)")
     return find(r"^[ \t]*#[ \t]*define[ \t]+(?!(?:%s|NOMINMAX|WIN32_LEAN_AND_MEAN)\b)\w+" % allowed, code_of(text), "macro that is not in the list")
 
 
@@ -231,20 +229,20 @@ def tracked_files():
     return files
 
 
-def uncompiled(texts):
-    """The headers whose definitions would be in no unit where CRIA_DISPATCH is defined: compile.hpp does not reach them."""
-    reached, left = set(), ["include/cria/compile.hpp"]
-    while left:
-        path = left.pop()
-        if path not in reached:
-            reached.add(path)
-            left += ["include/" + name for _, name in INCLUDE.findall(texts.get(path, "")) if name.startswith("cria/")]
-    return sorted(p for p, text in texts.items() if re.search(r"^#if CRIA_HAS_DEFINITIONS", text, re.M) and p not in reached)
-
-
 def top_level(files):
     """The root holds what the design lists and dotfiles."""
     return sorted({f.split("/")[0] for f in files if f.split("/")[0] not in ROOT_FILES and not f.startswith(".")})
+
+
+def releases(changelog, config):
+    """The newest release that the changelog names is the version in core/config.hpp; versions fall, and the public macros are all defined."""
+    version = ".".join(re.search(r"^#define CRIA_VERSION_%s (\d+)$" % part, config, re.M).group(1) for part in ("MAJOR", "MINOR", "PATCH"))
+    named = re.findall(r"^## (\d+\.\d+\.\d+)$", changelog, re.M)
+    bad = [] if named[:1] == [version] else ["the newest release is %s, the version %s" % (named[:1], version)]
+    if named != sorted(set(named), key=lambda v: [int(n) for n in v.split(".")], reverse=True):
+        bad.append("releases are not in order: %s" % named)
+    unknown = set(re.findall(r"`(CRIA_\w+)`", changelog)) - set(re.findall(r"\b(CRIA_\w+)\b", config))
+    return bad + ["macro %s is promised, but not in core/config.hpp" % name for name in sorted(unknown)]
 
 
 def self_test():
@@ -252,9 +250,9 @@ def self_test():
     failures += ["%s catches by mistake: %s" % (rule.__name__, hit) for rule, path, text in GOOD for hit in rule(path, text)]
     if top_level(["README.md", ".gitignore", "src/a.cpp", "a.sh", "include/b"]) != ["a.sh", "src"]:
         failures.append("top_level does not catch src/ and a.sh")
-    defines = "#if CRIA_HAS_DEFINITIONS\n"
-    if uncompiled({"include/cria/compile.hpp": "#include <cria/a.hpp>\n", "include/cria/a.hpp": defines, "include/cria/b.hpp": defines}) != ["include/cria/b.hpp"]:
-        failures.append("uncompiled does not catch b.hpp")
+    config = "#define CRIA_VERSION_MAJOR 1\n#define CRIA_VERSION_MINOR 2\n#define CRIA_VERSION_PATCH 10\n"
+    if releases("## 1.2.10\n## 1.2.9\n", config) or [len(releases(bad, config)) for bad in ("", "## 1.2.9\n", "## 1.2.10\n## 1.3.0\n", "`CRIA_X`\n## 1.2.10\n")] != [1] * 4:
+        failures.append("releases does not catch a version, order or macro that is wrong")
     return failures
 
 
@@ -262,10 +260,9 @@ def main():
     failures = self_test()
     files = tracked_files()
     headers = [f for f in files if f.startswith("include/")]
-    texts = {}
     for path in headers:
         with open(os.path.join(ROOT, path), encoding="utf-8") as file:
-            text = texts[path] = file.read()
+            text = file.read()
         if not path.startswith("include/cria/") or not path.endswith(".hpp"):
             failures.append("%s: only include/cria/**.hpp belongs there" % path)
             continue
@@ -274,13 +271,14 @@ def main():
         if path.endswith((".hpp", ".cpp", ".py", ".sh", ".txt", ".cmake", ".md")):
             with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as file:
                 failures += ["%s: %s" % (path, hit) for hit in unfinished(path, file.read())]
-    failures += ["%s: compile.hpp does not reach it, so its definitions are in no unit of cria::dispatch" % path for path in uncompiled(texts)]
     failures += ["top level: '%s' is not part of the design" % name for name in top_level(files)]
+    with open(os.path.join(ROOT, ".github/CHANGELOG.md"), encoding="utf-8") as changelog, open(os.path.join(ROOT, "include/cria/core/config.hpp"), encoding="utf-8") as config:
+        failures += ["releases: %s" % hit for hit in releases(changelog.read(), config.read())]
     if not headers:
         failures.append("no headers found")
     for failure in failures:
         print(failure)
-    print("%d headers, %d rules with %d bad samples, %d violations" % (len(headers), len(HEADER_RULES) + 3, len(BAD) + 2, len(failures)))
+    print("%d headers, %d rules with %d bad samples, %d violations" % (len(headers), len(HEADER_RULES) + 3, len(BAD) + 5, len(failures)))
     lines = {}
     for path in headers:
         with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as file:
