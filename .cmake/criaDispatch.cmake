@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: MIT
 # cria_add_dispatch([NAME <target>] [VARIANTS <set>...]): a static library with cria's kernels, compiled once per instruction set of the target's
-# processor family. One program then runs at full speed on all of them: the headers pick the best table that the processor supports when a model is
-# opened. VARIANTS (or the variable CRIA_DISPATCH_VARIANTS) names the sets to compile, of scalar, sse4_2, avx2, avx_vnni, avx512bw, avx512_vnni,
-# neon64, neon_dotprod, neon_i8mm; those of another family are passed over. Without scalar or the family's first set, a processor that runs none of
-# them gets errc::unsupported_cpu.
+# processor family, and with what else is no template, so that the units that include cria are quickly compiled. One program then runs at full speed
+# on all of them: the best table that the processor supports is picked when a model is opened. VARIANTS (or the variable CRIA_DISPATCH_VARIANTS)
+# names the sets to compile, of scalar, sse4_2, avx2, avx_vnni, avx512bw, avx512_vnni, neon64, neon_dotprod, neon_i8mm; those of another family are
+# passed over. Without scalar or the family's first set, a processor that runs none of them gets errc::unsupported_cpu.
 #
 #   find_package(cria REQUIRED)
 #   cria_add_dispatch()                                # <target> defaults to cria_dispatch; cria::dispatch is its alias
 #   target_link_libraries(app PRIVATE cria::dispatch)  # brings cria::cria
 #
-# Each unit is compiled at -O2 in every configuration (-O3 is larger and not faster), and without link-time optimisation: inlined or not, code for a wide instruction set must never be merged
-# with code for a narrow one.
+# Each unit is compiled at -O2 in every configuration (-O3 is larger and not faster), the kernels without link-time optimisation: inlined or not,
+# code for a wide instruction set must never be merged with code for a narrow one.
 
 include_guard(GLOBAL)
 include(CheckCXXCompilerFlag)
@@ -79,9 +79,23 @@ function(cria_add_dispatch)
   add_library(${arg_NAME} STATIC)
   set_target_properties(${arg_NAME} PROPERTIES LINKER_LANGUAGE CXX POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(${arg_NAME} PUBLIC cria::cria)
-  target_compile_definitions(${arg_NAME} INTERFACE CRIA_DISPATCH=1)
+  target_compile_definitions(${arg_NAME} PUBLIC CRIA_DISPATCH=1)
   if(NOT TARGET cria::dispatch)
     add_library(cria::dispatch ALIAS ${arg_NAME})
+  endif()
+
+  # What is no template: compile.hpp.
+  set(unit ${CMAKE_CURRENT_BINARY_DIR}/${arg_NAME}/compile.cpp)
+  file(CONFIGURE OUTPUT ${unit} CONTENT "#include <cria/compile.hpp>\n" @ONLY)
+  target_sources(${arg_NAME} PRIVATE ${unit})
+  if(NOT MSVC)
+    target_compile_options(${arg_NAME} PRIVATE -ffp-contract=off -O2 -ffunction-sections -fdata-sections)
+    # So that a program holds what it uses of that unit, as it would of inline functions.
+    if(APPLE)
+      target_link_options(${arg_NAME} INTERFACE LINKER:-dead_strip)
+    else()
+      target_link_options(${arg_NAME} INTERFACE LINKER:--gc-sections)
+    endif()
   endif()
 
   set(always -ffp-contract=off -fno-lto -O2)
@@ -111,13 +125,13 @@ function(cria_add_dispatch)
     target_compile_definitions(${arg_NAME}_${variant} PRIVATE CRIA_DISPATCH=1)
     target_compile_options(${arg_NAME}_${variant} PRIVATE ${flags} ${always})
     if(variant STREQUAL "scalar" AND NOT MSVC)
-      target_compile_options(${arg_NAME}_${variant} PRIVATE -O1)  # more takes minutes and gives the fallback nothing
+      target_compile_options(${arg_NAME}_${variant} PRIVATE -Os)  # -O1 is two thirds larger, and more takes minutes and gives the fallback nothing
     endif()
     set_target_properties(${arg_NAME}_${variant} PROPERTIES
       INTERPROCEDURAL_OPTIMIZATION OFF UNITY_BUILD OFF POSITION_INDEPENDENT_CODE ON FOLDER cria)
     target_sources(${arg_NAME} PRIVATE $<TARGET_OBJECTS:${arg_NAME}_${variant}>)
     string(TOUPPER ${variant} macro)
-    target_compile_definitions(${arg_NAME} INTERFACE CRIA_DISPATCH_${macro}=1)
+    target_compile_definitions(${arg_NAME} PUBLIC CRIA_DISPATCH_${macro}=1)
     set(any TRUE)
   endforeach()
   if(NOT any)

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT
+#include <cria/sampling/dry.hpp>
+#include <cria/sampling/penalties.hpp>
 #include <cria/sampling/runtime_sampler.hpp>
+#include <cria/sampling/temperature.hpp>
+#include <cria/sampling/truncation.hpp>
 
 #include <tests/sampling/allocation_counter.hpp>
 #include <tests/sampling/reference.hpp>

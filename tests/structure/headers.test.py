@@ -18,8 +18,8 @@ X86 = "sse4_2 avx2 avx_vnni avx512bw avx512_vnni".split()
 AVX2 = "-mavx2 -mfma -mf16c"
 AVX512 = AVX2 + " -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl"
 FLAGS = {"sse4_2": "-msse4.2", "avx2": AVX2, "avx_vnni": AVX2 + " -mavxvnni", "avx512bw": AVX512, "avx512_vnni": AVX512 + " -mavx512vnni"}
-# A unit of cria::dispatch, not a header for others: it is compiled by the build.
-UNITS = {"kernels/instantiate.hpp"}
+# Units of cria::dispatch, not headers for others: they are compiled by the build.
+UNITS = {"compile.hpp", "kernels/instantiate.hpp"}
 
 COMPILE = [os.environ["CXX"], *shlex.split(os.environ.get("CXXFLAGS", "")), "-std=c++20", "-O0", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror",
            "-isystem", os.environ["CRIA_XSIMD_INCLUDE_DIR"]]

@@ -124,8 +124,10 @@ def mutable_state(path, text):
 
 
 def macros(path, text):
-    """What a host sees of macros is the list in core/config.hpp: nothing without the prefix, nothing from elsewhere but CRIA_TRY and CRIA_CHECK."""
-    allowed = {"include/cria/core/config.hpp": r"CRIA_\w+", "include/cria/core/result.hpp": r"CRIA_(TRY|CHECK)"}.get(path, r"(?!)")
+    """What a host sees of macros is the list in core/config.hpp: nothing without the prefix, nothing from elsewhere but CRIA_TRY and CRIA_CHECK; and
+    CRIA_COMPILE in the unit that holds the definitions."""
+    allowed = {"include/cria/core/config.hpp": r"CRIA_\w+", "include/cria/core/result.hpp": r"CRIA_(TRY|CHECK)",
+               "include/cria/compile.hpp": r"CRIA_COMPILE"}.get(path, r"(?!)")
     return find(r"^[ \t]*#[ \t]*define[ \t]+(?!(?:%s|NOMINMAX|WIN32_LEAN_AND_MEAN)\b)\w+" % allowed, code_of(text), "macro that is not in the list")
 
 
@@ -229,6 +231,17 @@ def tracked_files():
     return files
 
 
+def uncompiled(texts):
+    """The headers whose definitions would be in no unit where CRIA_DISPATCH is defined: compile.hpp does not reach them."""
+    reached, left = set(), ["include/cria/compile.hpp"]
+    while left:
+        path = left.pop()
+        if path not in reached:
+            reached.add(path)
+            left += ["include/" + name for _, name in INCLUDE.findall(texts.get(path, "")) if name.startswith("cria/")]
+    return sorted(p for p, text in texts.items() if re.search(r"^#if CRIA_HAS_DEFINITIONS", text, re.M) and p not in reached)
+
+
 def top_level(files):
     """The root holds what the design lists and dotfiles."""
     return sorted({f.split("/")[0] for f in files if f.split("/")[0] not in ROOT_FILES and not f.startswith(".")})
@@ -250,6 +263,9 @@ def self_test():
     failures += ["%s catches by mistake: %s" % (rule.__name__, hit) for rule, path, text in GOOD for hit in rule(path, text)]
     if top_level(["README.md", ".gitignore", "src/a.cpp", "a.sh", "include/b"]) != ["a.sh", "src"]:
         failures.append("top_level does not catch src/ and a.sh")
+    defines = "#if CRIA_HAS_DEFINITIONS\n"
+    if uncompiled({"include/cria/compile.hpp": "#include <cria/a.hpp>\n", "include/cria/a.hpp": defines, "include/cria/b.hpp": defines}) != ["include/cria/b.hpp"]:
+        failures.append("uncompiled does not catch b.hpp")
     config = "#define CRIA_VERSION_MAJOR 1\n#define CRIA_VERSION_MINOR 2\n#define CRIA_VERSION_PATCH 10\n"
     if releases("## 1.2.10\n## 1.2.9\n", config) or [len(releases(bad, config)) for bad in ("", "## 1.2.9\n", "## 1.2.10\n## 1.3.0\n", "`CRIA_X`\n## 1.2.10\n")] != [1] * 4:
         failures.append("releases does not catch a version, order or macro that is wrong")
@@ -260,9 +276,10 @@ def main():
     failures = self_test()
     files = tracked_files()
     headers = [f for f in files if f.startswith("include/")]
+    texts = {}
     for path in headers:
         with open(os.path.join(ROOT, path), encoding="utf-8") as file:
-            text = file.read()
+            text = texts[path] = file.read()
         if not path.startswith("include/cria/") or not path.endswith(".hpp"):
             failures.append("%s: only include/cria/**.hpp belongs there" % path)
             continue
@@ -271,6 +288,7 @@ def main():
         if path.endswith((".hpp", ".cpp", ".py", ".sh", ".txt", ".cmake", ".md")):
             with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as file:
                 failures += ["%s: %s" % (path, hit) for hit in unfinished(path, file.read())]
+    failures += ["%s: compile.hpp does not reach it, so its definitions are in no unit of cria::dispatch" % path for path in uncompiled(texts)]
     failures += ["top level: '%s' is not part of the design" % name for name in top_level(files)]
     with open(os.path.join(ROOT, ".github/CHANGELOG.md"), encoding="utf-8") as changelog, open(os.path.join(ROOT, "include/cria/core/config.hpp"), encoding="utf-8") as config:
         failures += ["releases: %s" % hit for hit in releases(changelog.read(), config.read())]
@@ -278,7 +296,7 @@ def main():
         failures.append("no headers found")
     for failure in failures:
         print(failure)
-    print("%d headers, %d rules with %d bad samples, %d violations" % (len(headers), len(HEADER_RULES) + 3, len(BAD) + 5, len(failures)))
+    print("%d headers, %d rules with %d bad samples, %d violations" % (len(headers), len(HEADER_RULES) + 4, len(BAD) + 6, len(failures)))
     lines = {}
     for path in headers:
         with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as file:

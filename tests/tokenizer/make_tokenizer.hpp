@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cria/gguf/file.hpp>
+#include <cria/tokenizer/byte_bpe.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
 
 #include <doctest/doctest.h>

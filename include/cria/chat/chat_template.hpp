@@ -15,7 +15,7 @@
 #pragma once
 
 #include <cria/chat/conversation.hpp>
-#include <cria/chat/jinja/template.hpp>
+#include <cria/chat/jinja/rendering.hpp>
 #include <cria/chat/json.hpp>
 #include <cria/chat/named_templates.hpp>
 #include <cria/core/result.hpp>
@@ -23,6 +23,10 @@
 #include <cria/gguf/metadata.hpp>
 #include <cria/model/model.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
+
+#if CRIA_HAS_DEFINITIONS
+#include <cria/chat/jinja/template.hpp>
+#endif
 
 #include <algorithm>
 #include <chrono>
@@ -69,7 +73,183 @@ struct reply_ends {
 };
 
 /// Returns the moment of the system's clock, UTC.
-[[nodiscard]] inline jinja::civil_time utc_now() {
+[[nodiscard]] jinja::civil_time utc_now();
+
+/// Returns the tokens of a rendered conversation: one BOS where the model wants one, control tokens where the template wrote them.
+[[nodiscard]] result<std::vector<token_id>> encode_rendered(const jinja::rendered& r, const tokenizer& t);
+
+class chat_template {
+ public:
+  /// Compiles a template given as text.
+  [[nodiscard]] static result<chat_template> compile(std::string_view source, special_texts texts = {});
+
+  /// Takes one of named_templates; the names of models that write the same are not known here.
+  [[nodiscard]] static result<chat_template> named(std::string_view name, special_texts texts = {});
+
+  /// Takes the templates of a model's file: tokenizer.chat_template and, for conversations with tools, tokenizer.chat_template.tool_use.
+  [[nodiscard]] static result<chat_template> from_metadata(const gguf::metadata& data, const tokenizer& t);
+  [[nodiscard]] static result<chat_template> from_model(const model& m);
+
+  /// Writes the conversation; `spans` tell whose each byte is.
+  [[nodiscard]] result<jinja::rendered> render(const conversation& talk, const render_options& options = {}) const;
+  [[nodiscard]] result<std::vector<token_id>> encode(const conversation& talk, const tokenizer& t, const render_options& options = {}) const;
+
+  /// Returns whether the template reads a variable of that name: "tools", "enable_thinking" ...
+  [[nodiscard]] bool mentions(std::string_view variable) const noexcept;
+  [[nodiscard]] std::string_view source() const noexcept;
+
+  /// Returns what ends a reply: the special token that the template writes behind what the model says, where it is one of the vocabulary; for a named
+  /// template whose token the vocabulary lacks, its text.
+  [[nodiscard]] result<reply_ends> ends(const tokenizer& t) const;
+
+ private:
+  struct state;
+
+  explicit chat_template(std::shared_ptr<const state> s) noexcept;
+
+  [[nodiscard]] static result<chat_template> make(std::string_view source, std::string_view tool_use, special_texts texts, std::string_view end_of_turn);
+
+  [[nodiscard]] static bool is_marker(const tokenizer& t, token_id id) noexcept {
+    return t.kind(id) == token_kind::control || t.kind(id) == token_kind::user_defined;
+  }
+
+  /// Lets the model say a letter, and returns the token that the template writes right behind it.
+  [[nodiscard]] std::optional<token_id> token_behind_reply(const tokenizer& t) const;
+
+  std::shared_ptr<const state> state_;
+};
+
+#if CRIA_HAS_DEFINITIONS
+
+namespace detail {
+
+/// Returns whether the role is one that templates know, and put into their own markers.
+[[nodiscard]] inline bool is_usual(std::string_view role) noexcept {
+  constexpr std::string_view usual[] = {"system", "developer", "user", "assistant", "model", "tool", "function", "ipython"};
+  return std::find(std::begin(usual), std::end(usual), role) != std::end(usual);
+}
+
+[[nodiscard]] inline jinja::value make_message(jinja::runtime& rt, const chat_message& m) {
+  jinja::value_maker maker(rt);
+  std::vector<jinja::pair> pairs;
+  for (const auto& [key, field] : *m.fields().get_if<json::object>()) {
+    const bool is_own = key == "role" && is_usual(m.role());
+    pairs.push_back({maker.make_text(key, true), maker.make(field, !is_own)});
+  }
+  return rt.make_dict(pairs);
+}
+
+using template_context = std::vector<std::pair<std::string_view, jinja::value>>;
+
+[[nodiscard]] inline template_context make_context(jinja::runtime& rt, const conversation& talk, const special_texts& special, const render_options& options) {
+  jinja::value_maker maker(rt);
+  template_context out;
+  std::vector<jinja::value> messages;
+  for (const chat_message& m : talk.messages()) messages.push_back(make_message(rt, m));
+  out.emplace_back("messages", rt.make_sequence(jinja::kind::list, messages));
+  out.emplace_back("tools", options.tools ? maker.make(*options.tools, true) : jinja::value::none());
+  out.emplace_back("documents", jinja::value::none());
+  out.emplace_back("add_generation_prompt", options.add_generation_prompt);
+  const auto give = [&](std::string_view name, const std::optional<std::string>& text) {
+    if (text) out.emplace_back(name, maker.make_text(*text, false));
+  };
+  give("bos_token", special.bos);
+  give("eos_token", special.eos);
+  give("unk_token", special.unk);
+  give("pad_token", special.pad);
+  for (const template_variable& v : options.variables) out.emplace_back(v.name, maker.make(v.value, v.is_content));
+  return out;
+}
+
+}  // namespace detail
+
+struct chat_template::state {
+  std::string source;
+  jinja::compiled_template main;
+  std::optional<jinja::compiled_template> tool_use;
+  special_texts texts;
+  std::string_view end_of_turn;   // of a named template: a literal
+};
+
+CRIA_INLINE chat_template::chat_template(std::shared_ptr<const state> s) noexcept : state_(std::move(s)) {}
+
+CRIA_INLINE result<chat_template> chat_template::compile(std::string_view source, special_texts texts) { return make(source, {}, std::move(texts), {}); }
+
+CRIA_INLINE result<chat_template> chat_template::named(std::string_view name, special_texts texts) {
+  const named_template* t = find_named_template(name);
+  if (t != nullptr) return make(t->jinja, {}, std::move(texts), t->end_of_turn);
+  std::string known;
+  for (const named_template& each : named_templates) known += (known.empty() ? "" : ", ") + std::string(each.name);
+  return error{errc::bad_argument, "chat template", "\"" + printable(name) + "\" is none of " + known, error::no_offset};
+}
+
+CRIA_INLINE result<chat_template> chat_template::from_metadata(const gguf::metadata& data, const tokenizer& t) {
+  CRIA_TRY(const auto source, data.get<std::string_view>("tokenizer.chat_template"));
+  CRIA_TRY(const auto tool_use, data.get_or<std::string_view>("tokenizer.chat_template.tool_use", {}));
+  auto made = make(source, tool_use, special_texts::of(t), {});
+  if (made) return made;
+  error e = std::move(made).error();
+  e.where = "tokenizer.chat_template, " + e.where;
+  return e;
+}
+
+CRIA_INLINE result<chat_template> chat_template::from_model(const model& m) { return from_metadata(m.metadata(), m.tokenizer()); }
+
+CRIA_INLINE result<jinja::rendered> chat_template::render(const conversation& talk, const render_options& options) const {
+  const jinja::compiled_template& chosen = options.tools && state_->tool_use ? *state_->tool_use : state_->main;
+  return chosen.render_with([&](jinja::runtime& rt) { return detail::make_context(rt, talk, state_->texts, options); }, options.now ? *options.now : utc_now(), options.limits);
+}
+
+CRIA_INLINE result<std::vector<token_id>> chat_template::encode(const conversation& talk, const tokenizer& t, const render_options& options) const {
+  CRIA_TRY(const jinja::rendered r, render(talk, options));
+  return encode_rendered(r, t);
+}
+
+CRIA_INLINE bool chat_template::mentions(std::string_view variable) const noexcept {
+  return state_->main.mentions(variable) || (state_->tool_use && state_->tool_use->mentions(variable));
+}
+
+CRIA_INLINE std::string_view chat_template::source() const noexcept { return state_->source; }
+
+CRIA_INLINE result<reply_ends> chat_template::ends(const tokenizer& t) const {
+  return catch_bad_alloc([&]() -> result<reply_ends> {
+    reply_ends out;
+    std::string_view named = state_->end_of_turn;
+    if (named.empty()) {
+      if (const auto token = token_behind_reply(t)) out.tokens.push_back(*token);
+    } else if (const auto token = t.find(named); token && is_marker(t, *token)) {
+      out.tokens.push_back(*token);
+    } else {
+      out.strings.emplace_back(named);
+    }
+    return out;
+  }, "chat template");
+}
+
+CRIA_INLINE result<chat_template> chat_template::make(std::string_view source, std::string_view tool_use, special_texts texts, std::string_view end_of_turn) {
+  return catch_bad_alloc([&]() -> result<chat_template> {
+    CRIA_TRY(auto main, jinja::compiled_template::compile(source));
+    std::optional<jinja::compiled_template> second;
+    if (!tool_use.empty()) {
+      CRIA_TRY(second, jinja::compiled_template::compile(tool_use));
+    }
+    return chat_template(std::make_shared<const state>(state{std::string(source), std::move(main), std::move(second), std::move(texts), end_of_turn}));
+  }, "chat template");
+}
+
+CRIA_INLINE std::optional<token_id> chat_template::token_behind_reply(const tokenizer& t) const {
+  conversation talk;
+  talk.add("user", "q").add("assistant", "a");
+  const auto r = render(talk, {.add_generation_prompt = false});
+  if (!r || r->spans.size() < 2 || r->spans.back().is_content) return std::nullopt;
+  std::string_view behind = std::string_view(r->text).substr(r->spans.back().start);
+  behind.remove_prefix(std::min(behind.find_first_not_of(" \n"), behind.size()));
+  const auto tokens = t.encode(behind, {.add_bos = false, .parse_special = true, .add_eos = false});
+  if (!tokens || tokens->empty() || !is_marker(t, tokens->front()) || tokens->front() == t.bos()) return std::nullopt;
+  return behind.starts_with(t.token_text(tokens->front())) ? std::optional(tokens->front()) : std::nullopt;
+}
+
+CRIA_INLINE jinja::civil_time utc_now() {
   const auto now = std::chrono::system_clock::now();
   const auto day = std::chrono::floor<std::chrono::days>(now);
   const std::chrono::year_month_day date(day);
@@ -78,8 +258,7 @@ struct reply_ends {
           seconds / 3600, seconds / 60 % 60, seconds % 60};
 }
 
-/// Returns the tokens of a rendered conversation: one BOS where the model wants one, control tokens where the template wrote them.
-[[nodiscard]] inline result<std::vector<token_id>> encode_rendered(const jinja::rendered& r, const tokenizer& t) {
+CRIA_INLINE result<std::vector<token_id>> encode_rendered(const jinja::rendered& r, const tokenizer& t) {
   return catch_bad_alloc([&]() -> result<std::vector<token_id>> {
     std::vector<text_range> foreign;
     for (const jinja::text_span& s : r.spans) {
@@ -91,143 +270,6 @@ struct reply_ends {
   }, "chat");
 }
 
-class chat_template {
- public:
-  /// Compiles a template given as text.
-  [[nodiscard]] static result<chat_template> compile(std::string_view source, special_texts texts = {}) { return make(source, {}, std::move(texts), {}); }
-
-  /// Takes one of named_templates; the names of models that write the same are not known here.
-  [[nodiscard]] static result<chat_template> named(std::string_view name, special_texts texts = {}) {
-    const named_template* t = find_named_template(name);
-    if (t != nullptr) return make(t->jinja, {}, std::move(texts), t->end_of_turn);
-    std::string known;
-    for (const named_template& each : named_templates) known += (known.empty() ? "" : ", ") + std::string(each.name);
-    return error{errc::bad_argument, "chat template", "\"" + printable(name) + "\" is none of " + known, error::no_offset};
-  }
-
-  /// Takes the templates of a model's file: tokenizer.chat_template and, for conversations with tools, tokenizer.chat_template.tool_use.
-  [[nodiscard]] static result<chat_template> from_metadata(const gguf::metadata& data, const tokenizer& t) {
-    CRIA_TRY(const auto source, data.get<std::string_view>("tokenizer.chat_template"));
-    CRIA_TRY(const auto tool_use, data.get_or<std::string_view>("tokenizer.chat_template.tool_use", {}));
-    auto made = make(source, tool_use, special_texts::of(t), {});
-    if (made) return made;
-    error e = std::move(made).error();
-    e.where = "tokenizer.chat_template, " + e.where;
-    return e;
-  }
-  [[nodiscard]] static result<chat_template> from_model(const model& m) { return from_metadata(m.metadata(), m.tokenizer()); }
-
-  /// Writes the conversation; `spans` tell whose each byte is.
-  [[nodiscard]] result<jinja::rendered> render(const conversation& talk, const render_options& options = {}) const {
-    const jinja::compiled_template& chosen = options.tools && state_->tool_use ? *state_->tool_use : state_->main;
-    return chosen.render_with([&](jinja::runtime& rt) { return make_context(rt, talk, options); }, options.now ? *options.now : utc_now(), options.limits);
-  }
-  [[nodiscard]] result<std::vector<token_id>> encode(const conversation& talk, const tokenizer& t, const render_options& options = {}) const {
-    CRIA_TRY(const jinja::rendered r, render(talk, options));
-    return encode_rendered(r, t);
-  }
-
-  /// Returns whether the template reads a variable of that name: "tools", "enable_thinking" ...
-  [[nodiscard]] bool mentions(std::string_view variable) const noexcept {
-    return state_->main.mentions(variable) || (state_->tool_use && state_->tool_use->mentions(variable));
-  }
-  [[nodiscard]] std::string_view source() const noexcept { return state_->source; }
-
-  /// Returns what ends a reply: the special token that the template writes behind what the model says, where it is one of the vocabulary; for a named
-  /// template whose token the vocabulary lacks, its text.
-  [[nodiscard]] result<reply_ends> ends(const tokenizer& t) const {
-    return catch_bad_alloc([&]() -> result<reply_ends> {
-      reply_ends out;
-      std::string_view named = state_->end_of_turn;
-      if (named.empty()) {
-        if (const auto token = token_behind_reply(t)) out.tokens.push_back(*token);
-      } else if (const auto token = t.find(named); token && is_marker(t, *token)) {
-        out.tokens.push_back(*token);
-      } else {
-        out.strings.emplace_back(named);
-      }
-      return out;
-    }, "chat template");
-  }
-
- private:
-  struct state {
-    std::string source;
-    jinja::compiled_template main;
-    std::optional<jinja::compiled_template> tool_use;
-    special_texts texts;
-    std::string_view end_of_turn;   // of a named template: a literal
-  };
-
-  explicit chat_template(std::shared_ptr<const state> s) : state_(std::move(s)) {}
-
-  [[nodiscard]] static result<chat_template> make(std::string_view source, std::string_view tool_use, special_texts texts, std::string_view end_of_turn) {
-    return catch_bad_alloc([&]() -> result<chat_template> {
-      CRIA_TRY(auto main, jinja::compiled_template::compile(source));
-      std::optional<jinja::compiled_template> second;
-      if (!tool_use.empty()) {
-        CRIA_TRY(second, jinja::compiled_template::compile(tool_use));
-      }
-      return chat_template(std::make_shared<const state>(state{std::string(source), std::move(main), std::move(second), std::move(texts), end_of_turn}));
-    }, "chat template");
-  }
-
-  using context = std::vector<std::pair<std::string_view, jinja::value>>;
-
-  [[nodiscard]] context make_context(jinja::runtime& rt, const conversation& talk, const render_options& options) const {
-    jinja::value_maker maker(rt);
-    context out;
-    std::vector<jinja::value> messages;
-    for (const chat_message& m : talk.messages()) messages.push_back(make_message(rt, m));
-    out.emplace_back("messages", rt.make_sequence(jinja::kind::list, messages));
-    out.emplace_back("tools", options.tools ? maker.make(*options.tools, true) : jinja::value::none());
-    out.emplace_back("documents", jinja::value::none());
-    out.emplace_back("add_generation_prompt", options.add_generation_prompt);
-    const auto give = [&](std::string_view name, const std::optional<std::string>& text) {
-      if (text) out.emplace_back(name, maker.make_text(*text, false));
-    };
-    give("bos_token", state_->texts.bos);
-    give("eos_token", state_->texts.eos);
-    give("unk_token", state_->texts.unk);
-    give("pad_token", state_->texts.pad);
-    for (const template_variable& v : options.variables) out.emplace_back(v.name, maker.make(v.value, v.is_content));
-    return out;
-  }
-
-  [[nodiscard]] static jinja::value make_message(jinja::runtime& rt, const chat_message& m) {
-    jinja::value_maker maker(rt);
-    std::vector<jinja::pair> pairs;
-    for (const auto& [key, field] : *m.fields().get_if<json::object>()) {
-      const bool is_own = key == "role" && is_usual(m.role());
-      pairs.push_back({maker.make_text(key, true), maker.make(field, !is_own)});
-    }
-    return rt.make_dict(pairs);
-  }
-
-  /// Returns whether the role is one that templates know, and put into their own markers.
-  [[nodiscard]] static bool is_usual(std::string_view role) noexcept {
-    constexpr std::string_view usual[] = {"system", "developer", "user", "assistant", "model", "tool", "function", "ipython"};
-    return std::find(std::begin(usual), std::end(usual), role) != std::end(usual);
-  }
-
-  [[nodiscard]] static bool is_marker(const tokenizer& t, token_id id) noexcept {
-    return t.kind(id) == token_kind::control || t.kind(id) == token_kind::user_defined;
-  }
-
-  /// Lets the model say a letter, and returns the token that the template writes right behind it.
-  [[nodiscard]] std::optional<token_id> token_behind_reply(const tokenizer& t) const {
-    conversation talk;
-    talk.add("user", "q").add("assistant", "a");
-    const auto r = render(talk, {.add_generation_prompt = false});
-    if (!r || r->spans.size() < 2 || r->spans.back().is_content) return std::nullopt;
-    std::string_view behind = std::string_view(r->text).substr(r->spans.back().start);
-    behind.remove_prefix(std::min(behind.find_first_not_of(" \n"), behind.size()));
-    const auto tokens = t.encode(behind, {.add_bos = false, .parse_special = true, .add_eos = false});
-    if (!tokens || tokens->empty() || !is_marker(t, tokens->front()) || tokens->front() == t.bos()) return std::nullopt;
-    return behind.starts_with(t.token_text(tokens->front())) ? std::optional(tokens->front()) : std::nullopt;
-  }
-
-  std::shared_ptr<const state> state_;
-};
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

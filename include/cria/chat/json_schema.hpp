@@ -15,9 +15,12 @@
 #pragma once
 
 #include <cria/chat/json.hpp>
-#include <cria/chat/schema/schema_compiler.hpp>
 #include <cria/core/result.hpp>
 #include <cria/sampling/grammar/grammar.hpp>
+
+#if CRIA_HAS_DEFINITIONS
+#include <cria/chat/schema/schema_compiler.hpp>
+#endif
 
 #include <string>
 #include <string_view>
@@ -26,12 +29,21 @@
 namespace cria::inline v0 {
 
 /// Returns the grammar in GBNF notation.
-[[nodiscard]] inline result<std::string> json_schema_to_gbnf(const json& schema) {
+[[nodiscard]] result<std::string> json_schema_to_gbnf(const json& schema);
+
+/// Returns the compiled grammar of the texts that the schema describes.
+[[nodiscard]] result<grammar> json_schema_to_grammar(const json& schema, const grammar_limits& limits = {});
+
+/// As above, from the text of a schema.
+[[nodiscard]] result<grammar> json_schema_grammar(std::string_view schema, const grammar_limits& limits = {});
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<std::string> json_schema_to_gbnf(const json& schema) {
   return catch_bad_alloc([&] { return detail::schema_compiler(schema).compile(); }, "schema");
 }
 
-/// Returns the compiled grammar of the texts that the schema describes.
-[[nodiscard]] inline result<grammar> json_schema_to_grammar(const json& schema, const grammar_limits& limits = {}) {
+CRIA_INLINE result<grammar> json_schema_to_grammar(const json& schema, const grammar_limits& limits) {
   CRIA_TRY(const std::string gbnf, json_schema_to_gbnf(schema));
   auto made = grammar::parse(gbnf, limits);
   if (made) return made;
@@ -42,10 +54,11 @@ namespace cria::inline v0 {
   return e;
 }
 
-/// As above, from the text of a schema.
-[[nodiscard]] inline result<grammar> json_schema_grammar(std::string_view schema, const grammar_limits& limits = {}) {
+CRIA_INLINE result<grammar> json_schema_grammar(std::string_view schema, const grammar_limits& limits) {
   CRIA_TRY(const json parsed, json::parse(schema));
   return json_schema_to_grammar(parsed, limits);
 }
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -224,7 +224,14 @@ class file_sink final : public byte_sink {
 }  // namespace detail
 
 /// Starts a file that takes the place of `path`, if there is one, when it is committed.
-[[nodiscard]] inline result<std::unique_ptr<byte_sink>> replace_file(const std::filesystem::path& path) {
+[[nodiscard]] result<std::unique_ptr<byte_sink>> replace_file(const std::filesystem::path& path);
+
+/// Appends to `out`, which must outlive the sink. What was written stays there also without a commit.
+[[nodiscard]] std::unique_ptr<byte_sink> memory_sink(std::vector<std::byte>& out);
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<std::unique_ptr<byte_sink>> replace_file(const std::filesystem::path& path) {
   return catch_bad_alloc(
       [&]() -> result<std::unique_ptr<byte_sink>> {
         CRIA_TRY(auto target, detail::resolve_target(path));
@@ -246,7 +253,8 @@ class file_sink final : public byte_sink {
       "replace_file");
 }
 
-/// Appends to `out`, which must outlive the sink. What was written stays there also without a commit.
-[[nodiscard]] inline std::unique_ptr<byte_sink> memory_sink(std::vector<std::byte>& out) { return std::make_unique<detail::memory_sink>(out); }
+CRIA_INLINE std::unique_ptr<byte_sink> memory_sink(std::vector<std::byte>& out) { return std::make_unique<detail::memory_sink>(out); }
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

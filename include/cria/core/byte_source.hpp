@@ -234,7 +234,19 @@ class memory_source final : public byte_source {
 }  // namespace detail
 
 /// Opens a regular file; a directory, FIFO, socket or device is errc::io at once.
-[[nodiscard]] inline result<std::shared_ptr<const byte_source>> open_file(const std::filesystem::path& path) {
+[[nodiscard]] result<std::shared_ptr<const byte_source>> open_file(const std::filesystem::path& path);
+
+/// Reads the regular file behind a descriptor (Windows: of the C runtime) from `offset` on, to its end or `size` bytes of it.
+/// The descriptor's own position is neither used nor moved. It is duplicated, so the caller may close it at once.
+[[nodiscard]] result<std::shared_ptr<const byte_source>> open_descriptor(int descriptor, std::uint64_t offset = 0,
+                                                                                std::optional<std::uint64_t> size = {});
+
+/// Reads from memory, which is not copied and must outlive the source and all that was opened with it.
+[[nodiscard]] std::shared_ptr<const byte_source> memory_source(std::span<const std::byte> bytes, std::string name = "memory");
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<std::shared_ptr<const byte_source>> open_file(const std::filesystem::path& path) {
   return catch_bad_alloc(
       [&]() -> result<std::shared_ptr<const byte_source>> {
         std::string name = detail::path_text(path);
@@ -245,10 +257,8 @@ class memory_source final : public byte_source {
       "open_file");
 }
 
-/// Reads the regular file behind a descriptor (Windows: of the C runtime) from `offset` on, to its end or `size` bytes of it.
-/// The descriptor's own position is neither used nor moved. It is duplicated, so the caller may close it at once.
-[[nodiscard]] inline result<std::shared_ptr<const byte_source>> open_descriptor(int descriptor, std::uint64_t offset = 0,
-                                                                                std::optional<std::uint64_t> size = {}) {
+CRIA_INLINE result<std::shared_ptr<const byte_source>> open_descriptor(int descriptor, std::uint64_t offset,
+                                                                                std::optional<std::uint64_t> size) {
   return catch_bad_alloc(
       [&]() -> result<std::shared_ptr<const byte_source>> {
         std::string name = "descriptor " + std::to_string(descriptor);
@@ -273,9 +283,10 @@ class memory_source final : public byte_source {
       "open_descriptor");
 }
 
-/// Reads from memory, which is not copied and must outlive the source and all that was opened with it.
-[[nodiscard]] inline std::shared_ptr<const byte_source> memory_source(std::span<const std::byte> bytes, std::string name = "memory") {
+CRIA_INLINE std::shared_ptr<const byte_source> memory_source(std::span<const std::byte> bytes, std::string name) {
   return std::make_shared<detail::memory_source>(bytes, std::move(name));
 }
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

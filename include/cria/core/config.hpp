@@ -3,7 +3,8 @@
 //
 // A host may define before the first include (the same in every unit of the program):
 //   CRIA_ASSERT(condition)   what a violated precondition does; default: assert() in debug builds, nothing otherwise
-//   CRIA_DISPATCH            set by the CMake target cria::dispatch: kernels come from one compiled unit per instruction set
+//   CRIA_DISPATCH            set by the CMake target cria::dispatch: kernels come from one compiled unit per instruction set, and functions that are
+//                            no templates from the one unit that includes compile.hpp
 // Everything else here is internal and starts with CRIA_.
 #pragma once
 
@@ -103,6 +104,18 @@
 #define CRIA_HAS_NEON_I8MM 1
 #else
 #define CRIA_HAS_NEON_I8MM 0
+#endif
+
+// Whether this unit holds the definitions of functions that are no templates: all of them in every unit, or all in the one of cria::dispatch.
+#if !defined(CRIA_DISPATCH)
+#define CRIA_HAS_DEFINITIONS 1
+#define CRIA_INLINE inline
+#elif defined(CRIA_COMPILE)
+#define CRIA_HAS_DEFINITIONS 1
+#define CRIA_INLINE
+#else
+#define CRIA_HAS_DEFINITIONS 0
+#define CRIA_INLINE
 #endif
 
 #define CRIA_CONCAT_(a, b) a##b

@@ -295,8 +295,14 @@ template <class Limit>
 
 /// Returns the physical cores that the process may use: those of its affinity mask, two threads of a core counted once, no more than its control
 /// groups' quotas keep busy (rounded up). At least 1.
-[[nodiscard]] inline std::size_t default_thread_count() noexcept {
+[[nodiscard]] std::size_t default_thread_count() noexcept;
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE std::size_t default_thread_count() noexcept {
   return std::min(detail::or_hardware(detail::physical_cpus()), detail::cgroup_cpu_limit());
 }
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

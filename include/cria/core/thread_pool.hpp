@@ -87,64 +87,17 @@ class thread_pool {
   static constexpr std::size_t max_threads = 1024;
 
   /// Starts n_threads - 1 threads, fewer where the system refuses; 0 stands for default_thread_count().
-  explicit thread_pool(std::size_t n_threads = 0) noexcept {
-    const std::size_t wanted = std::min(n_threads != 0 ? n_threads : default_thread_count(), max_threads);
-    if (wanted > 1) workers_.reset(new (std::nothrow) worker[wanted - 1]);
-    if (workers_ == nullptr) return;
-    if (const std::size_t n_runnable = detail::runnable_thread_count(); wanted > n_runnable) {
-      is_crowded_ = true;
-      n_woken_ = std::max<std::size_t>(1, n_runnable - 1);
-      grace_ = spins_ = 0;   // whoever spins keeps another one from running
-      yields_ = 32;
-    }
-    while (n_workers_ < wanted - 1) {
-      worker& w = workers_[n_workers_];
-      w.pool = this;
-      w.index = n_workers_ + 1;
-      if (!w.thread.start(&thread_pool::work, &w)) break;
-      ++n_workers_;
-    }
-    n_threads_ = n_workers_ + 1;
-  }
+  explicit thread_pool(std::size_t n_threads = 0) noexcept;
 
   thread_pool(const thread_pool&) = delete;
   thread_pool& operator=(const thread_pool&) = delete;
 
-  ~thread_pool() {
-    if (is_child_process()) return;   // there is nobody to stop or to join
-    for (std::size_t i = 0; i < n_workers_; ++i) {
-      workers_[i].order.store(order_stop, std::memory_order_release);
-      workers_[i].order.notify_one();
-    }
-    for (std::size_t i = 0; i < n_workers_; ++i) workers_[i].thread.join();
-  }
+  ~thread_pool();
 
   [[nodiscard]] std::size_t concurrency() const noexcept { return n_threads_; }
 
   /// Calls task(0) ... task(n - 1), each once, and returns when all have returned.
-  void run(std::size_t n, task_ref task) {
-    if (n <= 1 || n_workers_ == 0 || !enter()) {
-      for (std::size_t i = 0; i < n; ++i) task(i);
-      return;
-    }
-    const leave_at_end leaver{*this};
-    if (meter_.is_serial()) {
-      for (std::size_t i = 0; i < n; ++i) task(i);
-      return;
-    }
-    task_ = &task;
-    n_tasks_ = n;
-    const std::size_t n_called = std::min(n_workers_, n - 1);
-    publish(n_called);
-    run_share(0);
-    await(n_called);
-#if CRIA_HAS_EXCEPTIONS
-    if (has_thrown_.load(std::memory_order_relaxed)) {
-      has_thrown_.store(false, std::memory_order_relaxed);
-      std::rethrow_exception(std::exchange(thrown_, nullptr));
-    }
-#endif
-  }
+  void run(std::size_t n, task_ref task);
 
  private:
   enum order_kind : std::uint32_t { order_none, order_run, order_stop };
@@ -334,5 +287,62 @@ class thread_pool {
   alignas(64) std::atomic<std::uint32_t> n_parked_{0};
 };
 static_assert(executor<thread_pool>);
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE thread_pool::thread_pool(std::size_t n_threads) noexcept {
+  const std::size_t wanted = std::min(n_threads != 0 ? n_threads : default_thread_count(), max_threads);
+  if (wanted > 1) workers_.reset(new (std::nothrow) worker[wanted - 1]);
+  if (workers_ == nullptr) return;
+  if (const std::size_t n_runnable = detail::runnable_thread_count(); wanted > n_runnable) {
+    is_crowded_ = true;
+    n_woken_ = std::max<std::size_t>(1, n_runnable - 1);
+    grace_ = spins_ = 0;   // whoever spins keeps another one from running
+    yields_ = 32;
+  }
+  while (n_workers_ < wanted - 1) {
+    worker& w = workers_[n_workers_];
+    w.pool = this;
+    w.index = n_workers_ + 1;
+    if (!w.thread.start(&thread_pool::work, &w)) break;
+    ++n_workers_;
+  }
+  n_threads_ = n_workers_ + 1;
+}
+
+CRIA_INLINE thread_pool::~thread_pool() {
+  if (is_child_process()) return;   // there is nobody to stop or to join
+  for (std::size_t i = 0; i < n_workers_; ++i) {
+    workers_[i].order.store(order_stop, std::memory_order_release);
+    workers_[i].order.notify_one();
+  }
+  for (std::size_t i = 0; i < n_workers_; ++i) workers_[i].thread.join();
+}
+
+CRIA_INLINE void thread_pool::run(std::size_t n, task_ref task) {
+  if (n <= 1 || n_workers_ == 0 || !enter()) {
+    for (std::size_t i = 0; i < n; ++i) task(i);
+    return;
+  }
+  const leave_at_end leaver{*this};
+  if (meter_.is_serial()) {
+    for (std::size_t i = 0; i < n; ++i) task(i);
+    return;
+  }
+  task_ = &task;
+  n_tasks_ = n;
+  const std::size_t n_called = std::min(n_workers_, n - 1);
+  publish(n_called);
+  run_share(0);
+  await(n_called);
+#if CRIA_HAS_EXCEPTIONS
+  if (has_thrown_.load(std::memory_order_relaxed)) {
+    has_thrown_.store(false, std::memory_order_relaxed);
+    std::rethrow_exception(std::exchange(thrown_, nullptr));
+  }
+#endif
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -33,23 +33,10 @@ class generation_output {
   /// room: tokens that fit the context beside the prompt, to reserve memory by. vocabulary: make_token_trie() of the tokenizer, for a grammar; where it is
   /// null it is made here, at its price.
   [[nodiscard]] static result<generation_output> create(const cria::tokenizer& tokenizer, const generation_options& options, std::size_t room,
-                                                        std::shared_ptr<const token_trie> vocabulary = nullptr) {
-    for (const token_id id : options.stop_tokens) CRIA_CHECK(check_token(tokenizer, "stop_tokens", id));
-    CRIA_TRY(auto text, text_output::create(options.stop_strings, tokenizer.longest_piece()));
-    CRIA_TRY(auto guard, grammar_guard::create(tokenizer, options, std::move(vocabulary)));
-    return catch_bad_alloc([&]() -> result<generation_output> {
-      generation_output made(tokenizer, options, std::move(text), std::move(guard));
-      made.summary_.tokens.reserve(std::min({options.max_tokens, room, most_tokens_reserved}));
-      return made;
-    }, "generation");
-  }
+                                                        std::shared_ptr<const token_trie> vocabulary = nullptr);
 
   /// Returns bad_argument for a token that the tokenizer does not have.
-  [[nodiscard]] static result<void> check_token(const cria::tokenizer& tokenizer, std::string_view where, token_id id) {
-    if (id >= 0 && static_cast<std::size_t>(id) < tokenizer.vocab_size()) return {};
-    return error{errc::bad_argument, std::string(where),
-                 "token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(tokenizer.vocab_size()), error::no_offset};
-  }
+  [[nodiscard]] static result<void> check_token(const cria::tokenizer& tokenizer, std::string_view where, token_id id);
 
   /// Returns what the sampler takes of the tokens that the grammar allows, which then must be pushed. There is no other way past a grammar.
   template <class Sampler>
@@ -65,22 +52,10 @@ class generation_output {
   [[nodiscard]] bool is_over() const noexcept { return guard_.is_over(); }
 
   /// Takes the token that was chosen; event() is then its event. Requires !is_done() and a token of the vocabulary.
-  void push(token_id token) {
-    summary_.tokens.push_back(token);
-    const bool ends = is_end(token), is_last = ends || summary_.tokens.size() == max_tokens_;
-    event_ = {token, text_.push(ends ? std::string_view{} : tokenizer_->piece(token), is_last), summary_.tokens.size() - 1};
-    if (!is_last && !text_.is_stopped()) return;
-    is_done_ = true;
-    summary_.reason = ends ? finish_reason::end_of_text : text_.is_stopped() ? finish_reason::stop_string : finish_reason::max_tokens;
-  }
+  void push(token_id token);
 
   /// Ends without a token. Returns whether text that was held back makes one more event.
-  bool end(finish_reason reason) {
-    is_done_ = true;
-    summary_.reason = reason;
-    event_ = {no_token, text_.flush(), summary_.tokens.size()};
-    return !event_.text.empty();
-  }
+  bool end(finish_reason reason);
 
   /// Ends because the host wants no more, if it has not ended by itself.
   void stop_by_callback() noexcept {
@@ -98,17 +73,7 @@ class generation_output {
   [[nodiscard]] const generation& summary() const noexcept { return summary_; }
 
   /// Returns the summary. Call it once.
-  [[nodiscard]] result<generation> finish() {
-    return catch_bad_alloc([&]() -> result<generation> {
-      // What was handed out is the beginning of the pieces: stop strings and what was held back are cut off their end.
-      const std::size_t n = text_.released_bytes();
-      summary_.text.reserve(n);
-      for (const token_id token : summary_.tokens) {
-        summary_.text.append(tokenizer_->piece(token).substr(0, n - summary_.text.size()));
-      }
-      return std::move(summary_);
-    }, "generation");
-  }
+  [[nodiscard]] result<generation> finish();
 
  private:
   generation_output(const cria::tokenizer& tokenizer, const generation_options& options, text_output text, grammar_guard guard)
@@ -133,5 +98,55 @@ class generation_output {
   generation summary_;
   bool is_done_ = false;
 };
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<generation_output> generation_output::create(const cria::tokenizer& tokenizer, const generation_options& options, std::size_t room,
+                                                      std::shared_ptr<const token_trie> vocabulary) {
+  for (const token_id id : options.stop_tokens) CRIA_CHECK(check_token(tokenizer, "stop_tokens", id));
+  CRIA_TRY(auto text, text_output::create(options.stop_strings, tokenizer.longest_piece()));
+  CRIA_TRY(auto guard, grammar_guard::create(tokenizer, options, std::move(vocabulary)));
+  return catch_bad_alloc([&]() -> result<generation_output> {
+    generation_output made(tokenizer, options, std::move(text), std::move(guard));
+    made.summary_.tokens.reserve(std::min({options.max_tokens, room, most_tokens_reserved}));
+    return made;
+  }, "generation");
+}
+
+CRIA_INLINE result<void> generation_output::check_token(const cria::tokenizer& tokenizer, std::string_view where, token_id id) {
+  if (id >= 0 && static_cast<std::size_t>(id) < tokenizer.vocab_size()) return {};
+  return error{errc::bad_argument, std::string(where),
+               "token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(tokenizer.vocab_size()), error::no_offset};
+}
+
+CRIA_INLINE void generation_output::push(token_id token) {
+  summary_.tokens.push_back(token);
+  const bool ends = is_end(token), is_last = ends || summary_.tokens.size() == max_tokens_;
+  event_ = {token, text_.push(ends ? std::string_view{} : tokenizer_->piece(token), is_last), summary_.tokens.size() - 1};
+  if (!is_last && !text_.is_stopped()) return;
+  is_done_ = true;
+  summary_.reason = ends ? finish_reason::end_of_text : text_.is_stopped() ? finish_reason::stop_string : finish_reason::max_tokens;
+}
+
+CRIA_INLINE bool generation_output::end(finish_reason reason) {
+  is_done_ = true;
+  summary_.reason = reason;
+  event_ = {no_token, text_.flush(), summary_.tokens.size()};
+  return !event_.text.empty();
+}
+
+CRIA_INLINE result<generation> generation_output::finish() {
+  return catch_bad_alloc([&]() -> result<generation> {
+    // What was handed out is the beginning of the pieces: stop strings and what was held back are cut off their end.
+    const std::size_t n = text_.released_bytes();
+    summary_.text.reserve(n);
+    for (const token_id token : summary_.tokens) {
+      summary_.text.append(tokenizer_->piece(token).substr(0, n - summary_.text.size()));
+    }
+    return std::move(summary_);
+  }, "generation");
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -30,15 +30,7 @@
 namespace cria::inline v0 {
 
 /// Makes the tree of a model's vocabulary; `more_ends` end a text beside the model's own end tokens. Takes some 40 ms for 50,000 tokens: keep it.
-[[nodiscard]] inline result<std::shared_ptr<const token_trie>> make_token_trie(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends = {}) {
-  return catch_bad_alloc([&]() -> result<std::shared_ptr<const token_trie>> {
-    std::vector<std::string_view> pieces(tokenizer.vocab_size());
-    for (std::size_t i = 0; i < pieces.size(); ++i) pieces[i] = tokenizer.piece(static_cast<token_id>(i));
-    std::vector<token_id> ends(tokenizer.end_of_generation().begin(), tokenizer.end_of_generation().end());
-    ends.insert(ends.end(), more_ends.begin(), more_ends.end());
-    return token_trie::create(pieces, ends);
-  }, "vocabulary");
-}
+[[nodiscard]] result<std::shared_ptr<const token_trie>> make_token_trie(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends = {});
 
 class grammar_guard {
  public:
@@ -47,18 +39,7 @@ class grammar_guard {
 
   /// vocabulary: make_token_trie() of the tokenizer; null to make it here, as stop_tokens need that are none of its end tokens.
   [[nodiscard]] static result<grammar_guard> create(const cria::tokenizer& tokenizer, const generation_options& options,
-                                                    std::shared_ptr<const token_trie> vocabulary) {
-    grammar_guard made;
-    if (!options.grammar) return made;
-    if (options.ignore_eos) return error{errc::bad_argument, "ignore_eos", "and a grammar, which says where the text ends", error::no_offset};
-    const auto is_known_end = [&vocabulary](token_id id) { return vocabulary != nullptr && vocabulary->is_end(id); };
-    if (vocabulary == nullptr || !std::all_of(options.stop_tokens.begin(), options.stop_tokens.end(), is_known_end)) {
-      CRIA_TRY(vocabulary, make_token_trie(tokenizer, options.stop_tokens));
-    }
-    if (vocabulary->vocab_size() != tokenizer.vocab_size()) return error{errc::mismatch, "vocabulary", "is not the model's", error::no_offset};
-    CRIA_TRY(made.filter_, token_filter::create(*options.grammar, std::move(vocabulary)));
-    return made;
-  }
+                                                    std::shared_ptr<const token_trie> vocabulary);
 
   /// Returns whether the text is whole and there is no end token that could say so.
   [[nodiscard]] bool is_over() const noexcept { return filter_ && filter_->is_complete() && filter_->vocabulary().end_tokens().empty(); }
@@ -80,27 +61,59 @@ class grammar_guard {
   }
 
   /// Takes the token that was sampled.
-  [[nodiscard]] result<void> accept(token_id token) {
-    if (!filter_) return {};
-    return filter_->accept(token);
-  }
+  [[nodiscard]] result<void> accept(token_id token);
 
   [[nodiscard]] grammar_statistics statistics() const noexcept { return filter_ ? filter_->statistics() : grammar_statistics{}; }
 
  private:
-  [[nodiscard]] result<void> mask(std::span<const float> logits) {
-    return catch_bad_alloc([&]() -> result<void> {
-      if (logits.size() != filter_->vocabulary().vocab_size()) return error{errc::mismatch, "logits", "count", error::no_offset};
-      masked_.assign(logits.begin(), logits.end());
-      for (std::size_t i = 0; i < masked_.size(); ++i) {
-        if (!filter_->allows(static_cast<token_id>(i))) masked_[i] = -std::numeric_limits<float>::infinity();
-      }
-      return {};
-    }, "grammar");
-  }
+  [[nodiscard]] result<void> mask(std::span<const float> logits);
 
   std::optional<token_filter> filter_;
   std::vector<float> masked_;   // for samplers that take no filter
 };
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<std::shared_ptr<const token_trie>> make_token_trie(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends) {
+  return catch_bad_alloc([&]() -> result<std::shared_ptr<const token_trie>> {
+    std::vector<std::string_view> pieces(tokenizer.vocab_size());
+    for (std::size_t i = 0; i < pieces.size(); ++i) pieces[i] = tokenizer.piece(static_cast<token_id>(i));
+    std::vector<token_id> ends(tokenizer.end_of_generation().begin(), tokenizer.end_of_generation().end());
+    ends.insert(ends.end(), more_ends.begin(), more_ends.end());
+    return token_trie::create(pieces, ends);
+  }, "vocabulary");
+}
+
+CRIA_INLINE result<grammar_guard> grammar_guard::create(const cria::tokenizer& tokenizer, const generation_options& options,
+                                                  std::shared_ptr<const token_trie> vocabulary) {
+  grammar_guard made;
+  if (!options.grammar) return made;
+  if (options.ignore_eos) return error{errc::bad_argument, "ignore_eos", "and a grammar, which says where the text ends", error::no_offset};
+  const auto is_known_end = [&vocabulary](token_id id) { return vocabulary != nullptr && vocabulary->is_end(id); };
+  if (vocabulary == nullptr || !std::all_of(options.stop_tokens.begin(), options.stop_tokens.end(), is_known_end)) {
+    CRIA_TRY(vocabulary, make_token_trie(tokenizer, options.stop_tokens));
+  }
+  if (vocabulary->vocab_size() != tokenizer.vocab_size()) return error{errc::mismatch, "vocabulary", "is not the model's", error::no_offset};
+  CRIA_TRY(made.filter_, token_filter::create(*options.grammar, std::move(vocabulary)));
+  return made;
+}
+
+CRIA_INLINE result<void> grammar_guard::accept(token_id token) {
+  if (!filter_) return {};
+  return filter_->accept(token);
+}
+
+CRIA_INLINE result<void> grammar_guard::mask(std::span<const float> logits) {
+  return catch_bad_alloc([&]() -> result<void> {
+    if (logits.size() != filter_->vocabulary().vocab_size()) return error{errc::mismatch, "logits", "count", error::no_offset};
+    masked_.assign(logits.begin(), logits.end());
+    for (std::size_t i = 0; i < masked_.size(); ++i) {
+      if (!filter_->allows(static_cast<token_id>(i))) masked_[i] = -std::numeric_limits<float>::infinity();
+    }
+    return {};
+  }, "grammar");
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

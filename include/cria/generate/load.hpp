@@ -24,19 +24,13 @@
 namespace cria::inline v0 {
 
 /// Opens the GGUF file (of one in parts: the first) and loads its weights.
-[[nodiscard]] inline result<model> load_model(const std::filesystem::path& path, const load_options& options = {}) {
-  CRIA_TRY(const gguf::file file, gguf::file::open(path, options.limits));
-  return model::load(file, options);
-}
+[[nodiscard]] result<model> load_model(const std::filesystem::path& path, const load_options& options = {});
 
 /// As above, from wherever the host keeps its bytes.
-[[nodiscard]] inline result<model> load_model(std::shared_ptr<const byte_source> source, const load_options& options = {}) {
-  CRIA_TRY(const gguf::file file, gguf::file::open(std::move(source), options.limits));
-  return model::load(file, options);
-}
+[[nodiscard]] result<model> load_model(std::shared_ptr<const byte_source> source, const load_options& options = {});
 
 /// As above, from a file that is open already.
-[[nodiscard]] inline result<model> load_model(const gguf::file& file, const load_options& options = {}) { return model::load(file, options); }
+[[nodiscard]] result<model> load_model(const gguf::file& file, const load_options& options = {});
 
 /// What a model and one session of it take, in bytes.
 struct memory_estimate {
@@ -72,8 +66,25 @@ namespace detail {
 }  // namespace detail
 
 /// Returns what the file's model and a session of these options will take, from the metadata alone.
-[[nodiscard]] inline result<memory_estimate> estimate_memory(const gguf::file& file, const session_options& options = {}, kv_type type = kv_type::f16,
-                                                             precision p = precision::exact) {
+[[nodiscard]] result<memory_estimate> estimate_memory(const gguf::file& file, const session_options& options = {}, kv_type type = kv_type::f16,
+                                                             precision p = precision::exact);
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<model> load_model(const std::filesystem::path& path, const load_options& options) {
+  CRIA_TRY(const gguf::file file, gguf::file::open(path, options.limits));
+  return model::load(file, options);
+}
+
+CRIA_INLINE result<model> load_model(std::shared_ptr<const byte_source> source, const load_options& options) {
+  CRIA_TRY(const gguf::file file, gguf::file::open(std::move(source), options.limits));
+  return model::load(file, options);
+}
+
+CRIA_INLINE result<model> load_model(const gguf::file& file, const load_options& options) { return model::load(file, options); }
+
+CRIA_INLINE result<memory_estimate> estimate_memory(const gguf::file& file, const session_options& options, kv_type type,
+                                                             precision p) {
   CRIA_TRY(const auto tokens, file.metadata().get<gguf::array_view>("tokenizer.ggml.tokens"));
   if (file.find_tensor("token_embd.weight") == nullptr) return error{errc::missing_tensor, "token_embd.weight", {}, error::no_offset};
   CRIA_TRY(const model_config c, model_config::from_metadata(file.metadata(), tokens.size()));
@@ -87,5 +98,7 @@ namespace detail {
                   4 * round_up(c.vocab_size, 16);
   return m;
 }
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

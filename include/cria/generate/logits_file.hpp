@@ -91,23 +91,7 @@ void put(std::vector<std::byte>& out, T number) {
 /// Writes the rows of windows in their order; give it to measure_perplexity as the observer, then commit().
 class logits_file_writer {
  public:
-  [[nodiscard]] static result<logits_file_writer> create(std::unique_ptr<byte_sink> sink, const tokenizer& t, const text_windows& windows) {
-    constexpr std::size_t most = 0xffffffffu;
-    if (sink == nullptr) return error{errc::bad_argument, "logits file", "no sink", error::no_offset};
-    if (t.vocab_size() > most || windows.length() > most || windows.size() > most) return error{errc::bad_argument, "logits file", "is too large", error::no_offset};
-    return catch_bad_alloc([&]() -> result<logits_file_writer> {
-      std::vector<std::byte> head;
-      for (const char c : detail::logits_file_layout::magic) head.push_back(static_cast<std::byte>(c));
-      for (const std::size_t n : {std::size_t{detail::logits_file_layout::version}, t.vocab_size(), windows.length(), windows.size()}) {
-        detail::put(head, static_cast<std::uint32_t>(n));
-      }
-      detail::put(head, detail::vocabulary_checksum(t));
-      for (std::size_t i = 0; i < windows.size(); ++i) detail::put(head, windows.checksum(i));
-      detail::put(head, checksum_of(head));
-      CRIA_CHECK(sink->write(head));
-      return logits_file_writer(std::move(sink), windows.size() * windows.n_scored());
-    }, "logits file");
-  }
+  [[nodiscard]] static result<logits_file_writer> create(std::unique_ptr<byte_sink> sink, const tokenizer& t, const text_windows& windows);
 
   /// Writes the next row.
   [[nodiscard]] result<void> operator()(const scored_position& p) {
@@ -115,32 +99,12 @@ class logits_file_writer {
   }
 
   /// Puts the file in its place. Requires all rows.
-  [[nodiscard]] result<void> commit() {
-    if (n_left_ != 0) return error{errc::bad_argument, "logits file", std::to_string(n_left_) + " rows are missing", error::no_offset};
-    return sink_->commit();
-  }
+  [[nodiscard]] result<void> commit();
 
  private:
   logits_file_writer(std::unique_ptr<byte_sink> sink, std::size_t n_rows) noexcept : sink_(std::move(sink)), n_left_(n_rows) {}
 
-  [[nodiscard]] result<void> write(const scored_position& p) {
-    using layout = detail::logits_file_layout;
-    if (n_left_ == 0) return error{errc::bad_argument, "logits file", "has all its rows", error::no_offset};
-    const auto [least, best] = std::minmax_element(p.logits.begin(), p.logits.end());
-    const float low = std::max(*least, *best - layout::widest), step = (*best - low) / layout::most_codes;
-    row_.clear();
-    detail::put(row_, static_cast<float>(static_cast<double>(low) - p.log_sum_exp));
-    detail::put(row_, step);
-    detail::put(row_, static_cast<std::uint32_t>(std::max_element(p.logits.begin(), p.logits.end()) - p.logits.begin()));
-    const float codes_per_unit = step > 1e-30f ? 1 / step : 0;   // no infinity
-    for (const float x : p.logits) {
-      const float code = std::clamp((x - low) * codes_per_unit + 0.5f, 0.0f, layout::most_codes);
-      detail::put(row_, static_cast<std::uint16_t>(code));
-    }
-    detail::put(row_, checksum_of(row_));
-    --n_left_;
-    return sink_->write(row_);
-  }
+  [[nodiscard]] result<void> write(const scored_position& p);
 
   std::unique_ptr<byte_sink> sink_;
   std::size_t n_left_;
@@ -151,41 +115,18 @@ class logits_file_writer {
 class logits_file {
  public:
   /// Opens a file whose header and length are whole.
-  [[nodiscard]] static result<logits_file> open(std::shared_ptr<const byte_source> source) {
-    if (source == nullptr) return error{errc::bad_argument, "logits file", "no source", error::no_offset};
-    return catch_bad_alloc([&] { return read_head(std::move(source)); }, "logits file");
-  }
-  [[nodiscard]] static result<logits_file> open(const std::filesystem::path& path) {
-    CRIA_TRY(auto source, open_file(path));
-    return open(std::move(source));
-  }
+  [[nodiscard]] static result<logits_file> open(std::shared_ptr<const byte_source> source);
+  [[nodiscard]] static result<logits_file> open(const std::filesystem::path& path);
 
   [[nodiscard]] std::size_t vocab_size() const noexcept { return layout_.vocab_size; }
   [[nodiscard]] std::size_t window() const noexcept { return layout_.window; }
   [[nodiscard]] std::size_t n_windows() const noexcept { return layout_.n_windows; }
 
   /// Fails with mismatch, saying what differs, where the file is of another vocabulary, window length or text; it may have more windows.
-  [[nodiscard]] result<void> check(const tokenizer& t, const text_windows& windows) const {
-    if (t.vocab_size() != layout_.vocab_size) {
-      return differs("is of a vocabulary of " + std::to_string(layout_.vocab_size) + " tokens, the model has " + std::to_string(t.vocab_size()));
-    }
-    if (detail::vocabulary_checksum(t) != layout_.vocabulary) return differs("is of a model with another vocabulary");
-    if (windows.length() != layout_.window) {
-      return differs("has windows of " + std::to_string(layout_.window) + " tokens, not of " + std::to_string(windows.length()));
-    }
-    if (windows.size() > layout_.n_windows) {
-      return differs("has " + std::to_string(layout_.n_windows) + " windows, fewer than the " + std::to_string(windows.size()) + " that are asked for");
-    }
-    for (std::size_t i = 0; i < windows.size(); ++i) {
-      if (windows.checksum(i) != text_[i]) return differs("is of another text: window " + std::to_string(i + 1) + " has other tokens");
-    }
-    return {};
-  }
+  [[nodiscard]] result<void> check(const tokenizer& t, const text_windows& windows) const;
 
   /// Adds a position to the sum. Requires a position of windows that check() has passed.
-  [[nodiscard]] result<void> compare(const scored_position& p, divergence& sum) {
-    return catch_bad_alloc([&] { return add(p, sum); }, "logits file");
-  }
+  [[nodiscard]] result<void> compare(const scored_position& p, divergence& sum);
 
  private:
   logits_file(std::shared_ptr<const byte_source> source, const detail::logits_file_layout& layout, std::vector<std::uint64_t> text)
@@ -203,7 +144,9 @@ class logits_file {
   std::vector<float> log_p_;
 };
 
-inline result<logits_file> logits_file::read_head(std::shared_ptr<const byte_source> source) {
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<logits_file> logits_file::read_head(std::shared_ptr<const byte_source> source) {
   using layout = detail::logits_file_layout;
   const auto refuse = [&](errc code, std::string message) { return error{code, printable(source->name(), 1024), std::move(message), error::no_offset}; };
   const std::uint64_t size = source->size();
@@ -233,7 +176,7 @@ inline result<logits_file> logits_file::read_head(std::shared_ptr<const byte_sou
   return logits_file(std::move(source), found, std::move(text));
 }
 
-inline result<void> logits_file::add(const scored_position& p, divergence& sum) {
+CRIA_INLINE result<void> logits_file::add(const scored_position& p, divergence& sum) {
   using layout = detail::logits_file_layout;
   if (p.window >= layout_.n_windows || p.index >= layout_.n_scored() || p.logits.size() != layout_.vocab_size) {
     return error{errc::bad_argument, "logits file", "has no such position", error::no_offset};
@@ -262,5 +205,80 @@ inline result<void> logits_file::add(const scored_position& p, divergence& sum) 
   sum.n_same_best += likeliest == best;
   return {};
 }
+
+CRIA_INLINE result<logits_file_writer> logits_file_writer::create(std::unique_ptr<byte_sink> sink, const tokenizer& t, const text_windows& windows) {
+  constexpr std::size_t most = 0xffffffffu;
+  if (sink == nullptr) return error{errc::bad_argument, "logits file", "no sink", error::no_offset};
+  if (t.vocab_size() > most || windows.length() > most || windows.size() > most) return error{errc::bad_argument, "logits file", "is too large", error::no_offset};
+  return catch_bad_alloc([&]() -> result<logits_file_writer> {
+    std::vector<std::byte> head;
+    for (const char c : detail::logits_file_layout::magic) head.push_back(static_cast<std::byte>(c));
+    for (const std::size_t n : {std::size_t{detail::logits_file_layout::version}, t.vocab_size(), windows.length(), windows.size()}) {
+      detail::put(head, static_cast<std::uint32_t>(n));
+    }
+    detail::put(head, detail::vocabulary_checksum(t));
+    for (std::size_t i = 0; i < windows.size(); ++i) detail::put(head, windows.checksum(i));
+    detail::put(head, checksum_of(head));
+    CRIA_CHECK(sink->write(head));
+    return logits_file_writer(std::move(sink), windows.size() * windows.n_scored());
+  }, "logits file");
+}
+
+CRIA_INLINE result<void> logits_file_writer::write(const scored_position& p) {
+  using layout = detail::logits_file_layout;
+  if (n_left_ == 0) return error{errc::bad_argument, "logits file", "has all its rows", error::no_offset};
+  const auto [least, best] = std::minmax_element(p.logits.begin(), p.logits.end());
+  const float low = std::max(*least, *best - layout::widest), step = (*best - low) / layout::most_codes;
+  row_.clear();
+  detail::put(row_, static_cast<float>(static_cast<double>(low) - p.log_sum_exp));
+  detail::put(row_, step);
+  detail::put(row_, static_cast<std::uint32_t>(std::max_element(p.logits.begin(), p.logits.end()) - p.logits.begin()));
+  const float codes_per_unit = step > 1e-30f ? 1 / step : 0;   // no infinity
+  for (const float x : p.logits) {
+    const float code = std::clamp((x - low) * codes_per_unit + 0.5f, 0.0f, layout::most_codes);
+    detail::put(row_, static_cast<std::uint16_t>(code));
+  }
+  detail::put(row_, checksum_of(row_));
+  --n_left_;
+  return sink_->write(row_);
+}
+
+CRIA_INLINE result<void> logits_file_writer::commit() {
+  if (n_left_ != 0) return error{errc::bad_argument, "logits file", std::to_string(n_left_) + " rows are missing", error::no_offset};
+  return sink_->commit();
+}
+
+CRIA_INLINE result<logits_file> logits_file::open(std::shared_ptr<const byte_source> source) {
+  if (source == nullptr) return error{errc::bad_argument, "logits file", "no source", error::no_offset};
+  return catch_bad_alloc([&] { return read_head(std::move(source)); }, "logits file");
+}
+
+CRIA_INLINE result<logits_file> logits_file::open(const std::filesystem::path& path) {
+  CRIA_TRY(auto source, open_file(path));
+  return open(std::move(source));
+}
+
+CRIA_INLINE result<void> logits_file::check(const tokenizer& t, const text_windows& windows) const {
+  if (t.vocab_size() != layout_.vocab_size) {
+    return differs("is of a vocabulary of " + std::to_string(layout_.vocab_size) + " tokens, the model has " + std::to_string(t.vocab_size()));
+  }
+  if (detail::vocabulary_checksum(t) != layout_.vocabulary) return differs("is of a model with another vocabulary");
+  if (windows.length() != layout_.window) {
+    return differs("has windows of " + std::to_string(layout_.window) + " tokens, not of " + std::to_string(windows.length()));
+  }
+  if (windows.size() > layout_.n_windows) {
+    return differs("has " + std::to_string(layout_.n_windows) + " windows, fewer than the " + std::to_string(windows.size()) + " that are asked for");
+  }
+  for (std::size_t i = 0; i < windows.size(); ++i) {
+    if (windows.checksum(i) != text_[i]) return differs("is of another text: window " + std::to_string(i + 1) + " has other tokens");
+  }
+  return {};
+}
+
+CRIA_INLINE result<void> logits_file::compare(const scored_position& p, divergence& sum) {
+  return catch_bad_alloc([&] { return add(p, sum); }, "logits file");
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -99,7 +99,11 @@ class prometheus_writer {
 }  // namespace detail
 
 /// Returns the counts in Prometheus' text format, each with a line that says what it is.
-[[nodiscard]] inline std::string prometheus_text(const batch_statistics& s, const metrics_options& options = {}) {
+[[nodiscard]] std::string prometheus_text(const batch_statistics& s, const metrics_options& options = {});
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE std::string prometheus_text(const batch_statistics& s, const metrics_options& options) {
   detail::prometheus_writer w(options);
   const auto real = [](auto n) { return static_cast<double>(n); };
   w.gauge("requests_running", "Requests that have a place in the batch.", real(s.n_running));
@@ -126,5 +130,7 @@ class prometheus_writer {
   w.counter("cache_page_copies_total", "Pages copied because of a write to a shared one.", real(s.pages.n_copies));
   return w.finish();
 }
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -42,23 +42,10 @@ struct text_window_options {
 /// A text's tokens, cut into windows of one length.
 class text_windows {
  public:
-  [[nodiscard]] static result<text_windows> create(const tokenizer& t, std::string_view text, const text_window_options& options = {}) {
-    CRIA_TRY(auto tokens, t.encode(text, {.add_bos = true, .parse_special = false, .add_eos = false}));
-    return create(std::move(tokens), t.adds_bos() ? t.bos() : no_token, options);
-  }
+  [[nodiscard]] static result<text_windows> create(const tokenizer& t, std::string_view text, const text_window_options& options = {});
 
   /// Cuts tokens; each window's first one becomes `first`, unless that is no_token.
-  [[nodiscard]] static result<text_windows> create(std::vector<token_id> tokens, token_id first, const text_window_options& options = {}) {
-    if (options.window < 4 || options.window > tokens.max_size() / 2) return error{errc::bad_argument, "window", "is not in 4 to 2^60", error::no_offset};
-    if (tokens.size() < 2 * options.window) {
-      return error{errc::bad_argument, "text", "has " + std::to_string(tokens.size()) + " tokens, two windows of " + std::to_string(options.window) + " are needed",
-                   error::no_offset};
-    }
-    const std::size_t n = std::min(options.max_windows, tokens.size() / options.window);
-    if (n == 0) return error{errc::bad_argument, "max_windows", "is 0", error::no_offset};
-    for (std::size_t i = 0; i < n && first != no_token; ++i) tokens[i * options.window] = first;
-    return text_windows(std::move(tokens), options.window, n);
-  }
+  [[nodiscard]] static result<text_windows> create(std::vector<token_id> tokens, token_id first, const text_window_options& options = {});
 
   [[nodiscard]] std::size_t size() const noexcept { return n_windows_; }
   /// Returns the tokens of one window. Requires i < size().
@@ -175,5 +162,26 @@ template <class Session, class Observer = no_observer>
     return sum;
   }, "perplexity");
 }
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<text_windows> text_windows::create(const tokenizer& t, std::string_view text, const text_window_options& options) {
+  CRIA_TRY(auto tokens, t.encode(text, {.add_bos = true, .parse_special = false, .add_eos = false}));
+  return create(std::move(tokens), t.adds_bos() ? t.bos() : no_token, options);
+}
+
+CRIA_INLINE result<text_windows> text_windows::create(std::vector<token_id> tokens, token_id first, const text_window_options& options) {
+  if (options.window < 4 || options.window > tokens.max_size() / 2) return error{errc::bad_argument, "window", "is not in 4 to 2^60", error::no_offset};
+  if (tokens.size() < 2 * options.window) {
+    return error{errc::bad_argument, "text", "has " + std::to_string(tokens.size()) + " tokens, two windows of " + std::to_string(options.window) + " are needed",
+                 error::no_offset};
+  }
+  const std::size_t n = std::min(options.max_windows, tokens.size() / options.window);
+  if (n == 0) return error{errc::bad_argument, "max_windows", "is 0", error::no_offset};
+  for (std::size_t i = 0; i < n && first != no_token; ++i) tokens[i * options.window] = first;
+  return text_windows(std::move(tokens), options.window, n);
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -25,16 +25,7 @@ class stop_matcher {
   /// Matches nothing: hands out what it gets.
   stop_matcher() = default;
 
-  [[nodiscard]] static result<stop_matcher> create(std::span<const std::string> strings) {
-    return catch_bad_alloc([&]() -> result<stop_matcher> {
-      stop_matcher made;
-      for (const std::string& s : strings) {
-        if (s.empty()) return error{errc::bad_argument, "stop_strings", "a stop string is empty", error::no_offset};
-        made.patterns_.emplace_back(s);
-      }
-      return made;
-    }, "stop_strings");
-  }
+  [[nodiscard]] static result<stop_matcher> create(std::span<const std::string> strings);
 
   /// Makes room, so that pieces of up to `bytes` never allocate.
   void reserve(std::size_t bytes) { buffer_.reserve(bytes + longest()); }
@@ -107,5 +98,20 @@ class stop_matcher {
   std::size_t given_ = 0;
   bool is_stopped_ = false;
 };
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<stop_matcher> stop_matcher::create(std::span<const std::string> strings) {
+  return catch_bad_alloc([&]() -> result<stop_matcher> {
+    stop_matcher made;
+    for (const std::string& s : strings) {
+      if (s.empty()) return error{errc::bad_argument, "stop_strings", "a stop string is empty", error::no_offset};
+      made.patterns_.emplace_back(s);
+    }
+    return made;
+  }, "stop_strings");
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -22,26 +22,10 @@ namespace cria::inline v0 {
 
 class text_output {
  public:
-  [[nodiscard]] static result<text_output> create(std::span<const std::string> stop_strings, std::size_t longest_piece) {
-    return catch_bad_alloc([&]() -> result<text_output> {
-      text_output made;
-      CRIA_TRY(made.stops_, stop_matcher::create(stop_strings));
-      made.stops_.reserve(longest_piece);
-      const std::size_t longest = longest_piece + made.stops_.longest();
-      made.characters_.reserve(longest);
-      made.text_.reserve(longest + 3);
-      return made;
-    }, "text output");
-  }
+  [[nodiscard]] static result<text_output> create(std::span<const std::string> stop_strings, std::size_t longest_piece);
 
   /// Returns the text that became certain with this piece; for the last piece of all, everything that is left.
-  std::string_view push(std::string_view piece, bool is_last = false) {
-    text_.assign(characters_.push(stops_.push(piece)));
-    if (is_last && !stops_.is_stopped()) text_.append(characters_.push(stops_.flush()));
-    if (is_last || stops_.is_stopped()) text_.append(characters_.flush());
-    released_ += text_.size();
-    return text_;
-  }
+  std::string_view push(std::string_view piece, bool is_last = false);
 
   /// Returns what is held, for an end without a piece.
   std::string_view flush() { return push({}, true); }
@@ -59,5 +43,29 @@ class text_output {
   std::string text_;
   std::size_t released_ = 0;
 };
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<text_output> text_output::create(std::span<const std::string> stop_strings, std::size_t longest_piece) {
+  return catch_bad_alloc([&]() -> result<text_output> {
+    text_output made;
+    CRIA_TRY(made.stops_, stop_matcher::create(stop_strings));
+    made.stops_.reserve(longest_piece);
+    const std::size_t longest = longest_piece + made.stops_.longest();
+    made.characters_.reserve(longest);
+    made.text_.reserve(longest + 3);
+    return made;
+  }, "text output");
+}
+
+CRIA_INLINE std::string_view text_output::push(std::string_view piece, bool is_last) {
+  text_.assign(characters_.push(stops_.push(piece)));
+  if (is_last && !stops_.is_stopped()) text_.append(characters_.push(stops_.flush()));
+  if (is_last || stops_.is_stopped()) text_.append(characters_.flush());
+  released_ += text_.size();
+  return text_;
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

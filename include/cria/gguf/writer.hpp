@@ -148,42 +148,20 @@ class writer {
 
   /// Sets all keys of another file, in its order. The split.* keys, which describe that file, are left out; an alignment below 32, at which
   /// llama.cpp aborts (July 2026), becomes 32.
-  [[nodiscard]] result<void> copy(const metadata& keys) {
-    for (const auto& [key, v] : keys) {
-      if (key.starts_with("split.")) continue;
-      const bool too_small = key == alignment_key && v.as<std::uint32_t>().value_or(default_alignment) < default_alignment;
-      CRIA_CHECK(too_small ? set_alignment(default_alignment) : set(key, v));
-    }
-    return {};
-  }
+  [[nodiscard]] result<void> copy(const metadata& keys);
 
   /// Takes a key out again; returns whether it was there.
-  bool erase(std::string_view key) {
-    const auto found = key_index_.find(key);
-    if (found == key_index_.end() || opened_) return false;
-    const std::size_t at = found->second;
-    keys_.erase(keys_.begin() + static_cast<std::ptrdiff_t>(at));
-    key_index_.erase(found);
-    for (auto& [name, i] : key_index_) i -= i > at;
-    return true;
-  }
+  bool erase(std::string_view key);
 
   /// Sets general.alignment: a power of two from 8 to 1 MiB, looked at by open(). Without it tensors are aligned to 32 bytes.
   [[nodiscard]] result<void> set_alignment(std::uint32_t bytes) { return set(alignment_key, bytes); }
 
   /// Declares the next tensor; `shape` has 1 to 4 dimensions, the fastest first.
-  [[nodiscard]] result<void> add_tensor(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape) {
-    return catch_bad_alloc([&] { return declare(name, type, shape); }, "gguf::writer");
-  }
-  [[nodiscard]] result<void> add_tensor(std::string_view name, tensor_type type, std::initializer_list<std::uint64_t> shape) {
-    return add_tensor(name, type, std::span(shape.begin(), shape.size()));
-  }
+  [[nodiscard]] result<void> add_tensor(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape);
+  [[nodiscard]] result<void> add_tensor(std::string_view name, tensor_type type, std::initializer_list<std::uint64_t> shape);
 
   /// Writes all that was declared to a new file, which takes the place of `path` at commit().
-  [[nodiscard]] result<void> open(const std::filesystem::path& path) {
-    CRIA_TRY(auto sink, replace_file(path));
-    return open(std::move(sink));
-  }
+  [[nodiscard]] result<void> open(const std::filesystem::path& path);
   [[nodiscard]] result<void> open(std::unique_ptr<byte_sink> sink);
 
   /// Writes the next bytes of the current tensor: the first that is not complete. A piece must not reach beyond its end.
@@ -237,14 +215,16 @@ class writer {
   std::uint64_t written_ = 0;         // of the current tensor
 };
 
-inline result<void> writer::check_name(std::string_view name, std::size_t max) {
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<void> writer::check_name(std::string_view name, std::size_t max) {
   if (name.empty()) return refuse("name", "is empty");
   if (name.size() > max) return refuse(name, "the name has " + std::to_string(name.size()) + " bytes, " + std::to_string(max) + " can be written");
   if (name.find('\0') != std::string_view::npos) return refuse(name, "the name contains NUL");
   return {};
 }
 
-inline result<void> writer::store(std::string_view key, value_type type, std::vector<std::byte> bytes) {
+CRIA_INLINE result<void> writer::store(std::string_view key, value_type type, std::vector<std::byte> bytes) {
   if (opened_) return refuse(key, "keys are set before the file is opened");
   CRIA_CHECK(check_name(key, max_key_bytes));
   stored_key stored{std::string(key), type, std::move(bytes)};
@@ -255,7 +235,7 @@ inline result<void> writer::store(std::string_view key, value_type type, std::ve
   return {};
 }
 
-inline result<void> writer::declare(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape) {
+CRIA_INLINE result<void> writer::declare(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape) {
   if (opened_) return refuse(name, "tensors are declared before the file is opened");
   CRIA_CHECK(check_name(name, max_tensor_name_bytes));
   const tensor_type_info* info = find_tensor_type(type);
@@ -275,7 +255,7 @@ inline result<void> writer::declare(std::string_view name, tensor_type type, std
   return {};
 }
 
-inline result<std::uint64_t> writer::alignment() const {
+CRIA_INLINE result<std::uint64_t> writer::alignment() const {
   const auto found = key_index_.find(alignment_key);
   if (found == key_index_.end()) return default_alignment;
   const stored_key& key = keys_[found->second];
@@ -285,7 +265,7 @@ inline result<std::uint64_t> writer::alignment() const {
 }
 
 /// Returns what stands before the tensor data, its padding included.
-inline result<std::vector<std::byte>> writer::head(std::uint64_t alignment) const {
+CRIA_INLINE result<std::vector<std::byte>> writer::head(std::uint64_t alignment) const {
   std::vector<std::byte> out;
   for (const char c : {'G', 'G', 'U', 'F'}) out.push_back(static_cast<std::byte>(c));
   detail::append(out, std::uint32_t{3});
@@ -310,7 +290,7 @@ inline result<std::vector<std::byte>> writer::head(std::uint64_t alignment) cons
   return out;
 }
 
-inline result<void> writer::open(std::unique_ptr<byte_sink> sink) {
+CRIA_INLINE result<void> writer::open(std::unique_ptr<byte_sink> sink) {
   if (opened_ || sink == nullptr) return refuse("gguf::writer::open", "a writer is opened once, with a sink");
   return catch_bad_alloc(
       [&]() -> result<void> {
@@ -325,7 +305,7 @@ inline result<void> writer::open(std::unique_ptr<byte_sink> sink) {
 }
 
 /// Fills the gap between the end of something of `size` bytes and the next multiple of the alignment.
-inline result<void> writer::pad(std::uint64_t size) {
+CRIA_INLINE result<void> writer::pad(std::uint64_t size) {
   constexpr std::array<std::byte, 256> zeros{};
   std::uint64_t gap = (alignment_ - size % alignment_) % alignment_;
   while (gap > 0) {
@@ -336,7 +316,7 @@ inline result<void> writer::pad(std::uint64_t size) {
   return {};
 }
 
-inline result<void> writer::write(std::span<const std::byte> bytes) {
+CRIA_INLINE result<void> writer::write(std::span<const std::byte> bytes) {
   if (sink_ == nullptr) return refuse("gguf::writer::write", "no file is open");
   if (bytes.size() > remaining()) {
     const std::string_view name = current_ < tensors_.size() ? std::string_view(tensors_[current_].name) : "gguf::writer::write";
@@ -350,12 +330,46 @@ inline result<void> writer::write(std::span<const std::byte> bytes) {
   return or_close(pad(size));
 }
 
-inline result<void> writer::commit() {
+CRIA_INLINE result<void> writer::commit() {
   if (sink_ == nullptr) return refuse("gguf::writer::commit", "no file is open");
   if (current_ < tensors_.size()) return refuse(tensors_[current_].name, "lacks " + std::to_string(remaining()) + " bytes");
   auto done = sink_->commit();
   sink_.reset();
   return done;
 }
+
+CRIA_INLINE result<void> writer::copy(const metadata& keys) {
+  for (const auto& [key, v] : keys) {
+    if (key.starts_with("split.")) continue;
+    const bool too_small = key == alignment_key && v.as<std::uint32_t>().value_or(default_alignment) < default_alignment;
+    CRIA_CHECK(too_small ? set_alignment(default_alignment) : set(key, v));
+  }
+  return {};
+}
+
+CRIA_INLINE bool writer::erase(std::string_view key) {
+  const auto found = key_index_.find(key);
+  if (found == key_index_.end() || opened_) return false;
+  const std::size_t at = found->second;
+  keys_.erase(keys_.begin() + static_cast<std::ptrdiff_t>(at));
+  key_index_.erase(found);
+  for (auto& [name, i] : key_index_) i -= i > at;
+  return true;
+}
+
+CRIA_INLINE result<void> writer::add_tensor(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape) {
+  return catch_bad_alloc([&] { return declare(name, type, shape); }, "gguf::writer");
+}
+
+CRIA_INLINE result<void> writer::add_tensor(std::string_view name, tensor_type type, std::initializer_list<std::uint64_t> shape) {
+  return add_tensor(name, type, std::span(shape.begin(), shape.size()));
+}
+
+CRIA_INLINE result<void> writer::open(const std::filesystem::path& path) {
+  CRIA_TRY(auto sink, replace_file(path));
+  return open(std::move(sink));
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0::gguf

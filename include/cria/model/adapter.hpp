@@ -33,9 +33,7 @@ namespace cria::inline v0 {
 class adapter {
  public:
   /// Loads an adapter of `base`.
-  [[nodiscard]] static result<adapter> load(const gguf::file& file, const model& base) {
-    return catch_bad_alloc([&] { return load_checked(file, base); }, "adapter");
-  }
+  [[nodiscard]] static result<adapter> load(const gguf::file& file, const model& base);
 
   /// Returns what a sequence slice takes, at a strength. Lives as long as a copy of this handle.
   [[nodiscard]] nn::low_rank_use use(float scale = 1) const noexcept { return {&state_->set, scale}; }
@@ -201,9 +199,19 @@ struct adapter_choice {
 };
 
 /// Loads an adapter of `base` from a file.
-[[nodiscard]] inline result<adapter> load_adapter(const std::filesystem::path& path, const model& base) {
+[[nodiscard]] result<adapter> load_adapter(const std::filesystem::path& path, const model& base);
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<adapter> adapter::load(const gguf::file& file, const model& base) {
+  return catch_bad_alloc([&] { return load_checked(file, base); }, "adapter");
+}
+
+CRIA_INLINE result<adapter> load_adapter(const std::filesystem::path& path, const model& base) {
   CRIA_TRY(const gguf::file file, gguf::file::open(path));
   return adapter::load(file, base);
 }
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

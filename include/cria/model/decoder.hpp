@@ -5,7 +5,13 @@
 // Threads   immutable
 #pragma once
 
+#include <cria/core/result.hpp>
 #include <cria/core/stop_token.hpp>
+#include <cria/gguf/metadata.hpp>
+#include <cria/model/decoder_weights.hpp>
+#include <cria/model/model_config.hpp>
+#include <cria/nn/pass.hpp>
+#if CRIA_HAS_DEFINITIONS
 #include <cria/model/gemma2.hpp>
 #include <cria/model/gemma3.hpp>
 #include <cria/model/gpt2.hpp>
@@ -15,33 +21,20 @@
 #include <cria/model/qwen2.hpp>
 #include <cria/model/qwen3.hpp>
 #include <cria/model/qwen3moe.hpp>
+#include <variant>
+#endif
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <utility>
-#include <variant>
 
 namespace cria::inline v0 {
 
 class decoder {
  public:
   /// Returns the decoder without its weights.
-  static result<decoder> from_metadata(const gguf::metadata& metadata, std::size_t vocab_size) {
-    CRIA_TRY(const model_config config, model_config::from_metadata(metadata, vocab_size));
-    const detail::config_reader read(metadata, std::string(config.architecture->name));
-    switch (config.architecture->id) {
-      case architecture_id::llama: return make<llama>(read, config);
-      case architecture_id::llama_experts: return make<llama_experts>(read, config);
-      case architecture_id::gpt2: return make<gpt2>(read, config);
-      case architecture_id::qwen2: return make<qwen2>(read, config);
-      case architecture_id::qwen3: return make<qwen3>(read, config);
-      case architecture_id::qwen3moe: return make<qwen3moe>(read, config);
-      case architecture_id::gemma2: return make<gemma2>(read, config);
-      case architecture_id::gemma3: return make<gemma3>(read, config);
-      case architecture_id::phi3: return make<phi3>(read, config);
-    }
-    return error{errc::unsupported_architecture, "general.architecture", std::string(config.architecture->name), error::no_offset};
-  }
+  static result<decoder> from_metadata(const gguf::metadata& metadata, std::size_t vocab_size);
 
   void set_weights(decoder_weights weights) noexcept { weights_ = std::move(weights); }
 
@@ -49,35 +42,62 @@ class decoder {
   [[nodiscard]] const decoder_weights& weights() const noexcept { return weights_; }
 
   /// Runs the layers and writes the asked logits; false where the host asked to stop, between two layers.
-  [[nodiscard]] bool run(const nn::pass& p, nn::rows_view logits, const stop_token& stop) const {
-    const loaded_decoder m{config_, weights_};
-    return std::visit(
-        [&](const auto& equations) {
-          equations.begin(p, m);
-          for (std::size_t i = 0; i < config_.n_layers; ++i) {
-            if (stop.stop_requested()) return false;
-            equations.layer(p, m, i);
-          }
-          equations.head(p, m, logits);
-          return true;
-        },
-        equations_);
-  }
+  [[nodiscard]] bool run(const nn::pass& p, nn::rows_view logits, const stop_token& stop) const;
 
  private:
-  using any_equations = std::variant<llama, llama_experts, gpt2, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3>;
+  struct any_equations;
 
-  decoder(model_config config, any_equations equations) : config_(config), equations_(std::move(equations)) {}
+  decoder(model_config config, std::shared_ptr<const any_equations> equations) : config_(config), equations_(std::move(equations)) {}
+
+  model_config config_;
+  decoder_weights weights_;
+  std::shared_ptr<const any_equations> equations_;
+};
+
+#if CRIA_HAS_DEFINITIONS
+
+struct decoder::any_equations {
+  std::variant<llama, llama_experts, gpt2, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3> chosen;
 
   template <class Equations>
   static result<decoder> make(const detail::config_reader& read, const model_config& config) {
     CRIA_TRY(auto equations, Equations::from_metadata(read, config));
-    return decoder(config, std::move(equations));
+    return decoder(config, std::make_shared<const any_equations>(any_equations{std::move(equations)}));
   }
-
-  model_config config_;
-  decoder_weights weights_;
-  any_equations equations_;
 };
+
+CRIA_INLINE result<decoder> decoder::from_metadata(const gguf::metadata& metadata, std::size_t vocab_size) {
+  CRIA_TRY(const model_config config, model_config::from_metadata(metadata, vocab_size));
+  const detail::config_reader read(metadata, std::string(config.architecture->name));
+  switch (config.architecture->id) {
+    case architecture_id::llama: return any_equations::make<llama>(read, config);
+    case architecture_id::llama_experts: return any_equations::make<llama_experts>(read, config);
+    case architecture_id::gpt2: return any_equations::make<gpt2>(read, config);
+    case architecture_id::qwen2: return any_equations::make<qwen2>(read, config);
+    case architecture_id::qwen3: return any_equations::make<qwen3>(read, config);
+    case architecture_id::qwen3moe: return any_equations::make<qwen3moe>(read, config);
+    case architecture_id::gemma2: return any_equations::make<gemma2>(read, config);
+    case architecture_id::gemma3: return any_equations::make<gemma3>(read, config);
+    case architecture_id::phi3: return any_equations::make<phi3>(read, config);
+  }
+  return error{errc::unsupported_architecture, "general.architecture", std::string(config.architecture->name), error::no_offset};
+}
+
+CRIA_INLINE bool decoder::run(const nn::pass& p, nn::rows_view logits, const stop_token& stop) const {
+  const loaded_decoder m{config_, weights_};
+  return std::visit(
+      [&](const auto& equations) {
+        equations.begin(p, m);
+        for (std::size_t i = 0; i < config_.n_layers; ++i) {
+          if (stop.stop_requested()) return false;
+          equations.layer(p, m, i);
+        }
+        equations.head(p, m, logits);
+        return true;
+      },
+      equations_->chosen);
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

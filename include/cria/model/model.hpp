@@ -38,9 +38,7 @@ struct load_options {
 
 class model {
  public:
-  static result<model> load(const gguf::file& file, const load_options& options = {}) {
-    return catch_bad_alloc([&] { return load_checked(file, options); }, "load");
-  }
+  static result<model> load(const gguf::file& file, const load_options& options = {});
 
   [[nodiscard]] const model_config& config() const noexcept { return state_->decoder.config(); }
   [[nodiscard]] const decoder_weights& weights() const noexcept { return state_->decoder.weights(); }
@@ -124,5 +122,13 @@ class model {
 
   std::shared_ptr<const state> state_;
 };
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<model> model::load(const gguf::file& file, const load_options& options) {
+  return catch_bad_alloc([&] { return load_checked(file, options); }, "load");
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

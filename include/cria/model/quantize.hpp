@@ -200,16 +200,23 @@ class tensor_converter {
 }  // namespace detail
 
 /// Writes the quantised model to a sink, which is committed at the end.
-[[nodiscard]] inline result<quantize_report> quantize(const gguf::file& file, std::unique_ptr<byte_sink> sink, const quantize_options& options = {}) {
+[[nodiscard]] result<quantize_report> quantize(const gguf::file& file, std::unique_ptr<byte_sink> sink, const quantize_options& options = {});
+
+/// Writes the model at `source` (of one in parts: the first) to `target`, in whose place it is put at the end.
+[[nodiscard]] result<quantize_report> quantize_file(const std::filesystem::path& source, const std::filesystem::path& target,
+                                                           const quantize_options& options = {});
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<quantize_report> quantize(const gguf::file& file, std::unique_ptr<byte_sink> sink, const quantize_options& options) {
   return catch_bad_alloc([&]() -> result<quantize_report> {
     CRIA_TRY(auto plan, plan_quantization(file, options));
     return detail::quantize_to(file, std::move(sink), options, std::move(plan));
   }, "quantize");
 }
 
-/// Writes the model at `source` (of one in parts: the first) to `target`, in whose place it is put at the end.
-[[nodiscard]] inline result<quantize_report> quantize_file(const std::filesystem::path& source, const std::filesystem::path& target,
-                                                           const quantize_options& options = {}) {
+CRIA_INLINE result<quantize_report> quantize_file(const std::filesystem::path& source, const std::filesystem::path& target,
+                                                           const quantize_options& options) {
   return catch_bad_alloc([&]() -> result<quantize_report> {
     CRIA_TRY(const gguf::file file, gguf::file::open(source, options.limits));
     CRIA_CHECK(detail::check_not_source(source, file.part_count(), target));
@@ -218,5 +225,7 @@ class tensor_converter {
     return detail::quantize_to(file, std::move(sink), options, std::move(plan));
   }, "quantize");
 }
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -225,7 +225,11 @@ class type_chooser {
 }  // namespace detail
 
 /// Returns what quantising the file would make of its tensors, in the file's order.
-[[nodiscard]] inline result<std::vector<planned_tensor>> plan_quantization(const gguf::file& file, const quantize_options& options) {
+[[nodiscard]] result<std::vector<planned_tensor>> plan_quantization(const gguf::file& file, const quantize_options& options);
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<std::vector<planned_tensor>> plan_quantization(const gguf::file& file, const quantize_options& options) {
   return catch_bad_alloc([&]() -> result<std::vector<planned_tensor>> {
     const detail::file_type_rules* rules = detail::find_rules(options.type);
     if (rules == nullptr) return error{errc::bad_argument, "type", "is no file type", error::no_offset};
@@ -249,5 +253,7 @@ class type_chooser {
     return plan;
   }, "quantize");
 }
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

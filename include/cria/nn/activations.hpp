@@ -132,62 +132,68 @@ struct activations {
   /// Query rows that one attention item handles at most.
   [[nodiscard]] static std::size_t item_rows(const activation_shape& s) noexcept { return std::max<std::size_t>(s.n_heads / s.n_kv_heads, 16); }
 
-  static result<activations> create(const activation_shape& s, precision p, std::size_t n_workers, std::size_t max_segments) {
-    activations a;
-    a.shape = s;
-    const auto allocate = [](float_rows& r, std::size_t n_rows, std::size_t width) -> result<void> {
-      r.width = width;
-      CRIA_TRY(r.memory, array_buffer<float>::allocate(n_rows * r.stride()));
-      return {};
-    };
-    const auto rows = [&](float_rows& r, std::size_t width) { return allocate(r, s.max_tokens, width); };
-    CRIA_CHECK(rows(a.h, s.dim));
-    CRIA_CHECK(rows(a.normed, s.dim));
-    CRIA_CHECK(rows(a.q, s.n_heads * s.head_dim));
-    CRIA_CHECK(rows(a.mixed, s.n_heads * s.head_dim));
-    CRIA_CHECK(rows(a.k, s.n_kv_heads * s.head_dim));
-    CRIA_CHECK(rows(a.v, s.n_kv_heads * s.head_dim));
-    CRIA_CHECK(allocate(a.gate, s.ffn_rows(), s.ffn_dim));
-    CRIA_CHECK(allocate(a.up, s.ffn_rows(), s.ffn_dim));
-    if (s.n_experts != 0) {
-      CRIA_CHECK(rows(a.router, s.n_experts));
-      CRIA_CHECK(allocate(a.expert_rows, s.ffn_rows(), s.dim));
-    }
-    CRIA_CHECK(rows(a.rope, 2 * s.rope_dim));
-    if (s.n_angles > 1) {
-      CRIA_CHECK(rows(a.rope_of_windows, 2 * s.rope_dim));
-    }
-    CRIA_TRY(a.low_rank, array_buffer<float>::allocate(s.max_tokens * low_rank_pair::max_rank));
-    CRIA_TRY(a.quantised, array_buffer<std::int32_t>::allocate(s.quantised_words(p)));
-    if (s.mixed_words(p) != 0) {
-      CRIA_TRY(a.mixed_quantised, array_buffer<std::int32_t>::allocate(s.mixed_words(p)));
-    }
-    if (s.gate_words(p) != 0) {
-      CRIA_TRY(a.gate_quantised, array_buffer<std::int32_t>::allocate(s.gate_words(p)));
-    }
-    return catch_bad_alloc(
-        [&]() -> result<activations> {
-          a.rows.resize(s.max_tokens);
-          a.adapted.reserve(s.max_tokens);
-          if (s.n_experts != 0) {
-            a.choices.resize(s.ffn_rows());
-            a.slots.resize(s.ffn_rows());
-            a.groups.resize(std::min(s.n_experts, s.ffn_rows()));
-            a.expert_counts.resize(s.n_experts);
-          }
-          a.workers.resize(n_workers);
-          for (worker& w : a.workers) {
-            CRIA_TRY(w.scratch, array_buffer<float>::allocate(kernels::attention_scratch(s.head_dim)));
-            w.q_rows.resize(item_rows(s));
-            w.out_rows.resize(item_rows(s));
-            w.visible_begin.resize(item_rows(s));
-            w.visible_end.resize(item_rows(s));
-            w.segments.resize(max_segments);
-          }
-          return std::move(a);
-        },
-        "activations");
-  }
+  static result<activations> create(const activation_shape& s, precision p, std::size_t n_workers, std::size_t max_segments);
 };
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<activations> activations::create(const activation_shape& s, precision p, std::size_t n_workers, std::size_t max_segments) {
+  activations a;
+  a.shape = s;
+  const auto allocate = [](float_rows& r, std::size_t n_rows, std::size_t width) -> result<void> {
+    r.width = width;
+    CRIA_TRY(r.memory, array_buffer<float>::allocate(n_rows * r.stride()));
+    return {};
+  };
+  const auto rows = [&](float_rows& r, std::size_t width) { return allocate(r, s.max_tokens, width); };
+  CRIA_CHECK(rows(a.h, s.dim));
+  CRIA_CHECK(rows(a.normed, s.dim));
+  CRIA_CHECK(rows(a.q, s.n_heads * s.head_dim));
+  CRIA_CHECK(rows(a.mixed, s.n_heads * s.head_dim));
+  CRIA_CHECK(rows(a.k, s.n_kv_heads * s.head_dim));
+  CRIA_CHECK(rows(a.v, s.n_kv_heads * s.head_dim));
+  CRIA_CHECK(allocate(a.gate, s.ffn_rows(), s.ffn_dim));
+  CRIA_CHECK(allocate(a.up, s.ffn_rows(), s.ffn_dim));
+  if (s.n_experts != 0) {
+    CRIA_CHECK(rows(a.router, s.n_experts));
+    CRIA_CHECK(allocate(a.expert_rows, s.ffn_rows(), s.dim));
+  }
+  CRIA_CHECK(rows(a.rope, 2 * s.rope_dim));
+  if (s.n_angles > 1) {
+    CRIA_CHECK(rows(a.rope_of_windows, 2 * s.rope_dim));
+  }
+  CRIA_TRY(a.low_rank, array_buffer<float>::allocate(s.max_tokens * low_rank_pair::max_rank));
+  CRIA_TRY(a.quantised, array_buffer<std::int32_t>::allocate(s.quantised_words(p)));
+  if (s.mixed_words(p) != 0) {
+    CRIA_TRY(a.mixed_quantised, array_buffer<std::int32_t>::allocate(s.mixed_words(p)));
+  }
+  if (s.gate_words(p) != 0) {
+    CRIA_TRY(a.gate_quantised, array_buffer<std::int32_t>::allocate(s.gate_words(p)));
+  }
+  return catch_bad_alloc(
+      [&]() -> result<activations> {
+        a.rows.resize(s.max_tokens);
+        a.adapted.reserve(s.max_tokens);
+        if (s.n_experts != 0) {
+          a.choices.resize(s.ffn_rows());
+          a.slots.resize(s.ffn_rows());
+          a.groups.resize(std::min(s.n_experts, s.ffn_rows()));
+          a.expert_counts.resize(s.n_experts);
+        }
+        a.workers.resize(n_workers);
+        for (worker& w : a.workers) {
+          CRIA_TRY(w.scratch, array_buffer<float>::allocate(kernels::attention_scratch(s.head_dim)));
+          w.q_rows.resize(item_rows(s));
+          w.out_rows.resize(item_rows(s));
+          w.visible_begin.resize(item_rows(s));
+          w.visible_end.resize(item_rows(s));
+          w.segments.resize(max_segments);
+        }
+        return std::move(a);
+      },
+      "activations");
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0::nn

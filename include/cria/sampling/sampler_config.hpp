@@ -30,24 +30,7 @@ enum class sampling_step : std::uint8_t { penalties, dry, top_n_sigma, top_k, ty
 }
 
 /// Returns the steps of a list such as "penalties;top_k;top_p;temp": each at most once, none for an empty text.
-[[nodiscard]] inline result<std::vector<sampling_step>> parse_sampling_order(std::string_view text) {
-  std::vector<sampling_step> steps;
-  constexpr std::size_t n_steps = static_cast<std::size_t>(sampling_step::temperature) + 1;
-  std::array<bool, n_steps> is_named{};
-  while (!text.empty()) {
-    const std::size_t end = text.find(';');
-    std::string_view word = text.substr(0, end);
-    if (end != std::string_view::npos && end + 1 == text.size()) word = {};  // nothing after the last ';'
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    const std::string_view full = word == "temp" ? name(sampling_step::temperature) : word;
-    std::size_t i = 0;
-    while (i < n_steps && name(static_cast<sampling_step>(i)) != full) ++i;
-    if (i == n_steps) return error{errc::bad_argument, "order", "no such step: " + printable(word), error::no_offset};
-    if (std::exchange(is_named[i], true)) return error{errc::bad_argument, "order", "twice: " + printable(word), error::no_offset};
-    steps.push_back(static_cast<sampling_step>(i));
-  }
-  return steps;
-}
+[[nodiscard]] result<std::vector<sampling_step>> parse_sampling_order(std::string_view text);
 
 struct sampler_config {
   float temperature = 0.8f;         ///< [0, inf); 0 is greedy: the likeliest token after biases and penalties, whatever else is set
@@ -162,7 +145,28 @@ inline constexpr count_field count_fields[] = {
 
 }  // namespace detail
 
-inline result<void> sampler_config::validate() const {
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<std::vector<sampling_step>> parse_sampling_order(std::string_view text) {
+  std::vector<sampling_step> steps;
+  constexpr std::size_t n_steps = static_cast<std::size_t>(sampling_step::temperature) + 1;
+  std::array<bool, n_steps> is_named{};
+  while (!text.empty()) {
+    const std::size_t end = text.find(';');
+    std::string_view word = text.substr(0, end);
+    if (end != std::string_view::npos && end + 1 == text.size()) word = {};  // nothing after the last ';'
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    const std::string_view full = word == "temp" ? name(sampling_step::temperature) : word;
+    std::size_t i = 0;
+    while (i < n_steps && name(static_cast<sampling_step>(i)) != full) ++i;
+    if (i == n_steps) return error{errc::bad_argument, "order", "no such step: " + printable(word), error::no_offset};
+    if (std::exchange(is_named[i], true)) return error{errc::bad_argument, "order", "twice: " + printable(word), error::no_offset};
+    steps.push_back(static_cast<sampling_step>(i));
+  }
+  return steps;
+}
+
+CRIA_INLINE result<void> sampler_config::validate() const {
   for (const detail::real_field& f : detail::real_fields) {
     const float value = this->*f.member;
     if (!(value >= f.lowest && value <= f.highest)) return detail::out_of_range(f.field, std::to_string(value), f.range);
@@ -178,5 +182,7 @@ inline result<void> sampler_config::validate() const {
   CRIA_TRY([[maybe_unused]] const auto steps, parse_sampling_order(order));
   return {};
 }
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

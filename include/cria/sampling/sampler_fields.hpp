@@ -59,7 +59,11 @@ template <class Integer>
 }
 
 /// Sets a field without looking at ranges; false where there is no such field, or the text is no value of its kind.
-[[nodiscard]] inline bool assign_field(sampler_config& config, std::string_view field, std::string_view text) {
+[[nodiscard]] bool assign_field(sampler_config& config, std::string_view field, std::string_view text);
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE bool assign_field(sampler_config& config, std::string_view field, std::string_view text) {
   const auto assign = [](auto& member, const auto& value) {
     if (value) member = *value;
     return value.has_value();
@@ -75,10 +79,22 @@ template <class Integer>
   return field == "order";
 }
 
+#endif  // CRIA_HAS_DEFINITIONS
+
 }  // namespace detail
 
 /// Returns the names of all fields that have a text.
-[[nodiscard]] inline std::vector<std::string_view> sampler_field_names() {
+[[nodiscard]] std::vector<std::string_view> sampler_field_names();
+
+/// Returns a field as text, nothing where there is no field of that name.
+[[nodiscard]] std::optional<std::string> sampler_field_text(const sampler_config& config, std::string_view field);
+
+/// Sets a field from text and checks the config.
+[[nodiscard]] result<void> set_sampler_field(sampler_config& config, std::string_view field, std::string_view text);
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE std::vector<std::string_view> sampler_field_names() {
   std::vector<std::string_view> names;
   for (const detail::real_field& f : detail::real_fields) names.push_back(f.field);
   for (const detail::count_field& f : detail::count_fields) names.push_back(f.field);
@@ -87,8 +103,7 @@ template <class Integer>
   return names;
 }
 
-/// Returns a field as text, nothing where there is no field of that name.
-[[nodiscard]] inline std::optional<std::string> sampler_field_text(const sampler_config& config, std::string_view field) {
+CRIA_INLINE std::optional<std::string> sampler_field_text(const sampler_config& config, std::string_view field) {
   for (const detail::real_field& f : detail::real_fields) {
     if (f.field == field) return detail::real_text(config.*f.member);
   }
@@ -100,8 +115,7 @@ template <class Integer>
   return std::nullopt;
 }
 
-/// Sets a field from text and checks the config.
-[[nodiscard]] inline result<void> set_sampler_field(sampler_config& config, std::string_view field, std::string_view text) {
+CRIA_INLINE result<void> set_sampler_field(sampler_config& config, std::string_view field, std::string_view text) {
   return catch_bad_alloc([&]() -> result<void> {
     if (!sampler_field_text(config, field)) return error{errc::bad_argument, printable(field), "is no setting of the sampler", error::no_offset};
     sampler_config changed = config;
@@ -111,5 +125,7 @@ template <class Integer>
     return {};
   }, "sampler field");
 }
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cria/core/types.hpp>
+#include <cria/tokenizer/text_range.hpp>
 #include <cria/tokenizer/vocabulary.hpp>
 
 #include <algorithm>
@@ -20,16 +21,6 @@
 #include <span>
 #include <string_view>
 #include <vector>
-
-namespace cria::inline v0 {
-
-/// Bytes [start, start + length) of a text.
-struct text_range {
-  std::size_t start = 0, length = 0;
-  bool operator==(const text_range&) const = default;
-};
-
-}  // namespace cria::inline v0
 
 namespace cria::inline v0::detail {
 

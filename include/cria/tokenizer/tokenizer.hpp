@@ -13,21 +13,25 @@
 #include <cria/core/result.hpp>
 #include <cria/core/types.hpp>
 #include <cria/gguf/metadata.hpp>
+#include <cria/tokenizer/text_range.hpp>
+#include <cria/tokenizer/vocabulary.hpp>
+#if CRIA_HAS_DEFINITIONS
 #include <cria/tokenizer/byte_bpe.hpp>
 #include <cria/tokenizer/merge.hpp>
 #include <cria/tokenizer/pre_tokenizer.hpp>
 #include <cria/tokenizer/special_matcher.hpp>
 #include <cria/tokenizer/spm.hpp>
-#include <cria/tokenizer/vocabulary.hpp>
+#include <variant>
+#endif
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace cria::inline v0 {
@@ -41,40 +45,20 @@ struct encode_options {
 class tokenizer {
  public:
   /// Reads `tokenizer.ggml.*`. The file is not needed afterwards.
-  [[nodiscard]] static result<tokenizer> from_metadata(const gguf::metadata& data) {
-    return catch_bad_alloc([&] { return load(data); }, "tokenizer");
-  }
+  [[nodiscard]] static result<tokenizer> from_metadata(const gguf::metadata& data);
 
   [[nodiscard]] std::size_t vocab_size() const noexcept { return vocab_.size(); }
 
   /// Returns the tokens of `text`, which may be any bytes. User-defined tokens are found in it whatever the options say.
-  [[nodiscard]] result<std::vector<token_id>> encode(std::string_view text, encode_options options = {}) const {
-    const text_range whole{0, text.size()};
-    return catch_bad_alloc([&] { return encode_fragments(text, std::span(&whole, options.parse_special ? 0 : 1), options); }, "text");
-  }
+  [[nodiscard]] result<std::vector<token_id>> encode(std::string_view text, encode_options options = {}) const;
 
   /// As above for a text with foreign parts, where control tokens are text whatever the options say; elsewhere they are tokens. What is merged is
   /// the same as if the text were all of one kind. Requires ranges inside the text, ascending and apart.
-  [[nodiscard]] result<std::vector<token_id>> encode(std::string_view text, std::span<const text_range> foreign, encode_options options) const {
-    if (!options.parse_special) return encode(text, options);
-    return catch_bad_alloc([&] { return encode_fragments(text, foreign, options); }, "text");
-  }
+  [[nodiscard]] result<std::vector<token_id>> encode(std::string_view text, std::span<const text_range> foreign, encode_options options) const;
 
   /// Returns the text of `tokens`, control and unknown tokens left out, or written as in the vocabulary with render_special. Where encode adds a
   /// space (at the beginning and after special tokens, if adds_space_prefix()) one is taken away. Ids out of range are ignored.
-  [[nodiscard]] std::string decode(std::span<const token_id> tokens, bool render_special = false) const {
-    std::string out;
-    bool after_special = true;
-    for (const token_id id : tokens) {
-      if (!vocab_.has(id)) continue;
-      const bool special = is_matched(id);
-      std::string_view text = render_special && is_silent(vocab_.kind(id)) ? token_text(id) : piece(id);
-      if (after_special && !special && vocab_.adds_space_prefix && text.starts_with(' ')) text.remove_prefix(1);
-      out += text;
-      after_special = special;
-    }
-    return out;
-  }
+  [[nodiscard]] std::string decode(std::span<const token_id> tokens, bool render_special = false) const;
 
   /// Returns the bytes that the token adds to a text: none for control and unknown tokens and ids out of range.
   [[nodiscard]] std::string_view piece(token_id id) const noexcept {
@@ -102,7 +86,7 @@ class tokenizer {
   [[nodiscard]] bool adds_eos() const noexcept { return vocab_.adds_eos; }
   [[nodiscard]] bool adds_space_prefix() const noexcept { return vocab_.adds_space_prefix; }
   /// Returns "llama" or "gpt2".
-  [[nodiscard]] std::string_view model() const noexcept { return std::holds_alternative<detail::spm>(model_) ? "llama" : "gpt2"; }
+  [[nodiscard]] std::string_view model() const noexcept;
 
  private:
   tokenizer() = default;
@@ -113,33 +97,9 @@ class tokenizer {
   [[nodiscard]] static bool is_special(token_kind kind) noexcept { return is_silent(kind) || kind == token_kind::user_defined; }
 
   /// Returns whether encode finds the token in the text itself. What has a U+2581 is made by merging, whatever its kind, and so is what is too long.
-  [[nodiscard]] bool is_matched(token_id id) const noexcept {
-    const std::string_view text = vocab_.text(id);
-    const bool plain = text.size() <= detail::special_matcher::max_length && text.find(detail::spm_space) == text.npos;
-    return is_silent(vocab_.kind(id)) || (vocab_.kind(id) == token_kind::user_defined && plain);
-  }
+  [[nodiscard]] bool is_matched(token_id id) const noexcept;
 
-  [[nodiscard]] static result<tokenizer> load(const gguf::metadata& data) {
-    CRIA_TRY(const std::string_view model, data.get<std::string_view>("tokenizer.ggml.model"));
-    tokenizer t;
-    if (model == "llama") {
-      CRIA_TRY(t.vocab_, detail::load_vocabulary(data, detail::spm::defaults));
-      t.model_.emplace<detail::spm>(t.vocab_);
-    } else if (model == "gpt2") {
-      CRIA_TRY(const std::string_view name, data.get_or<std::string_view>("tokenizer.ggml.pre", "default"));
-      const detail::pre_tokenizer* pre = detail::find_pre_tokenizer(name);
-      if (pre == nullptr) return detail::vocabulary_error(errc::unsupported_tokenizer, "tokenizer.ggml.pre", "\"" + printable(name) + "\"");
-      detail::vocabulary_defaults defaults = detail::byte_bpe::defaults;
-      defaults.adds_bos = pre->adds_bos;
-      CRIA_TRY(t.vocab_, detail::load_vocabulary(data, defaults));
-      CRIA_TRY(t.model_, detail::byte_bpe::make(data, t.vocab_, *pre));
-    } else {
-      return detail::vocabulary_error(errc::unsupported_tokenizer, "tokenizer.ggml.model", "\"" + printable(model) + "\"");
-    }
-    t.vocab_.strips_after_special = is_phi3(data, t.model());
-    t.prepare();
-    return t;
-  }
+  [[nodiscard]] static result<tokenizer> load(const gguf::metadata& data);
 
   /// Phi 3's vocabulary drops white space after special tokens. No key says so: the model's name or family does.
   [[nodiscard]] static bool is_phi3(const gguf::metadata& data, std::string_view model) {
@@ -149,52 +109,126 @@ class tokenizer {
     return name.find("phi3") != name.npos || name.find("phi-3") != name.npos || (family == "phi3" && model == "llama");
   }
 
-  void prepare() {
-    std::string piece;
-    pieces_.reserve(vocab_.size());
-    for (token_id id = 0; vocab_.has(id); ++id) {
-      piece.clear();
-      if (!is_silent(vocab_.kind(id))) {
-        model() == "llama" ? detail::spm::append_piece(piece, vocab_, id) : detail::byte_bpe::append_piece(piece, vocab_, id);
-      }
-      pieces_.push(piece);
-      longest_piece_ = std::max(longest_piece_, piece.size());
-    }
-    special_ = detail::special_matcher(vocab_, is_special);
-    user_defined_ = detail::special_matcher(vocab_, [](token_kind kind) { return kind == token_kind::user_defined; });
-  }
+  void prepare();
 
   /// Cuts the text at special tokens: what lies between two is encoded on its own.
-  [[nodiscard]] result<std::vector<token_id>> encode_fragments(std::string_view text, std::span<const text_range> foreign, encode_options options) const {
-    std::vector<token_id> out;
-    out.reserve(text.size() / 3 + 2);
-    if (options.add_bos && vocab_.adds_bos) out.push_back(vocab_.bos);
-    detail::special_walk walk(vocab_, {special_, user_defined_}, text, foreign);
-    detail::merge_list parts;
-    for (std::size_t pos = 0; pos < text.size();) {
-      const auto special = walk.next(pos);
-      const std::size_t end = special ? special->start : text.size();
-      if (end != pos) CRIA_CHECK(encode_text(text.substr(pos, end - pos), parts, out));
-      pos = end;
-      if (!special) continue;
-      out.push_back(special->token);
-      pos += special->length;
-      if (vocab_.swallows_space(special->token)) pos = std::min(text.find_first_not_of(" \t\n\v\f\r", pos), text.size());
-    }
-    if (options.add_eos && vocab_.adds_eos) out.push_back(vocab_.eos);
-    return out;
-  }
+  [[nodiscard]] result<std::vector<token_id>> encode_fragments(std::string_view text, std::span<const text_range> foreign, encode_options options) const;
 
-  [[nodiscard]] result<void> encode_text(std::string_view text, detail::merge_list& parts, std::vector<token_id>& out) const {
-    if (const auto* spm = std::get_if<detail::spm>(&model_)) return spm->encode(vocab_, text, parts, out);
-    return std::get_if<detail::byte_bpe>(&model_)->encode(vocab_, text, parts, out);
-  }
+  struct encoder;
 
   detail::vocabulary vocab_;
   detail::string_arena pieces_;
   std::size_t longest_piece_ = 0;
-  std::variant<detail::spm, detail::byte_bpe> model_;
-  detail::special_matcher special_, user_defined_;
+  std::shared_ptr<encoder> encoder_;
 };
+
+#if CRIA_HAS_DEFINITIONS
+
+/// What encoding takes beside the vocabulary.
+struct tokenizer::encoder {
+  std::variant<detail::spm, detail::byte_bpe> model;
+  detail::special_matcher special, user_defined;
+
+  [[nodiscard]] result<void> encode(const detail::vocabulary& vocab, std::string_view text, detail::merge_list& parts, std::vector<token_id>& out) const {
+    if (const auto* spm = std::get_if<detail::spm>(&model)) return spm->encode(vocab, text, parts, out);
+    return std::get_if<detail::byte_bpe>(&model)->encode(vocab, text, parts, out);
+  }
+};
+
+CRIA_INLINE result<tokenizer> tokenizer::from_metadata(const gguf::metadata& data) {
+  return catch_bad_alloc([&] { return load(data); }, "tokenizer");
+}
+
+CRIA_INLINE result<std::vector<token_id>> tokenizer::encode(std::string_view text, encode_options options) const {
+  const text_range whole{0, text.size()};
+  return catch_bad_alloc([&] { return encode_fragments(text, std::span(&whole, options.parse_special ? 0 : 1), options); }, "text");
+}
+
+CRIA_INLINE result<std::vector<token_id>> tokenizer::encode(std::string_view text, std::span<const text_range> foreign, encode_options options) const {
+  if (!options.parse_special) return encode(text, options);
+  return catch_bad_alloc([&] { return encode_fragments(text, foreign, options); }, "text");
+}
+
+CRIA_INLINE std::string tokenizer::decode(std::span<const token_id> tokens, bool render_special) const {
+  std::string out;
+  bool after_special = true;
+  for (const token_id id : tokens) {
+    if (!vocab_.has(id)) continue;
+    const bool special = is_matched(id);
+    std::string_view text = render_special && is_silent(vocab_.kind(id)) ? token_text(id) : piece(id);
+    if (after_special && !special && vocab_.adds_space_prefix && text.starts_with(' ')) text.remove_prefix(1);
+    out += text;
+    after_special = special;
+  }
+  return out;
+}
+
+CRIA_INLINE std::string_view tokenizer::model() const noexcept { return std::holds_alternative<detail::spm>(encoder_->model) ? "llama" : "gpt2"; }
+
+CRIA_INLINE bool tokenizer::is_matched(token_id id) const noexcept {
+  const std::string_view text = vocab_.text(id);
+  const bool plain = text.size() <= detail::special_matcher::max_length && text.find(detail::spm_space) == text.npos;
+  return is_silent(vocab_.kind(id)) || (vocab_.kind(id) == token_kind::user_defined && plain);
+}
+
+CRIA_INLINE result<tokenizer> tokenizer::load(const gguf::metadata& data) {
+  CRIA_TRY(const std::string_view model, data.get<std::string_view>("tokenizer.ggml.model"));
+  tokenizer t;
+  t.encoder_ = std::make_shared<encoder>();
+  if (model == "llama") {
+    CRIA_TRY(t.vocab_, detail::load_vocabulary(data, detail::spm::defaults));
+    t.encoder_->model.emplace<detail::spm>(t.vocab_);
+  } else if (model == "gpt2") {
+    CRIA_TRY(const std::string_view name, data.get_or<std::string_view>("tokenizer.ggml.pre", "default"));
+    const detail::pre_tokenizer* pre = detail::find_pre_tokenizer(name);
+    if (pre == nullptr) return detail::vocabulary_error(errc::unsupported_tokenizer, "tokenizer.ggml.pre", "\"" + printable(name) + "\"");
+    detail::vocabulary_defaults defaults = detail::byte_bpe::defaults;
+    defaults.adds_bos = pre->adds_bos;
+    CRIA_TRY(t.vocab_, detail::load_vocabulary(data, defaults));
+    CRIA_TRY(t.encoder_->model, detail::byte_bpe::make(data, t.vocab_, *pre));
+  } else {
+    return detail::vocabulary_error(errc::unsupported_tokenizer, "tokenizer.ggml.model", "\"" + printable(model) + "\"");
+  }
+  t.vocab_.strips_after_special = is_phi3(data, t.model());
+  t.prepare();
+  return t;
+}
+
+CRIA_INLINE void tokenizer::prepare() {
+  std::string piece;
+  pieces_.reserve(vocab_.size());
+  for (token_id id = 0; vocab_.has(id); ++id) {
+    piece.clear();
+    if (!is_silent(vocab_.kind(id))) {
+      model() == "llama" ? detail::spm::append_piece(piece, vocab_, id) : detail::byte_bpe::append_piece(piece, vocab_, id);
+    }
+    pieces_.push(piece);
+    longest_piece_ = std::max(longest_piece_, piece.size());
+  }
+  encoder_->special = detail::special_matcher(vocab_, is_special);
+  encoder_->user_defined = detail::special_matcher(vocab_, [](token_kind kind) { return kind == token_kind::user_defined; });
+}
+
+CRIA_INLINE result<std::vector<token_id>> tokenizer::encode_fragments(std::string_view text, std::span<const text_range> foreign, encode_options options) const {
+  std::vector<token_id> out;
+  out.reserve(text.size() / 3 + 2);
+  if (options.add_bos && vocab_.adds_bos) out.push_back(vocab_.bos);
+  detail::special_walk walk(vocab_, {encoder_->special, encoder_->user_defined}, text, foreign);
+  detail::merge_list parts;
+  for (std::size_t pos = 0; pos < text.size();) {
+    const auto special = walk.next(pos);
+    const std::size_t end = special ? special->start : text.size();
+    if (end != pos) CRIA_CHECK(encoder_->encode(vocab_, text.substr(pos, end - pos), parts, out));
+    pos = end;
+    if (!special) continue;
+    out.push_back(special->token);
+    pos += special->length;
+    if (vocab_.swallows_space(special->token)) pos = std::min(text.find_first_not_of(" \t\n\v\f\r", pos), text.size());
+  }
+  if (options.add_eos && vocab_.adds_eos) out.push_back(vocab_.eos);
+  return out;
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

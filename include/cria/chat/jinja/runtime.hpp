@@ -6,6 +6,7 @@
 // Threads   one rendering each
 #pragma once
 
+#include <cria/chat/jinja/rendering.hpp>
 #include <cria/chat/jinja/value.hpp>
 #include <cria/core/result.hpp>
 
@@ -19,19 +20,6 @@
 #include <utility>
 
 namespace cria::inline v0::jinja {
-
-/// What a template may use.
-struct limits {
-  std::size_t max_steps = 1'000'000;                ///< parts of the template evaluated, items visited, and one per 32 bytes of text made
-  std::size_t steps_per_input = 1'000;              ///< more steps for each value (string, number, list ...) that the caller gives
-  std::size_t max_depth = 400;                      ///< expressions, statements, calls and values inside each other
-  std::size_t max_output = std::size_t{64} << 20;   ///< bytes of the rendered text
-};
-
-/// A moment as a calendar shows it.
-struct civil_time {
-  int year = 1970, month = 1, day = 1, hour = 0, minute = 0, second = 0;
-};
 
 class runtime {
  public:

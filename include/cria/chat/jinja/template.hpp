@@ -12,6 +12,7 @@
 
 #include <cria/chat/json.hpp>
 #include <cria/chat/jinja/parser.hpp>
+#include <cria/chat/jinja/rendering.hpp>
 #include <cria/chat/jinja/scopes.hpp>
 #include <cria/chat/jinja/statements.hpp>
 
@@ -26,18 +27,6 @@
 #include <vector>
 
 namespace cria::inline v0::jinja {
-
-/// A part of a rendered text that comes from the template, or from the conversation.
-struct text_span {
-  std::size_t start = 0, length = 0;
-  bool is_content = false;
-  bool operator==(const text_span&) const = default;
-};
-
-struct rendered {
-  std::string text;
-  std::vector<text_span> spans;   ///< in order, without gaps, sides taking turns
-};
 
 /// What is given to a template under a name. Texts inside are content or, where the host vouches for them, as good as the template's own.
 struct variable {

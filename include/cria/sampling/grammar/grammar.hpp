@@ -25,13 +25,7 @@ namespace cria::inline v0 {
 class grammar {
  public:
   /// Compiles a grammar whose rule `root` is the whole text.
-  [[nodiscard]] static result<grammar> parse(std::string_view gbnf, const grammar_limits& limits = {}) {
-    return catch_bad_alloc([&]() -> result<grammar> {
-      CRIA_TRY(const detail::grammar_rules rules, detail::gbnf_parser(gbnf, limits).parse());
-      CRIA_TRY(detail::compiled_grammar compiled, detail::grammar_compiler(rules, gbnf, limits).compile());
-      return grammar(std::make_shared<const detail::compiled_grammar>(std::move(compiled)));
-    }, "grammar");
-  }
+  [[nodiscard]] static result<grammar> parse(std::string_view gbnf, const grammar_limits& limits = {});
 
   /// Returns the compiled size: places in rules, all repetitions counted.
   [[nodiscard]] std::size_t n_positions() const noexcept { return compiled_->places.size(); }
@@ -45,5 +39,17 @@ class grammar {
 
   std::shared_ptr<const detail::compiled_grammar> compiled_;
 };
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<grammar> grammar::parse(std::string_view gbnf, const grammar_limits& limits) {
+  return catch_bad_alloc([&]() -> result<grammar> {
+    CRIA_TRY(const detail::grammar_rules rules, detail::gbnf_parser(gbnf, limits).parse());
+    CRIA_TRY(detail::compiled_grammar compiled, detail::grammar_compiler(rules, gbnf, limits).compile());
+    return grammar(std::make_shared<const detail::compiled_grammar>(std::move(compiled)));
+  }, "grammar");
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -26,24 +26,10 @@ class grammar_matcher {
  public:
   static constexpr std::size_t most_depth = 4000;   ///< the highest max_depth: unions of stacks recurse as deep
 
-  [[nodiscard]] static result<grammar_matcher> create(cria::grammar g, const grammar_matcher_limits& limits = {}) {
-    if (limits.max_depth == 0 || limits.max_depth > most_depth) return error{errc::bad_argument, "max_depth", "is not in 1 to 4000", error::no_offset};
-    return catch_bad_alloc([&]() -> result<grammar_matcher> {
-      grammar_matcher made(std::move(g), limits);
-      CRIA_CHECK(made.reset());
-      return made;
-    }, "grammar");
-  }
+  [[nodiscard]] static result<grammar_matcher> create(cria::grammar g, const grammar_matcher_limits& limits = {});
 
   /// Takes the bytes as the next ones of the text. Returns false, and stays where it was, where the grammar does not allow them.
-  [[nodiscard]] result<bool> advance(std::string_view bytes) {
-    return catch_bad_alloc([&]() -> result<bool> {
-      CRIA_TRY(const auto after, follow(bytes));
-      if (after == detail::grammar_automaton::dead) return false;
-      state_ = after;
-      return true;
-    }, "grammar");
-  }
+  [[nodiscard]] result<bool> advance(std::string_view bytes);
 
   /// Returns whether the text so far is one that the grammar describes.
   [[nodiscard]] bool accepts() const noexcept { return automaton_.accepts(state_); }
@@ -51,39 +37,13 @@ class grammar_matcher {
   [[nodiscard]] bool goes_on() const noexcept { return automaton_.goes_on(state_); }
 
   /// Goes back to the empty text.
-  [[nodiscard]] result<void> reset() {
-    return catch_bad_alloc([&]() -> result<void> {
-      automaton_.begin_work();
-      auto first = automaton_.start();
-      if (first == detail::grammar_automaton::too_much && !automaton_.is_out_of_work()) {
-        automaton_.clear();
-        first = automaton_.start();
-      }
-      if (first == detail::grammar_automaton::too_much) return refuse();
-      state_ = first;
-      return {};
-    }, "grammar");
-  }
+  [[nodiscard]] result<void> reset();
 
   /// Returns words from which a matcher of the same grammar goes on as this one would.
-  [[nodiscard]] sampler_state save() const {
-    sampler_state out{automaton_.table().fingerprint};
-    automaton_.save(state_, out);
-    return out;
-  }
+  [[nodiscard]] sampler_state save() const;
 
   /// Goes on from what save() returned; on other words it fails and changes nothing.
-  [[nodiscard]] result<void> restore(std::span<const std::uint64_t> words) {
-    return catch_bad_alloc([&]() -> result<void> {
-      const error wrong{errc::mismatch, "grammar state", "is not of this grammar", error::no_offset};
-      if (words.empty() || words[0] != automaton_.table().fingerprint) return wrong;
-      words = words.subspan(1);
-      const auto restored = automaton_.restore(words);
-      if (restored == detail::grammar_automaton::too_much || !words.empty()) return wrong;
-      state_ = restored;
-      return {};
-    }, "grammar");
-  }
+  [[nodiscard]] result<void> restore(std::span<const std::uint64_t> words);
 
   [[nodiscard]] const cria::grammar& grammar() const noexcept { return automaton_.grammar(); }
   [[nodiscard]] detail::grammar_automaton& automaton() noexcept { return automaton_; }
@@ -126,5 +86,59 @@ class grammar_matcher {
   detail::grammar_automaton automaton_;
   std::uint32_t state_ = detail::grammar_automaton::dead;
 };
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<grammar_matcher> grammar_matcher::create(cria::grammar g, const grammar_matcher_limits& limits) {
+  if (limits.max_depth == 0 || limits.max_depth > most_depth) return error{errc::bad_argument, "max_depth", "is not in 1 to 4000", error::no_offset};
+  return catch_bad_alloc([&]() -> result<grammar_matcher> {
+    grammar_matcher made(std::move(g), limits);
+    CRIA_CHECK(made.reset());
+    return made;
+  }, "grammar");
+}
+
+CRIA_INLINE result<bool> grammar_matcher::advance(std::string_view bytes) {
+  return catch_bad_alloc([&]() -> result<bool> {
+    CRIA_TRY(const auto after, follow(bytes));
+    if (after == detail::grammar_automaton::dead) return false;
+    state_ = after;
+    return true;
+  }, "grammar");
+}
+
+CRIA_INLINE result<void> grammar_matcher::reset() {
+  return catch_bad_alloc([&]() -> result<void> {
+    automaton_.begin_work();
+    auto first = automaton_.start();
+    if (first == detail::grammar_automaton::too_much && !automaton_.is_out_of_work()) {
+      automaton_.clear();
+      first = automaton_.start();
+    }
+    if (first == detail::grammar_automaton::too_much) return refuse();
+    state_ = first;
+    return {};
+  }, "grammar");
+}
+
+CRIA_INLINE sampler_state grammar_matcher::save() const {
+  sampler_state out{automaton_.table().fingerprint};
+  automaton_.save(state_, out);
+  return out;
+}
+
+CRIA_INLINE result<void> grammar_matcher::restore(std::span<const std::uint64_t> words) {
+  return catch_bad_alloc([&]() -> result<void> {
+    const error wrong{errc::mismatch, "grammar state", "is not of this grammar", error::no_offset};
+    if (words.empty() || words[0] != automaton_.table().fingerprint) return wrong;
+    words = words.subspan(1);
+    const auto restored = automaton_.restore(words);
+    if (restored == detail::grammar_automaton::too_much || !words.empty()) return wrong;
+    state_ = restored;
+    return {};
+  }, "grammar");
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

@@ -37,23 +37,10 @@ namespace cria::inline v0 {
 
 class token_filter {
  public:
-  [[nodiscard]] static result<token_filter> create(cria::grammar g, std::shared_ptr<const token_trie> vocabulary, const grammar_matcher_limits& limits = {}) {
-    if (vocabulary == nullptr) return error{errc::bad_argument, "vocabulary", "is null", error::no_offset};
-    CRIA_TRY(grammar_matcher matcher, grammar_matcher::create(std::move(g), limits));
-    return catch_bad_alloc([&]() -> result<token_filter> { return token_filter(std::move(matcher), std::move(vocabulary)); }, "grammar");
-  }
+  [[nodiscard]] static result<token_filter> create(cria::grammar g, std::shared_ptr<const token_trie> vocabulary, const grammar_matcher_limits& limits = {});
 
   /// Finds the tokens that may follow. Afterwards the filter is ready until the next accept(), reset() or restore().
-  [[nodiscard]] result<void> prepare() {
-    if (is_ready_) return {};
-    return catch_bad_alloc([&]() -> result<void> {
-      ++statistics_.n_tokens;
-      if (generation_ != matcher_.automaton().generation()) forget_masks();
-      CRIA_TRY(mask_at_, has_ended_ ? end_mask() : mask_of_state());
-      is_ready_ = true;
-      return {};
-    }, "grammar");
-  }
+  [[nodiscard]] result<void> prepare();
 
   /// Returns a bit per token, [id / 64] >> id % 64. Requires a prepare() that succeeded.
   [[nodiscard]] std::span<const std::uint64_t> mask() const noexcept { return std::span(masks_).subspan(mask_at_, n_words()); }
@@ -73,21 +60,7 @@ class token_filter {
   }
 
   /// Takes a token as the next one. One that may not follow is bad_argument, and changes nothing.
-  [[nodiscard]] result<void> accept(token_id token) {
-    if (!vocabulary_->has(token)) return refuse(token, "is not in the vocabulary");
-    if (vocabulary_->is_end(token)) {
-      if (!has_ended_ && !matcher_.accepts()) return refuse(token, "ends the text before the grammar does");
-      is_ready_ = is_ready_ && has_ended_;
-      has_ended_ = true;
-      return {};
-    }
-    const std::string_view text = vocabulary_->piece(token);
-    if (has_ended_ || text.empty()) return refuse(token, has_ended_ ? "follows the end" : "has no text");
-    CRIA_TRY(const bool fits, matcher_.advance(text));
-    if (!fits) return refuse(token, "does not fit the grammar");
-    is_ready_ = false;
-    return {};
-  }
+  [[nodiscard]] result<void> accept(token_id token);
 
   /// Returns whether the text is whole and cannot go on: only end tokens are left.
   [[nodiscard]] bool is_complete() const noexcept { return has_ended_ || (matcher_.accepts() && !matcher_.goes_on()); }
@@ -95,30 +68,13 @@ class token_filter {
   [[nodiscard]] bool accepts() const noexcept { return matcher_.accepts(); }
 
   /// Goes back to the empty text; masks are kept.
-  [[nodiscard]] result<void> reset() {
-    CRIA_CHECK(matcher_.reset());
-    has_ended_ = is_ready_ = false;
-    return {};
-  }
+  [[nodiscard]] result<void> reset();
 
   /// Returns words from which a filter of the same grammar and vocabulary goes on as this one would.
-  [[nodiscard]] sampler_state save() const {
-    sampler_state out{vocabulary_->vocab_size(), std::uint64_t{has_ended_}};
-    const sampler_state rest = matcher_.save();
-    out.insert(out.end(), rest.begin(), rest.end());
-    return out;
-  }
+  [[nodiscard]] sampler_state save() const;
 
   /// Goes on from what save() returned; on other words it fails and changes nothing.
-  [[nodiscard]] result<void> restore(std::span<const std::uint64_t> words) {
-    if (words.size() < 2 || words[0] != vocabulary_->vocab_size() || words[1] > 1) {
-      return error{errc::mismatch, "grammar state", "is not of this grammar and vocabulary", error::no_offset};
-    }
-    CRIA_CHECK(matcher_.restore(words.subspan(2)));
-    has_ended_ = words[1] == 1;
-    is_ready_ = false;
-    return {};
-  }
+  [[nodiscard]] result<void> restore(std::span<const std::uint64_t> words);
 
   [[nodiscard]] const cria::grammar& grammar() const noexcept { return matcher_.grammar(); }
   [[nodiscard]] const token_trie& vocabulary() const noexcept { return *vocabulary_; }
@@ -233,5 +189,65 @@ class token_filter {
 };
 
 static_assert(logit_filter<token_filter>);
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<token_filter> token_filter::create(cria::grammar g, std::shared_ptr<const token_trie> vocabulary, const grammar_matcher_limits& limits) {
+  if (vocabulary == nullptr) return error{errc::bad_argument, "vocabulary", "is null", error::no_offset};
+  CRIA_TRY(grammar_matcher matcher, grammar_matcher::create(std::move(g), limits));
+  return catch_bad_alloc([&]() -> result<token_filter> { return token_filter(std::move(matcher), std::move(vocabulary)); }, "grammar");
+}
+
+CRIA_INLINE result<void> token_filter::prepare() {
+  if (is_ready_) return {};
+  return catch_bad_alloc([&]() -> result<void> {
+    ++statistics_.n_tokens;
+    if (generation_ != matcher_.automaton().generation()) forget_masks();
+    CRIA_TRY(mask_at_, has_ended_ ? end_mask() : mask_of_state());
+    is_ready_ = true;
+    return {};
+  }, "grammar");
+}
+
+CRIA_INLINE result<void> token_filter::accept(token_id token) {
+  if (!vocabulary_->has(token)) return refuse(token, "is not in the vocabulary");
+  if (vocabulary_->is_end(token)) {
+    if (!has_ended_ && !matcher_.accepts()) return refuse(token, "ends the text before the grammar does");
+    is_ready_ = is_ready_ && has_ended_;
+    has_ended_ = true;
+    return {};
+  }
+  const std::string_view text = vocabulary_->piece(token);
+  if (has_ended_ || text.empty()) return refuse(token, has_ended_ ? "follows the end" : "has no text");
+  CRIA_TRY(const bool fits, matcher_.advance(text));
+  if (!fits) return refuse(token, "does not fit the grammar");
+  is_ready_ = false;
+  return {};
+}
+
+CRIA_INLINE result<void> token_filter::reset() {
+  CRIA_CHECK(matcher_.reset());
+  has_ended_ = is_ready_ = false;
+  return {};
+}
+
+CRIA_INLINE sampler_state token_filter::save() const {
+  sampler_state out{vocabulary_->vocab_size(), std::uint64_t{has_ended_}};
+  const sampler_state rest = matcher_.save();
+  out.insert(out.end(), rest.begin(), rest.end());
+  return out;
+}
+
+CRIA_INLINE result<void> token_filter::restore(std::span<const std::uint64_t> words) {
+  if (words.size() < 2 || words[0] != vocabulary_->vocab_size() || words[1] > 1) {
+    return error{errc::mismatch, "grammar state", "is not of this grammar and vocabulary", error::no_offset};
+  }
+  CRIA_CHECK(matcher_.restore(words.subspan(2)));
+  has_ended_ = words[1] == 1;
+  is_ready_ = false;
+  return {};
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0

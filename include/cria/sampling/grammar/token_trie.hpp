@@ -35,22 +35,7 @@ class token_trie {
   };
 
   /// Makes the tree of the tokens' texts, in id order; `end_tokens` end a text instead of adding to it.
-  [[nodiscard]] static result<std::shared_ptr<const token_trie>> create(std::span<const std::string_view> pieces, std::span<const token_id> end_tokens) {
-    if (pieces.empty() || pieces.size() > static_cast<std::size_t>(std::numeric_limits<token_id>::max())) {
-      return error{errc::bad_argument, "vocabulary", std::to_string(pieces.size()) + " tokens", error::no_offset};
-    }
-    std::size_t n_bytes = 0;
-    for (const std::string_view piece : pieces) n_bytes += piece.size();
-    if (n_bytes > std::numeric_limits<std::uint32_t>::max()) return error{errc::limit_exceeded, "vocabulary", "more than 4 GiB of text", error::no_offset};
-    for (const token_id end : end_tokens) {
-      if (end < 0 || static_cast<std::size_t>(end) >= pieces.size()) {
-        return error{errc::bad_argument, "end token", std::to_string(end) + " is not in the vocabulary of " + std::to_string(pieces.size()), error::no_offset};
-      }
-    }
-    return catch_bad_alloc([&]() -> result<std::shared_ptr<const token_trie>> {
-      return std::shared_ptr<const token_trie>(new token_trie(pieces, end_tokens));
-    }, "vocabulary");
-  }
+  [[nodiscard]] static result<std::shared_ptr<const token_trie>> create(std::span<const std::string_view> pieces, std::span<const token_id> end_tokens);
 
   [[nodiscard]] std::size_t vocab_size() const noexcept { return ends_.size(); }
   [[nodiscard]] std::span<const node> nodes() const noexcept { return std::span(nodes_).first(nodes_.size() - 1); }
@@ -116,5 +101,26 @@ class token_trie {
   std::vector<node> nodes_;           // and one behind the last
   std::size_t depth_ = 0;
 };
+
+#if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<std::shared_ptr<const token_trie>> token_trie::create(std::span<const std::string_view> pieces, std::span<const token_id> end_tokens) {
+  if (pieces.empty() || pieces.size() > static_cast<std::size_t>(std::numeric_limits<token_id>::max())) {
+    return error{errc::bad_argument, "vocabulary", std::to_string(pieces.size()) + " tokens", error::no_offset};
+  }
+  std::size_t n_bytes = 0;
+  for (const std::string_view piece : pieces) n_bytes += piece.size();
+  if (n_bytes > std::numeric_limits<std::uint32_t>::max()) return error{errc::limit_exceeded, "vocabulary", "more than 4 GiB of text", error::no_offset};
+  for (const token_id end : end_tokens) {
+    if (end < 0 || static_cast<std::size_t>(end) >= pieces.size()) {
+      return error{errc::bad_argument, "end token", std::to_string(end) + " is not in the vocabulary of " + std::to_string(pieces.size()), error::no_offset};
+    }
+  }
+  return catch_bad_alloc([&]() -> result<std::shared_ptr<const token_trie>> {
+    return std::shared_ptr<const token_trie>(new token_trie(pieces, end_tokens));
+  }, "vocabulary");
+}
+
+#endif  // CRIA_HAS_DEFINITIONS
 
 }  // namespace cria::inline v0
