@@ -58,6 +58,16 @@ gguf_builder chat_metadata(bool adds_bos = true) {
   return b;
 }
 
+/// Metadata of a vocabulary of bytes and these tokens.
+gguf_builder plain_metadata(const std::vector<const char*>& more, token_kind kind = token_kind::control) {
+  std::vector<token> tokens = {{"<unk>", 0, token_kind::unknown}, {"<s>", 0, token_kind::control}, {"</s>", 0, token_kind::control}};
+  for (const token& t : byte_tokens()) tokens.push_back(t);
+  for (const char* text : more) tokens.push_back({text, 0, kind});
+  gguf_builder b = spm_metadata(tokens);
+  b.key("tokenizer.ggml.bos_token_id", 1u).key("tokenizer.ggml.eos_token_id", 2u).key("tokenizer.ggml.add_bos_token", true).key("tokenizer.ggml.add_space_prefix", false);
+  return b;
+}
+
 /// Returns how many control tokens there are, BOS aside.
 std::ptrdiff_t n_control(const tokenizer& t, const std::vector<token_id>& tokens) {
   return std::count_if(tokens.begin(), tokens.end(), [&](token_id id) { return t.kind(id) == token_kind::control && id != t.bos(); });
@@ -173,7 +183,7 @@ TEST_CASE("chat_template: there is one BOS, whoever writes it, and none where no
 }
 
 TEST_CASE("chat_template: a model's templates come from its metadata, the one for tools where there are tools") {
-  const model_file none(chat_metadata());
+  const model_file none(plain_metadata({}));
   CHECK(chat_template::from_metadata(none.metadata(), none.tokenizer()).error().code == errc::missing_key);
   auto b = chat_metadata();
   const model_file both(b.key("tokenizer.chat_template", std::string("plain {{ eos_token }}")).key("tokenizer.chat_template.tool_use", std::string("tools {{ tools | length }}")));
@@ -191,6 +201,34 @@ TEST_CASE("chat_template: a model's templates come from its metadata, the one fo
   auto d = chat_metadata();
   const model_file number(d.key("tokenizer.chat_template", 5u));
   CHECK(chat_template::from_metadata(number.metadata(), number.tokenizer()).error().code == errc::wrong_type);
+}
+
+TEST_CASE("chat_template: a file without a template gets the one whose markers its vocabulary has, all of them and as control tokens") {
+  struct family {
+    const char* name;
+    std::vector<const char*> markers;
+    const char* end;
+  };
+  for (const family& f : {family{"chatml", {"<|im_start|>", "<|im_end|>"}, "<|im_end|>"}, family{"gemma", {"<start_of_turn>", "<end_of_turn>"}, "<end_of_turn>"},
+                          family{"llama3", {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, "<|eot_id|>"},
+                          family{"phi3", {"<|user|>", "<|assistant|>", "<|end|>"}, "<|end|>"}}) {
+    CAPTURE(f.name);
+    const model_file file(plain_metadata(f.markers));
+    const tokenizer t = file.tokenizer();
+    const auto found = chat_template::from_metadata(file.metadata(), t);
+    REQUIRE(found);
+    CHECK(found->render(hello).value().text == chat_template::named(f.name, special_texts::of(t)).value().render(hello).value().text);
+    const auto ends = found->ends(t).value();
+    REQUIRE(ends.tokens.size() == 1);
+    CHECK(t.token_text(ends.tokens[0]) == f.end);
+    CHECK(t.is_end_of_generation(ends.tokens[0]));
+    const model_file less(plain_metadata({f.markers.begin() + 1, f.markers.end()}));
+    CHECK(chat_template::from_metadata(less.metadata(), less.tokenizer()).error().code == errc::missing_key);
+    const model_file words(plain_metadata(f.markers, token_kind::normal));
+    if (words.tokenizer().kind(*words.tokenizer().find(f.markers[0])) == token_kind::normal) {
+      CHECK(chat_template::from_metadata(words.metadata(), words.tokenizer()).error().code == errc::missing_key);
+    }
+  }
 }
 
 TEST_CASE("chat_template: templates see tools, documents, the host's variables and its clock as with Hugging Face") {

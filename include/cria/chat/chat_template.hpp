@@ -7,7 +7,7 @@
 // What a template reads: messages, tools, documents (none), add_generation_prompt, bos_token, eos_token, unk_token, pad_token and the host's variables.
 // Ensures   text of messages, tools and variables is text: only what the template itself writes becomes control tokens. The usual roles
 //           (system, user, assistant, tool ...) count as the template's own: many write '<|' + role + '|>'. The tokens begin with one BOS, or none, whoever writes it; no EOS is added.
-// Errors    from_model, from_metadata: missing_key (the file has none), wrong_type, and those of compile: syntax, limit_exceeded. named: bad_argument.
+// Errors    from_model, from_metadata: missing_key (the file has none, and its vocabulary fits none that is known), wrong_type, and those of compile: syntax, limit_exceeded. named: bad_argument.
 //           render: bad_value (the template refuses: `message` is what it says), limit_exceeded. encode: those of render and of tokenizer::encode.
 //           In all of them out_of_memory
 // Threads   immutable, shared freely; copies share one compiled template
@@ -87,6 +87,7 @@ class chat_template {
   [[nodiscard]] static result<chat_template> named(std::string_view name, special_texts texts = {});
 
   /// Takes the templates of a model's file: tokenizer.chat_template and, for conversations with tools, tokenizer.chat_template.tool_use.
+  /// Where the file has none: the named one whose markers are tokens of the vocabulary.
   [[nodiscard]] static result<chat_template> from_metadata(const gguf::metadata& data, const tokenizer& t);
   [[nodiscard]] static result<chat_template> from_model(const model& m);
 
@@ -112,6 +113,9 @@ class chat_template {
   [[nodiscard]] static bool is_marker(const tokenizer& t, token_id id) noexcept {
     return t.kind(id) == token_kind::control || t.kind(id) == token_kind::user_defined;
   }
+
+  /// Returns the named template of the family that the vocabulary tells by its markers, nullptr where it tells none.
+  [[nodiscard]] static const named_template* fitting_template(const tokenizer& t);
 
   /// Lets the model say a letter, and returns the token that the template writes right behind it.
   [[nodiscard]] std::optional<token_id> token_behind_reply(const tokenizer& t) const;
@@ -184,6 +188,9 @@ CRIA_INLINE result<chat_template> chat_template::named(std::string_view name, sp
 }
 
 CRIA_INLINE result<chat_template> chat_template::from_metadata(const gguf::metadata& data, const tokenizer& t) {
+  if (!data.contains("tokenizer.chat_template")) {
+    if (const named_template* fitting = fitting_template(t)) return make(fitting->jinja, {}, special_texts::of(t), fitting->end_of_turn);
+  }
   CRIA_TRY(const auto source, data.get<std::string_view>("tokenizer.chat_template"));
   CRIA_TRY(const auto tool_use, data.get_or<std::string_view>("tokenizer.chat_template.tool_use", {}));
   auto made = make(source, tool_use, special_texts::of(t), {});
@@ -235,6 +242,17 @@ CRIA_INLINE result<chat_template> chat_template::make(std::string_view source, s
     }
     return chat_template(std::make_shared<const state>(state{std::string(source), std::move(main), std::move(second), std::move(texts), end_of_turn}));
   }, "chat template");
+}
+
+CRIA_INLINE const named_template* chat_template::fitting_template(const tokenizer& t) {
+  const auto has = [&](std::string_view marker) {
+    const auto token = marker.empty() ? std::nullopt : t.find(marker);
+    return marker.empty() || (token && is_marker(t, *token));
+  };
+  for (const named_template& each : named_templates) {
+    if (!each.markers[0].empty() && std::all_of(each.markers.begin(), each.markers.end(), has)) return &each;
+  }
+  return nullptr;
 }
 
 CRIA_INLINE std::optional<token_id> chat_template::token_behind_reply(const tokenizer& t) const {

@@ -14,6 +14,7 @@
 
 #include <cria/core/config.hpp>
 
+#include <array>
 #include <string_view>
 
 namespace cria::inline v0 {
@@ -22,12 +23,13 @@ struct named_template {
   std::string_view name;
   std::string_view jinja;
   std::string_view end_of_turn;   ///< the text that ends a reply where the vocabulary has no token for it
+  std::array<std::string_view, 3> markers = {};   ///< tokens that only vocabularies of this family have, all of them; none: it fits no vocabulary by itself
 };
 
 inline constexpr named_template named_templates[] = {
     {"chatml", R"jinja(
 {%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}
-{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %})jinja", "<|im_end|>"},
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %})jinja", "<|im_end|>", {"<|im_start|>", "<|im_end|>"}},
 
     {"llama2", R"jinja(
 {%- set ns = namespace(system='') %}
@@ -41,7 +43,7 @@ inline constexpr named_template named_templates[] = {
     {"llama3", R"jinja(
 {{- bos_token }}
 {%- for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}
-{%- if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %})jinja", "<|eot_id|>"},
+{%- if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %})jinja", "<|eot_id|>", {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}},
 
     {"zephyr", R"jinja(
 {%- for m in messages %}{{ '<|' + m.role + '|>\n' + m.content }}{{ eos_token }}{{ '\n' }}{% endfor %}
@@ -84,11 +86,11 @@ inline constexpr named_template named_templates[] = {
   {%- elif m.role == 'assistant' %}{{ '<start_of_turn>model\n' + m.content | trim + '<end_of_turn>\n' }}
   {%- else %}{{ raise_exception('Gemma has no place for a message of ' + m.role) }}{% endif %}
 {%- endfor %}
-{%- if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %})jinja", "<end_of_turn>"},
+{%- if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %})jinja", "<end_of_turn>", {"<start_of_turn>", "<end_of_turn>"}},
 
     {"phi3", R"jinja(
 {%- for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}
-{%- if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %})jinja", "<|end|>"},
+{%- if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %})jinja", "<|end|>", {"<|user|>", "<|assistant|>", "<|end|>"}},
 };
 
 /// Returns the template of that name, nullptr where there is none.
