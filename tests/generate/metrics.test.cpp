@@ -10,9 +10,13 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
+#include <memory>
+#include <optional>
 #include <regex>
+#include <span>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -70,25 +74,32 @@ TEST_CASE("metrics: every line is one of the format, every metric is declared on
 TEST_CASE("model_slot: sessions and engines finish on the model that they began with, and its memory goes with the last of them") {
   const auto vocabulary_of = [](std::size_t n, std::uint32_t seed) { return tiny_model({.vocab_size = n, .seed = seed}).build(); };
   const std::string first = vocabulary_of(19, 1), second = vocabulary_of(23, 2);
-  model_slot slot(load_bytes(first).value());
+  // A model holds its file, and a file its source: what is left of the source is left of the model, weights and all.
+  auto source = memory_source(std::as_bytes(std::span(first)));
+  const std::weak_ptr<const byte_source> old_model = source;
+  model_slot slot(load_model(std::move(source), {.n_threads = 1}).value());
   const std::vector<token_id> prompt{1, 5, 9};
   generation_options o = greedy(12);
   o.ignore_eos = true;
-  auto old_session = make_session(slot.get(), {.context_size = 64});
-  const auto wanted = old_session.generate(prompt, o).value();
-  auto engine = batch_engine::create(slot.get(), {.max_sequences = 2, .context_size = 64, .n_threads = 1}).value();
-  REQUIRE(engine.add(prompt, o));
-  REQUIRE(engine.step());
+  std::optional<session> old_session(make_session(slot.get(), {.context_size = 64}));
+  const auto wanted = old_session->generate(prompt, o).value();
+  std::optional<batch_engine> engine(batch_engine::create(slot.get(), {.max_sequences = 2, .context_size = 64, .n_threads = 1}).value());
+  REQUIRE(engine->add(prompt, o));
+  REQUIRE(engine->step());
   {
     const model old = slot.replace(load_bytes(second).value());
     CHECK(old.vocab_size() == 19);
   }
   CHECK(slot.generation() == 1);
   CHECK(slot.get().vocab_size() == 23);
-  REQUIRE(engine.run());
-  CHECK(engine.next_finished()->outcome->tokens == wanted.tokens);
+  REQUIRE(engine->run());
+  CHECK(engine->next_finished()->outcome->tokens == wanted.tokens);
+  engine.reset();
+  old_session->reset();
+  CHECK(old_session->generate(prompt, o).value().tokens == wanted.tokens);
+  CHECK_FALSE(old_model.expired());
   old_session.reset();
-  CHECK(old_session.generate(prompt, o).value().tokens == wanted.tokens);
+  CHECK(old_model.expired());
   auto new_session = make_session(slot.get(), {.context_size = 64});
   CHECK(new_session.model().vocab_size() == 23);
 }
@@ -114,7 +125,14 @@ TEST_CASE("model_slot: threads that take, run and replace models at once each ge
   };
   std::vector<std::thread> threads;
   for (int i = 0; i < 3; ++i) threads.emplace_back(use);
-  while (n_done < 60) slot.replace(load_bytes(bytes[slot.generation() % 2]).value());
+  std::vector<std::weak_ptr<const byte_source>> sources;
+  const auto n_alive = [&] { return std::count_if(sources.begin(), sources.end(), [](const auto& source) { return !source.expired(); }); };
+  while (n_done < 60) {
+    auto source = memory_source(std::as_bytes(std::span(bytes[slot.generation() % 2])));
+    sources.emplace_back(source);
+    slot.replace(load_model(std::move(source), {.n_threads = 1}).value());
+  }
   for (std::thread& t : threads) t.join();
   CHECK(n_wrong == 0);
+  CHECK(n_alive() == 1);   // the one in the slot
 }
