@@ -5,6 +5,7 @@
 #include <cria/generate/batch_engine.hpp>
 
 #include <tests/generate/session_fixture.hpp>
+#include <tests/support/adapter_parts.hpp>
 #include <tests/support/run_model.hpp>
 #include <tests/support/tiny_model.hpp>
 
@@ -278,6 +279,53 @@ TEST_CASE("batch_engine: prompts that begin alike are computed once, at the same
   CHECK(got.at(8).n_reused == 50);
   CHECK(engine.statistics().pages.n_copies > 0);
   CHECK(engine.statistics().n_indexed_pages == engine.statistics().pages.n_used);
+}
+
+TEST_CASE("batch_engine: each request has its own adapters, and shares pages only with those that have the same") {
+  model_parts base = tiny_model({.dim = 64, .n_heads = 2, .head_dim = 32, .ffn_dim = 96, .vocab_size = 97, .type = tensor_type::q4_0});
+  const model m = load_bytes(base.build()).value(), other = load_bytes(base.build()).value();
+  const adapter_parts first(base, {"blk.0.attn_k.weight", "blk.1.attn_v.weight", "blk.1.ffn_up.weight", "output.weight"}, 4, 16, 3);
+  const adapter_parts second(base, {"blk.0.attn_q.weight", "blk.0.ffn_down.weight"}, 3, 9, 4);
+  const adapter a = adapter_of(first.file, m), b = adapter_of(second.file, m);
+  auto options = small(8);
+  options.page_size = 16;
+  auto engine = batch_engine::create(m, options).value();
+  std::vector<token_id> prompt(40);
+  for (std::size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<token_id>(3 + i * i % 90);
+  auto s = make_session(m, {.context_size = 128});
+  const auto with = [](std::vector<adapter_choice> adapters) {
+    generation_options o = greedy(20);
+    o.ignore_eos = true;
+    o.adapters = std::move(adapters);
+    return o;
+  };
+  const std::vector<std::vector<adapter_choice>> sets = {{}, {{a, 1}}, {{a, 1}}, {{a, 0.5f}}, {{b, 1}, {a, 1}}};
+  std::vector<std::vector<token_id>> wanted;
+  for (const auto& set : sets) {
+    wanted.push_back(s.generate(prompt, with(set)).value().tokens);
+    REQUIRE(engine.add(prompt, with(set)));
+  }
+  CHECK(wanted[0] != wanted[1]);
+  CHECK(wanted[1] != wanted[3]);
+  CHECK(wanted[1] != wanted[4]);
+  for (const auto& [id, done] : run_all(engine)) {
+    CHECK(done.tokens == wanted[id - 1]);
+    CHECK(done.n_reused == (id == 3 ? 32 : 0));
+  }
+  // Later the pages are there for those that have the same adapters, not for one that is loaded from the same file anew.
+  REQUIRE(engine.add(prompt, with(sets[4])));
+  REQUIRE(engine.add(prompt, with({{adapter_of(first.file, m), 1}})));
+  REQUIRE(engine.add(prompt, greedy(20)));
+  const auto later = run_all(engine);
+  CHECK(later.at(6).tokens == wanted[4]);
+  CHECK(later.at(6).n_reused == 39);
+  CHECK(later.at(7).tokens == wanted[1]);
+  CHECK(later.at(7).n_reused == 0);
+  CHECK(later.at(8).n_reused == 39);
+  const auto foreign = engine.add(prompt, with({{adapter_of(first.file, other), 1}}));
+  REQUIRE_FALSE(foreign);
+  CHECK(foreign.error().code == errc::bad_argument);
+  CHECK(foreign.error().where == "adapters");
 }
 
 TEST_CASE("batch_engine: a long prompt delays nobody's tokens, and short ones overtake its computation") {

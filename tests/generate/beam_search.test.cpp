@@ -3,6 +3,7 @@
 #include <cria/generate/beam_search.hpp>
 
 #include <tests/generate/session_fixture.hpp>
+#include <tests/support/adapter_parts.hpp>
 #include <tests/support/tiny_model.hpp>
 
 #include <doctest/doctest.h>
@@ -179,6 +180,31 @@ TEST_CASE("beam_search: a width of one is greedy decoding; a wider one is likeli
   }
   CHECK(search.pages().most_used < 8 * 3);   // eight beams of up to 45 positions are 24 pages of 16
   CHECK(search.pages().n_used == 0);
+}
+
+TEST_CASE("beam_search: beams of an adapted model are those of the adapted session, and the next search has none") {
+  model_parts base = tiny_model({.dim = 64, .n_heads = 2, .head_dim = 32, .ffn_dim = 96});
+  const model m = load_bytes(base.build()).value();
+  const adapter_parts parts(base, {"blk.0.attn_k.weight", "blk.1.ffn_up.weight", "output.weight"}, 4, 16, 3);
+  const adapter_choice choice{adapter_of(parts.file, m), 0.5f};
+  auto search = beam_search::create(m, {.max_width = 4, .context_size = 64, .n_threads = 1}).value();
+  session s = make_session(m, {.context_size = 64});
+  const std::vector<token_id> prompt = {3, 1, 4, 1, 5};
+  beam_options o{.width = 1, .max_tokens = 12, .ignore_eos = true};
+  generation_options one = greedy(12);
+  one.ignore_eos = true;
+  const auto plain = s.generate(prompt, one).value().tokens;
+  one.adapters = {choice};
+  const auto adapted = s.generate(prompt, one).value().tokens;
+  CHECK(adapted != plain);
+  o.adapters = {choice};
+  CHECK(search.search(prompt, o).value().front().tokens == adapted);
+  o.adapters.clear();
+  CHECK(search.search(prompt, o).value().front().tokens == plain);
+  o.adapters = {{adapter_of(parts.file, load_bytes(base.build()).value()), 1}};
+  const auto foreign = search.search(prompt, o);
+  REQUIRE_FALSE(foreign);
+  CHECK(foreign.error().where == "adapters");
 }
 
 TEST_CASE("beam_search: stop strings end a beam and are cut off its text") {

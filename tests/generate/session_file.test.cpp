@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Sessions as files: what is restored goes on with the same bits, and no file can do anything else to a session.
 #include <cria/generate/session_file.hpp>
+#include <cria/kv/paged.hpp>
 
 #include <doctest/doctest.h>
 
@@ -11,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <memory>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -418,4 +420,36 @@ TEST_CASE("session_file: restoring ends streams that are open, and contents of a
   const std::vector<token_id> too_many(41, 4);
   const byte_vector their_positions(positions.size() / before.tokens.size() * 41);
   expect_refusal({too_many, {}, their_positions}, errc::context_full);
+}
+
+TEST_CASE("session_file: pages that others share do not become free by restoring: what does not fit then changes nothing") {
+  using cache_type = paged_kv_cache<kv_type::f16>;
+  const model m = load_bytes(tiny_model().build()).value();
+  const auto session_over = [&](const std::shared_ptr<cache_type::pool_type>& pool) {
+    return basic_session<cache_type>::create(m, cache_type::create(pool, 64).value(), {.n_threads = 1}).value();
+  };
+  const auto evaluate = [](auto& s, std::size_t n) {
+    std::vector<token_id> tokens(n);
+    for (std::size_t i = 0; i < n; ++i) tokens[i] = static_cast<token_id>(3 + i * 5 % 16);
+    REQUIRE(s.evaluate(tokens));
+  };
+  auto source = session_over(page_pool<kv_type::f16>::create(m.cache_shape(), {.n_pages = 4, .page_size = 16}).value());
+  evaluate(source, 40);
+  const byte_vector bytes = saved(source);
+
+  const auto pool = page_pool<kv_type::f16>::create(m.cache_shape(), {.n_pages = 4, .page_size = 16}).value();
+  auto s = session_over(pool);
+  evaluate(s, 30);   // two pages
+  const auto file = open(bytes, s).value();
+  {
+    const cache_type other = s.cache().fork().value();   // shares both: two are free, three are needed
+    const snapshot before(s);
+    const auto refused = file.restore(s);
+    REQUIRE(!refused);
+    CHECK(refused.error().code == errc::context_full);
+    CHECK(refused.error().where == "pages");
+    CHECK(snapshot(s) == before);
+  }
+  REQUIRE(file.restore(s));   // nobody shares them now
+  CHECK(snapshot(s) == snapshot(source));
 }

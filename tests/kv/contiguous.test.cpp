@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <random>
 #include <span>
 #include <type_traits>
@@ -76,10 +77,38 @@ struct without_import : contiguous_kv_cache<kv_type::f16> {
 };
 static_assert(!saved_kv_cache<whole> && !saved_kv_cache<without_import>);
 
+/// Counts what is wrong of what the next queries see of each layer's last window.
+template <class Cache>
+std::size_t wrong_in_windows(const Cache& cache, const kv_shape& shape) {
+  std::size_t n_wrong = 0;
+  for (std::size_t layer = 0; layer < shape.n_layers; ++layer) {
+    const std::size_t window = shape.window_of(layer), end = cache.length(), begin = window != 0 && end + 1 > window ? end + 1 - window : 0;
+    for (std::size_t head = 0; head < shape.n_kv_heads; ++head) {
+      std::vector<kv_segment> segments(cache.max_segments());
+      const std::size_t n = cache.segments({layer, head}, segments);
+      std::size_t next = segments[0].first_pos;
+      n_wrong += n == 0 || n > segments.size() || next > begin;
+      for (std::size_t i = 0; i < n; ++i) {
+        n_wrong += segments[i].first_pos != next || next % 16 != 0;
+        next += segments[i].length;
+        for (std::size_t pos = std::max(begin, segments[i].first_pos); pos < next; ++pos) {
+          const std::size_t index = pos - segments[i].first_pos;
+          for (const std::size_t c : {std::size_t{1}, shape.head_dim - 1}) {
+            n_wrong += key_at(Cache::type, segments[i], index, c, shape.head_dim) != mark({layer, head}, pos, c, false);
+            n_wrong += value_at(Cache::type, segments[i], index, c, cache.v_stride()) != mark({layer, head}, pos, c, true);
+          }
+        }
+      }
+      n_wrong += next != end;
+    }
+  }
+  return n_wrong;
+}
+
 }  // namespace
 
 TEST_CASE_TEMPLATE("contiguous: what is written can be read through segments, for every head, layer and position", Cache, ALL_CACHES) {
-  for (const kv_shape shape : {kv_shape{1, 1, 32}, kv_shape{3, 2, 64}, kv_shape{2, 3, 48}, kv_shape{1, 1, 8}, kv_shape{2, 1, 17}}) {
+  for (const kv_shape& shape : {kv_shape{1, 1, 32}, kv_shape{3, 2, 64}, kv_shape{2, 3, 48}, kv_shape{1, 1, 8}, kv_shape{2, 1, 17}}) {
     auto cache = *Cache::create(shape, 50);
     CHECK(cache.length() == 0);
     check_holds(cache, shape, 0);
@@ -303,4 +332,66 @@ TEST_CASE_TEMPLATE("contiguous: positions come out in the stated layout, and put
     check_holds(copy, shape, n);
     check_holds(cache, shape, n);
   }
+}
+
+TEST_CASE_TEMPLATE("contiguous: layers with a window keep what the next queries see, through passes, steps back and restores, in no more memory", Cache, ALL_CACHES) {
+  const auto windows = std::make_shared<const std::vector<std::size_t>>(std::vector<std::size_t>{40, 0, 100});
+  const kv_shape shape{3, 2, 8, windows};
+  auto cache = *Cache::create(shape, 4000), whole = *Cache::create({3, 2, 8}, 4000);
+  CHECK(cache.bytes() == whole.bytes() / (3 * 4000) * (1088 + 4000 + 1152));   // window + 1024 + a panel, whole panels
+  CHECK(cache.max_segments() == 2);
+  CHECK(cache.max_pass() == window_slack);
+  std::mt19937 random(5);
+  std::size_t furthest = 0, n_wrong = 0;
+  while (cache.length() < 3900) {
+    if (random() % 3 == 0) {
+      const std::size_t back = std::min(cache.length(), random() % 300), n = cache.length() - back;
+      if (furthest - n <= window_slack) {
+        CHECK(cache.keepable(n) == n);
+        cache.truncate(n);
+      }
+    }
+    append(cache, shape, std::min<std::size_t>(1 + random() % (random() % 8 == 0 ? window_slack : 200), 4000 - cache.length()));
+    furthest = std::max(furthest, cache.length());
+    n_wrong += wrong_in_windows(cache, shape);
+  }
+  CHECK(n_wrong == 0);
+  const std::size_t length = cache.length();
+  CHECK(cache.keepable(length) == length);
+  CHECK(cache.keepable(length - 1100) == 0);
+  CHECK(cache.keepable(0) == 0);
+
+  auto copy = *Cache::create(shape, 5000);
+  REQUIRE(copy.reserve(length).has_value());
+  std::vector<std::byte> bytes(length * cache.position_bytes());
+  for (std::size_t i = 0; i < 6; ++i) {
+    cache.export_positions({{i / 2, i % 2}, 0, length}, bytes);
+    copy.import_positions({{i / 2, i % 2}, 0, length}, bytes);
+  }
+  copy.commit(length);
+  CHECK(wrong_in_windows(copy, shape) == 0);
+  CHECK(copy.keepable(length) == length);
+  CHECK(copy.keepable(length - 1) == 0);   // nobody knows what it had before
+  append(copy, shape, 20);
+  CHECK(wrong_in_windows(copy, shape) == 0);
+  CHECK(copy.keepable(length + 3) == length + 3);
+  copy.truncate(0);
+  append(copy, shape, 30);
+  CHECK(copy.keepable(7) == 7);
+  check_holds(copy, shape, 30);
+}
+
+TEST_CASE("contiguous: windows that are not one for each layer are refused; those wider than the context are none") {
+  const auto two = std::make_shared<const std::vector<std::size_t>>(std::vector<std::size_t>{1, 2147483648});
+  const auto refused = cache_of<kv_type::f16>::create({3, 2, 8, two}, 64);
+  REQUIRE_FALSE(refused.has_value());
+  CHECK(refused.error().code == errc::bad_argument);
+  CHECK(refused.error().where == "windows");
+  const kv_shape shape{2, 2, 8, two};
+  auto small = *cache_of<kv_type::f16>::create(shape, 1056);
+  CHECK(small.bytes() == cache_of<kv_type::f16>::create({2, 2, 8}, 1056)->bytes());
+  CHECK(small.max_segments() == 1);
+  append(small, shape, 1056);
+  check_holds(small, shape, 1056);
+  CHECK(small.keepable(3) == 3);
 }

@@ -89,7 +89,7 @@ std::size_t count_wrong(const Cache& cache, const kv_shape& shape, const std::ve
 }  // namespace
 
 TEST_CASE_TEMPLATE("paged: what is written can be read through segments of whole panels, for every head, layer and position", Cache, ALL_CACHES) {
-  for (const kv_shape shape : {kv_shape{1, 1, 32}, kv_shape{3, 2, 64}, kv_shape{2, 3, 48}, kv_shape{1, 1, 8}, kv_shape{2, 1, 17}}) {
+  for (const kv_shape& shape : {kv_shape{1, 1, 32}, kv_shape{3, 2, 64}, kv_shape{2, 3, 48}, kv_shape{1, 1, 8}, kv_shape{2, 1, 17}}) {
     auto cache = *Cache::create(shape, 150);
     check_holds(cache, shape, 0);
     for (const std::size_t n : {1u, 14u, 1u, 1u, 46u, 1u, 1u, 80u}) {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Adapters against models whose weights were merged with them in double precision, against themselves in company, and with everything wrong in turn.
 #include <cria/generate/session.hpp>
+#include <cria/generate/speculative.hpp>
 #include <cria/model/adapter.hpp>
 
 #include <doctest/doctest.h>
 
+#include <tests/support/adapter_parts.hpp>
 #include <tests/support/golden.hpp>
 #include <tests/support/run_model.hpp>
 #include <tests/support/tiny_model.hpp>
@@ -26,72 +28,10 @@ using cria::kv_type;
 using cria::tensor_type;
 using cria::token_id;
 
-std::vector<float> floats_of(const model_parts::tensor& t) {
-  std::size_t n = 1;
-  for (const std::uint64_t d : t.shape) n *= static_cast<std::size_t>(d);
-  std::vector<float> values(n);
-  REQUIRE(cria::dequantize_row(t.type, reinterpret_cast<const std::byte*>(t.data.data()), values));
-  return values;
-}
-
-/// An adapter file of some matrices of a model.
-struct adapter_parts {
-  model_parts file;
-  double alpha;
-
-  adapter_parts(model_parts& base, const std::vector<std::string>& names, std::size_t rank, double alpha_in, std::uint32_t seed, tensor_type type = tensor_type::f32)
-      : alpha(alpha_in) {
-    file.set("general.type", "adapter");
-    for (const auto& k : base.keys) {
-      if (k.name == "general.architecture") file.set_raw(k.name, k.type, k.bytes);
-    }
-    file.set("adapter.type", "lora");
-    file.set("adapter.lora.alpha", static_cast<float>(alpha));
-    std::mt19937 random(seed);
-    const auto values = [&](std::size_t n, double spread) {
-      std::vector<float> out(n);
-      for (float& x : out) x = static_cast<float>(spread * (static_cast<double>(random()) / 2147483648.0 - 1));
-      return out;
-    };
-    for (const std::string& name : names) {
-      const auto& shape = base.at(name).shape;
-      const std::size_t columns = static_cast<std::size_t>(shape[0]), rows = static_cast<std::size_t>(shape[1]);
-      file.tensors.push_back({name + ".lora_a", type, {columns, rank}, blocks_of(type, values(columns * rank, 1 / std::sqrt(static_cast<double>(columns))))});
-      file.tensors.push_back({name + ".lora_b", tensor_type::f32, {rank, rows}, blocks_of(tensor_type::f32, values(rank * rows, 1 / std::sqrt(static_cast<double>(rank))))});
-    }
-  }
-
-  /// Adds strength alpha / rank B A to the weights of a model of floats.
-  void merge_into(model_parts& base, double strength) const {
-    for (std::size_t i = 0; i < file.tensors.size(); i += 2) {
-      const auto &a = file.tensors[i], &b = file.tensors[i + 1];
-      auto& w = base.at(a.name.substr(0, a.name.size() - 7));
-      std::vector<float> weights = floats_of(w);
-      const std::vector<float> av = floats_of(a), bv = floats_of(b);
-      const std::size_t columns = static_cast<std::size_t>(a.shape[0]), rank = static_cast<std::size_t>(a.shape[1]);
-      const double scale = strength * (alpha == 0 ? 1 : alpha / static_cast<double>(rank));
-      for (std::size_t n = 0; n < weights.size(); ++n) {
-        double sum = 0;
-        for (std::size_t r = 0; r < rank; ++r) sum += static_cast<double>(bv[n / columns * rank + r]) * static_cast<double>(av[r * columns + n % columns]);
-        weights[n] = static_cast<float>(static_cast<double>(weights[n]) + scale * sum);
-      }
-      w.type = tensor_type::f32;
-      w.data = blocks_of(tensor_type::f32, weights);
-    }
-  }
-};
-
 cria::model loaded(const model_parts& parts) {
   auto m = load_bytes(parts.build());
   REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
   return *std::move(m);
-}
-
-cria::adapter adapter_of(const model_parts& parts, const cria::model& base) {
-  const std::string bytes = parts.build();
-  auto a = cria::adapter::load(*open_bytes(bytes), base);
-  REQUIRE_MESSAGE(a.has_value(), (a ? "" : a.error().to_string()));
-  return *std::move(a);
 }
 
 /// Logits of all tokens with adapters, in passes of `batch`.
@@ -326,4 +266,53 @@ TEST_CASE("adapter: a session swaps adapters at run time, forgets what it comput
   CHECK(s->length() == 9);   // nothing has changed
   CHECK(last({}) == want({}));
   CHECK(s->fingerprint() == plain);
+}
+
+TEST_CASE("adapter: a generation may say which adapters it wants, also with guesses; what it does not say stays") {
+  model_parts base = tiny_model({.dim = 64, .n_heads = 2, .head_dim = 32, .ffn_dim = 96, .type = tensor_type::q4_0});
+  const cria::model m = loaded(base);
+  const adapter_parts parts(base, some_of_llama, 4, 8, 3);
+  const cria::adapter_choice one{adapter_of(parts.file, m), 1};
+  auto s = cria::session::create(m, {.context_size = 64, .n_threads = 1}).value();
+  const std::vector<token_id> prompt = some_tokens(9, m.vocab_size());
+  cria::generation_options plain{.max_tokens = 20, .sampling = cria::sampler_config::greedy()}, adapted = plain;
+  plain.ignore_eos = adapted.ignore_eos = true;
+  adapted.adapters = {one};
+  const auto text = s.generate(prompt, plain).value().tokens, other = s.generate(prompt, adapted).value().tokens;
+  CHECK(text != other);
+  const auto again = s.generate(prompt, plain).value();   // as the session was told last
+  CHECK(again.tokens == other);
+  CHECK(again.n_reused == prompt.size() - 1);
+  cria::lookup_drafter drafter;
+  plain.adapters.emplace();
+  CHECK(cria::generate_speculatively(s, prompt, plain, drafter).value().tokens == text);
+  CHECK(cria::generate_speculatively(s, prompt, adapted, drafter).value().tokens == other);
+  auto stream = s.stream(prompt, plain);
+  std::vector<token_id> streamed;
+  for (const cria::token_event& event : stream) {
+    if (event.token != cria::no_token) streamed.push_back(event.token);
+  }
+  CHECK(streamed == text);
+}
+
+// llama.cpp d32676d: llama-completion --lora-scaled FILE:SCALE --temp 0 -fa off -ctk f32 -ctv f32, with the file that these parts make.
+TEST_CASE("adapter: greedy text of an adapted model is the text that llama.cpp writes with the same file, at any strength") {
+  if (!has_data("models/stories260K.gguf")) return;
+  model_parts base = parts_of(read_data("models/stories260K.gguf"));
+  const adapter_parts parts(base, {"blk.0.attn_q.weight", "blk.2.attn_v.weight", "blk.1.attn_output.weight", "blk.3.ffn_gate.weight", "blk.4.ffn_down.weight"}, 8, 24, 11);
+  const cria::model m = loaded(base);
+  const cria::adapter a = adapter_of(parts.file, m);
+  auto s = cria::basic_session<cria::contiguous_kv_cache<kv_type::f32>>::create(m, {.n_threads = 1}).value();
+  struct sample {
+    float scale;
+    std::string text;
+  };
+  for (const sample& want : {sample{1, " anciststerer care and shehteryyedhehenookenenedhehenookenenenideeey. anuisiindoulankileee"},
+                             sample{0.5f, ", a little boarldar went to a big house. Inel sharp bowarlagerite, she saw a big boarld. In the boarckeee, she saw a big"},
+                             sample{-0.25f, ", there was a little girl named Lily. She loved to play with her toys in the sunshine. One day, she saw a big box with a big box. "
+                                            "She wanted to see what was ins"}}) {
+    cria::generation_options o{.max_tokens = 60, .sampling = cria::sampler_config::greedy()};
+    o.adapters = {{a, want.scale}};
+    CHECK(s.generate(std::string_view("Once upon a time"), o).value().text.substr(0, want.text.size()) == want.text);
+  }
 }

@@ -5,6 +5,8 @@
 // greedy tokens equal where the margin exceeds 0.01; of quantised files mean KL of exact <= 2e-5 with the default cache and <= 3e-6 with a float32
 // cache, of fast <= 1.5 times what llama.cpp loses on the same file, copied below. The reference's GELU goes through a half-precision table, so gpt2,
 // gemma2 and gemma3 agree with it to 2e-3 and a KL of 1e-5 only.
+#include <cria/generate/session.hpp>
+#include <cria/kv/paged.hpp>
 #include <cria/model/model.hpp>
 
 #include <doctest/doctest.h>
@@ -16,11 +18,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <iomanip>
 #include <iostream>
 #include <limits>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -303,4 +307,168 @@ TEST_CASE("architecture: a token whose router says NaN ends as non-finite logits
   const std::vector<token_id> tokens = {1, 2, 3};
   const std::vector<float> logits = logits_of(*m, tokens);
   CHECK(std::all_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); }));
+}
+
+namespace {
+
+/// All logits of a model of parts; `windows_forget`: with the cache that keeps windows only, else with one that keeps everything.
+std::vector<float> logits_over(const cria::model& m, std::span<const token_id> tokens, bool windows_forget) {
+  constexpr std::size_t batch = 200;
+  const std::size_t stride = logits_stride(m);
+  std::vector<float> out;
+  const auto run = [&](auto cache) {
+    using cache_type = decltype(cache);
+    cria::thread_pool pool(1);
+    auto a = *cria::nn::activations::create(m.activation_shape(batch), m.precision(), 1, cache.max_segments());
+    std::vector<float> padded(batch * stride);
+    for (std::size_t at = 0; at < tokens.size(); at += batch) {
+      const auto part = tokens.subspan(at, std::min(batch, tokens.size() - at));
+      cria::nn::sequence_slice<cache_type> slice{&cache, part, part.size()};
+      REQUIRE(m.forward<cache_type>(pool, a, {&slice, 1}, {padded.data(), stride, part.size(), m.vocab_size()}).has_value());
+      for (std::size_t t = 0; t < part.size(); ++t) out.insert(out.end(), padded.data() + t * stride, padded.data() + t * stride + m.vocab_size());
+    }
+  };
+  if (windows_forget) run(*cria::contiguous_kv_cache<kv_type::f16>::create(m.cache_shape(), tokens.size()));
+  else run(*cria::paged_kv_cache<kv_type::f16>::create(m.cache_shape(), tokens.size()));
+  return out;
+}
+
+cria::model model_of(const model_parts& parts) {
+  auto m = load_bytes(parts.build());
+  REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
+  return *std::move(m);
+}
+
+std::vector<token_id> tokens_of(std::size_t n, std::size_t n_vocab) {
+  std::vector<token_id> out(n);
+  for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<token_id>((i * i + 7 * i) % n_vocab);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("architecture: a cache that keeps windows only gives the bits of one that keeps everything, in less memory, and says where it cannot go back") {
+  for (const std::string name : {"gemma2", "gemma3", "phi3"}) {
+    const std::string path = "models/arch/" + name + ".F32.gguf";
+    if (!has_data(path)) continue;
+    CAPTURE(name);
+    model_parts parts = parts_of(read_data(path));
+    parts.set(name + ".attention.sliding_window", std::uint32_t{20});
+    const cria::model m = model_of(parts);
+    const std::vector<token_id> tokens = tokens_of(1300, m.vocab_size());
+    const bool is_same = logits_over(m, tokens, true) == logits_over(m, tokens, false);
+    CHECK(is_same);
+    auto s = cria::session::create(m, {.context_size = 3000, .n_threads = 1}).value();
+    const cria::kv_shape whole{m.config().n_layers, m.config().n_kv_heads, m.config().head_dim};
+    CHECK(s.cache().bytes() < cria::contiguous_kv_cache<kv_type::f16>::create(whole, 3000)->bytes() * 4 / 5);
+    REQUIRE(s.evaluate(tokens));
+    REQUIRE(s.evaluate(tokens));
+    CHECK(s.keepable(2000) == 2000);
+    REQUIRE(s.truncate(2000));
+    CHECK(s.keepable(1000) == 0);
+    const auto refused = s.truncate(1000);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == cria::errc::bad_argument);
+    CHECK(s.length() == 2000);
+    // A prompt that parts from the text where the windows have moved on is computed anew.
+    std::vector<token_id> prompt(tokens.begin(), tokens.begin() + 1000);
+    prompt.back() = prompt.back() == 5 ? 6 : 5;
+    cria::generation_options greedy{.max_tokens = 4, .sampling = cria::sampler_config::greedy()};
+    greedy.ignore_eos = true;
+    const auto again = s.generate(prompt, greedy).value();
+    CHECK(again.n_reused == 0);
+    CHECK(again.tokens == cria::session::create(m, {.context_size = 1100, .n_threads = 1}).value().generate(prompt, greedy).value().tokens);
+  }
+}
+
+TEST_CASE("architecture: a llama with a window does not see what is further away, and sees the rest") {
+  model_parts parts = tiny_model({.head_dim = 32, .vocab_size = 40});
+  const std::vector<token_id> tokens = tokens_of(40, 40);
+  std::vector<token_id> other = tokens;
+  other[3] = 39;
+  const auto differs_from = [&](std::uint32_t window) {
+    if (window != 0) parts.set("llama.attention.sliding_window", window);
+    const cria::model m = model_of(parts);
+    const std::vector<float> a = logits_of(m, tokens), b = logits_of(m, other);
+    std::vector<std::size_t> rows;
+    for (std::size_t t = 0; t < tokens.size(); ++t) {
+      if (!std::equal(row(a, 40, t).begin(), row(a, 40, t).end(), row(b, 40, t).begin())) rows.push_back(t);
+    }
+    return std::pair(rows.front(), rows.back());
+  };
+  CHECK(differs_from(0) == std::pair<std::size_t, std::size_t>(3, 39));
+  CHECK(differs_from(6) == std::pair<std::size_t, std::size_t>(3, 3 + 2 * 5));   // two layers, each five positions on
+  CHECK(differs_from(1) == std::pair<std::size_t, std::size_t>(3, 3));
+}
+
+TEST_CASE("architecture: a file may say for each layer whether it has a window") {
+  const std::string path = "models/arch/gemma3.F32.gguf";
+  if (!has_data(path)) return;
+  model_parts parts = parts_of(read_data(path));
+  parts.set("gemma3.attention.sliding_window", std::uint32_t{8});
+  parts.set("gemma3.attention.sliding_window_pattern", std::uint32_t{3});
+  const cria::model m = model_of(parts);
+  const std::size_t n = m.config().n_layers;
+  const std::vector<token_id> tokens = tokens_of(40, m.vocab_size());
+  const std::vector<float> want = logits_of(m, tokens);
+  std::vector<bool> flags(n);
+  for (std::size_t i = 0; i < n; ++i) flags[i] = i % 3 != 2;
+  const auto set = [&](const std::vector<bool>& given) {
+    std::string bytes = raw(std::uint32_t{7}) + raw<std::uint64_t>(given.size());
+    for (const bool b : given) bytes += b ? '\1' : '\0';
+    parts.set_raw("gemma3.attention.sliding_window_pattern", gguf_id::array, bytes);
+  };
+  set(flags);
+  CHECK(logits_of(model_of(parts), tokens) == want);
+  flags[0] = false;
+  set(flags);
+  CHECK(logits_of(model_of(parts), tokens) != want);
+  flags.push_back(true);
+  set(flags);
+  check_refused(parts, cria::errc::bad_value, "gemma3.attention.sliding_window_pattern");
+}
+
+// Factors that are all 2 are positions divided by 2, which files can also say as a linear scaling; 2 as the attention factor is q and k twice as large.
+TEST_CASE("architecture: phi3's short factors turn sequences that stay within the original context, the long ones those that may go beyond it") {
+  const std::string path = "models/arch/phi3.F32.gguf";
+  if (!has_data(path)) return;
+  const model_parts plain = parts_of(read_data(path));
+  const cria::model m = model_of(plain);
+  const std::size_t half = m.config().rope.rope_dim / 2;
+  const std::vector<token_id> tokens = tokens_of(40, m.vocab_size());
+  const auto logits_with = [&](const model_parts& parts, std::size_t capacity) {
+    const cria::model of_parts = model_of(parts);
+    cria::serial_executor serial;
+    return sequence<>(of_parts, serial, 40, capacity).logits(tokens, 40);
+  };
+  model_parts slow = plain, factors = plain;
+  slow.set("phi3.rope.scaling.type", "linear");
+  slow.set("phi3.rope.scaling.factor", 2.0f);
+  const auto ones = blocks_of(cria::tensor_type::f32, std::vector<float>(half, 1)), twos = blocks_of(cria::tensor_type::f32, std::vector<float>(half, 2));
+  factors.tensors.push_back({"rope_factors_short.weight", cria::tensor_type::f32, {half}, ones});
+  check_refused(factors, cria::errc::missing_tensor, "rope_factors_long.weight");
+  factors.tensors.push_back({"rope_factors_long.weight", cria::tensor_type::f32, {half}, twos});
+  factors.set("phi3.rope.scaling.original_context_length", std::uint32_t{48});
+  factors.set("phi3.rope.scaling.type", "longrope");
+  CHECK(logits_with(factors, 48) == logits_with(plain, 48));
+  CHECK(logits_with(factors, 49) == logits_with(slow, 49));
+  CHECK(logits_with(slow, 49) != logits_with(plain, 49));
+  const cria::model long_and_short = model_of(factors);
+  const auto fingerprint = [&](std::size_t context) { return cria::session::create(long_and_short, {.context_size = context, .n_threads = 1}).value().fingerprint(); };
+  CHECK(fingerprint(48) == fingerprint(40));
+  CHECK(fingerprint(48) != fingerprint(49));   // one cannot go on from the other's file
+
+  model_parts strong = plain, merged = plain;
+  strong.set("phi3.rope.scaling.attn_factor", 2.0f);
+  const std::size_t n_turned = (m.config().n_heads + m.config().n_kv_heads) * m.config().head_dim;
+  REQUIRE(2 * half == m.config().head_dim);
+  for (std::size_t i = 0; i < m.config().n_layers; ++i) {
+    auto& t = merged.at("blk." + std::to_string(i) + ".attn_qkv.weight");
+    std::vector<float> values(static_cast<std::size_t>(t.shape[0] * t.shape[1]));
+    std::memcpy(values.data(), t.data.data(), t.data.size());
+    for (std::size_t n = 0; n < n_turned * m.config().dim; ++n) values[n] *= 2;
+    t.data = blocks_of(cria::tensor_type::f32, values);
+  }
+  CHECK(relative_error(std::span<const float>(logits_with(merged, 48)), std::span<const float>(logits_with(strong, 48))) <= 1e-5);
+  CHECK(logits_with(strong, 48) != logits_with(plain, 48));
 }

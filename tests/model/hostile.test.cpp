@@ -319,7 +319,7 @@ TEST_CASE("hostile: architectures and scalings that are not known are refused, w
     parts.set("general.architecture", name);
     check_refused(parts.build(), errc::unsupported_architecture, "general.architecture");
   }
-  for (const std::string& name : {std::string("longrope"), std::string(), std::string("none\0", 5), std::string("\xff\xfe"), std::string(100'000, 'x')}) {
+  for (const std::string& name : {std::string("dynamic"), std::string(), std::string("none\0", 5), std::string("\xff\xfe"), std::string(100'000, 'x')}) {
     auto parts = tiny_model();
     parts.set("llama.rope.scaling.type", name);
     check_refused(parts.build(), errc::bad_value, "llama.rope.scaling.type");

@@ -34,7 +34,7 @@ class sequence {
       : model_(m),
         executor_(executor),
         cache_(make(cache_type::create(m.cache_shape(), capacity))),
-        activations_(make(cria::nn::activations::create(m.activation_shape(max_tokens), m.precision(), executor.concurrency(), 1))) {}
+        activations_(make(cria::nn::activations::create(m.activation_shape(max_tokens), m.precision(), executor.concurrency(), cache_.max_segments()))) {}
 
   [[nodiscard]] cache_type& cache() { return cache_; }
   [[nodiscard]] cria::nn::activations& activations() { return activations_; }

@@ -8,10 +8,10 @@
 //     while (auto ended = engine->next_finished()) ... ended->id, ended->outcome
 //   }
 //
-// Ensures   a request's tokens, text and logits are the bits that it would have alone, whoever comes, goes, fails or shares pages with it.
+// Ensures   a request's tokens, text and logits are the bits that it would have alone, with its own adapters, whoever comes, goes, fails or shares pages with it.
 //           Requests start in the order of arrival. When the pages run out, the youngest gives its own back and is computed again later.
 //           Memory is taken by create(), add(), the start and the end of a request: never per token.
-// Errors    create: bad_argument, out_of_memory. add: bad_argument, context_full ("prompt", "sequences", "pages"), limit_exceeded, out_of_memory, those of
+// Errors    create: bad_argument, out_of_memory. add: bad_argument (also an adapter of another model), context_full ("prompt", "sequences", "pages"), limit_exceeded, out_of_memory, those of
 //           tokenizer and sampler. step: cancelled, bad_argument (from inside a callback); what concerns one request is in its outcome.
 // Threads   one at a time; other threads may end a request by its stop token. A callback may add, cancel and take, not step.
 // Lifetime  keeps its model alive; a callback lives until its request ends
@@ -20,6 +20,7 @@
 
 #include <cria/core/stop_token.hpp>
 #include <cria/core/thread_pool.hpp>
+#include <cria/generate/adapter_companies.hpp>
 #include <cria/generate/batch_schedule.hpp>
 #include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/options.hpp>
@@ -29,6 +30,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -197,8 +199,11 @@ class basic_batch_engine {
     if constexpr (!std::is_same_v<Callback, no_callback>) {
       call = [callback = std::move(callback)](const token_event& event) mutable { return detail::deliver(callback, event); };
     }
+    CRIA_TRY(auto adapters, adapter_set::create(options.adapters ? std::span<const adapter_choice>(*options.adapters) : std::span<const adapter_choice>{}, model_));
+    const std::uint64_t company = companies_.number_of(adapters);
     const batch_id id = schedule_.next_id;
-    CRIA_CHECK(schedule_.enqueue(std::make_unique<sequence>(id, std::move(cache), std::move(tokens), std::move(sampler), std::move(output), options.stop, std::move(call))));
+    CRIA_CHECK(schedule_.enqueue(std::make_unique<sequence>(id, std::move(cache), std::move(adapters), company, std::move(tokens), std::move(sampler), std::move(output),
+                                                            options.stop, std::move(call))));
     ++schedule_.next_id;
     return id;
   }
@@ -221,6 +226,7 @@ class basic_batch_engine {
     for (const auto& [one, n] : schedule_.planned) {
       const bool is_all = n == one->pending().size();
       slices_.push_back({&one->cache(), one->pending().first(n), std::size_t{is_all}});
+      slices_.back().adapters = one->adapters();
       n_rows += is_all;
     }
     const std::size_t stride = round_up(model_.vocab_size(), 16);
@@ -245,6 +251,7 @@ class basic_batch_engine {
   array_buffer<float> logits_;             // [max_sequences][V]
   detail::batch_schedule<Type, Sampler> schedule_;
   std::vector<nn::sequence_slice<cache_type>> slices_;
+  detail::adapter_companies companies_;
   std::shared_ptr<const token_trie> vocabulary_;   // none before the first grammar
   bool is_stepping_ = false;
 };

@@ -176,13 +176,13 @@ class batch_schedule {
   }
 
   void remember(const sequence& one) noexcept {
-    if (options_.shares_prefixes) index.insert(one.tokens().first(one.cache().length()), one.cache().pages());
+    if (options_.shares_prefixes) index.insert(one.tokens().first(one.cache().length()), one.cache().pages(), one.company());
   }
 
   /// Takes into the cache what others have of the sequence's tokens, but for the last one, whose logits must be computed. Returns its length.
   std::size_t take_shared(sequence& one) noexcept {
     if (!options_.shares_prefixes) return one.cache().length();
-    const std::size_t n = index.find(one.tokens().first(one.tokens().size() - 1), found_);
+    const std::size_t n = index.find(one.tokens().first(one.tokens().size() - 1), found_, one.company());
     if (n > one.cache().length()) one.cache().share(std::span(found_).first(pool->pages_for(n)), n);
     return one.cache().length();
   }
@@ -211,7 +211,7 @@ class batch_schedule {
     if (!options_.shares_prefixes) return;
     const auto wanted = one.tokens().first(one.tokens().size() - 1);
     for (const auto& other : running) {
-      if (!is_prompt(*other)) continue;
+      if (!is_prompt(*other) || other->company() != one.company()) continue;
       const auto prompt = other->tokens();
       const auto mismatch = std::mismatch(wanted.begin(), wanted.end(), prompt.begin(), prompt.end()).first;
       const std::size_t n = static_cast<std::size_t>(mismatch - wanted.begin()) / options_.page_size * options_.page_size;

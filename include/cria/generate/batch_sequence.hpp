@@ -12,11 +12,13 @@
 #include <cria/generate/generation.hpp>
 #include <cria/generate/generation_output.hpp>
 #include <cria/kv/paged.hpp>
+#include <cria/model/adapter.hpp>
 #include <cria/sampling/sampler.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <limits>
@@ -36,10 +38,13 @@ class batch_sequence {
  public:
   using clock = std::chrono::steady_clock;
 
-  batch_sequence(batch_id id, paged_kv_cache<Type> cache, std::vector<token_id> prompt, Sampler sampler, generation_output output, const stop_token& stop,
-                 batch_callback callback)
+  /// `company`: who has the same number computes the same prompt to the same positions.
+  batch_sequence(batch_id id, paged_kv_cache<Type> cache, adapter_set adapters, std::uint64_t company, std::vector<token_id> prompt, Sampler sampler,
+                 generation_output output, const stop_token& stop, batch_callback callback)
       : id_(id),
         cache_(std::move(cache)),
+        adapters_(std::move(adapters)),
+        company_(company),
         tokens_(std::move(prompt)),
         n_prompt_(tokens_.size()),
         sampler_(std::move(sampler)),
@@ -57,6 +62,8 @@ class batch_sequence {
   /// Returns the prompt and what was generated; the last one is not in the cache.
   [[nodiscard]] std::span<const token_id> tokens() const noexcept { return tokens_; }
   [[nodiscard]] std::span<const token_id> pending() const noexcept { return tokens().subspan(cache_.length()); }
+  [[nodiscard]] std::span<const nn::low_rank_use> adapters() const noexcept { return adapters_.uses(); }
+  [[nodiscard]] std::uint64_t company() const noexcept { return company_; }
   [[nodiscard]] std::size_t n_prompt() const noexcept { return n_prompt_; }
   [[nodiscard]] generation& summary() noexcept { return output_.summary(); }
   [[nodiscard]] bool is_done() const noexcept { return failure_.has_value() || output_.is_done(); }
@@ -155,6 +162,8 @@ class batch_sequence {
 
   batch_id id_;
   paged_kv_cache<Type> cache_;
+  adapter_set adapters_;
+  std::uint64_t company_;
   std::vector<token_id> tokens_;
   std::size_t n_prompt_;
   Sampler sampler_;

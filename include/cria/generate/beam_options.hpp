@@ -45,7 +45,8 @@ struct beam_options {
   std::vector<token_id> stop_tokens = {};
   bool ignore_eos = false;
   encode_options encode = {};
-  stop_token stop = {};     ///< takes effect within one layer: cancelled
+  stop_token stop = {};          ///< takes effect within one layer: cancelled
+  std::vector<adapter_choice> adapters = {};   ///< LoRA adapters of the model
 
   /// Returns lp(n).
   [[nodiscard]] double penalty_of(std::size_t n) const noexcept { return math::pow((5.0 + static_cast<double>(n)) / 6.0, length_penalty); }

@@ -80,6 +80,7 @@ class basic_beam_search {
       auto found = search_from(tokens, options);
       for (auto& cache : caches_) cache.truncate(0);
       for (auto& cache : spare_) cache.truncate(0);
+      adapters_ = {};
       return found;
     }, "beam search");
   }
@@ -123,6 +124,7 @@ class basic_beam_search {
 
   [[nodiscard]] result<std::vector<beam>> search_from(std::span<const token_id> prompt, const beam_options& o) {
     CRIA_CHECK(check(prompt, o));
+    CRIA_TRY(adapters_, adapter_set::create(o.adapters, model_));
     CRIA_CHECK(feed_prompt(prompt, o));
     std::vector<beam> live(1), finished;
     while (live.front().tokens.size() < o.max_tokens) {
@@ -159,6 +161,7 @@ class basic_beam_search {
 
   [[nodiscard]] result<void> forward(std::span<nn::sequence_slice<cache_type>> slices, std::size_t n_rows, const beam_options& o) {
     const std::size_t stride = round_up(model_.vocab_size(), 16);
+    for (nn::sequence_slice<cache_type>& s : slices) s.adapters = adapters_.uses();
     CRIA_CHECK(model_.template forward<cache_type>(executor_, activations_, slices, {logits_.data(), stride, n_rows, model_.vocab_size()}, o.stop));
     for (std::size_t i = 0; i < n_rows; ++i) {
       for (const float x : row(i)) {
@@ -260,6 +263,7 @@ class basic_beam_search {
   executor_ref executor_;
   nn::activations activations_;
   array_buffer<float> logits_;             // [max_width][V]
+  adapter_set adapters_;                   // of the search
   std::vector<cache_type> caches_, spare_; // of the live beams; of the next ones
 };
 

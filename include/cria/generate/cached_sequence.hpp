@@ -41,7 +41,16 @@ class cached_sequence {
   /// Notes tokens that a pass has just put into the cache. Requires room for them.
   void commit(std::span<const token_id> tokens) { tokens_.insert(tokens_.end(), tokens.begin(), tokens.end()); }
 
-  /// Forgets all positions from n on. Requires n <= length().
+  /// Returns the largest length up to n that truncate() can go back to: n, but where windows have forgotten what it needs.
+  [[nodiscard]] std::size_t keepable(std::size_t n) const noexcept {
+    if constexpr (requires { { cache_.keepable(n) } noexcept; }) {
+      return cache_.keepable(n);
+    } else {
+      return n;
+    }
+  }
+
+  /// Forgets all positions from n on. Requires n <= length(), keepable(n) == n.
   void truncate(std::size_t n) noexcept {
     cache_.truncate(n);
     tokens_.resize(n);
@@ -51,7 +60,7 @@ class cached_sequence {
   std::size_t keep_common(std::span<const token_id> prompt) noexcept {
     const std::size_t limit = std::min(tokens_.size(), prompt.empty() ? 0 : prompt.size() - 1);
     const auto kept = std::mismatch(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(limit), tokens_.begin()).first;
-    const auto n = static_cast<std::size_t>(kept - prompt.begin());
+    const auto n = keepable(static_cast<std::size_t>(kept - prompt.begin()));
     truncate(n);
     return n;
   }
@@ -61,10 +70,14 @@ class cached_sequence {
     requires saved_kv_cache<Cache>
   {
     CRIA_CHECK(make_room(tokens.size()));
-    if (tokens.size() > length()) CRIA_CHECK(cache_.reserve(tokens.size() - length()));
+    if constexpr (requires { cache_.check_replace(tokens.size()); }) {
+      CRIA_CHECK(cache_.check_replace(tokens.size()));
+    } else if (tokens.size() > length()) {
+      CRIA_CHECK(cache_.reserve(tokens.size() - length()));
+    }
     truncate(0);
     if (tokens.empty()) return {};
-    CRIA_CHECK(cache_.reserve(tokens.size()));   // what was reserved a moment ago
+    CRIA_CHECK(cache_.reserve(tokens.size()));   // there is room: what it held is gone
     const kv_shape shape = cache_.shape();
     const std::size_t head_bytes = tokens.size() * cache_.position_bytes();
     for (std::size_t i = 0; i < shape.n_layers * shape.n_kv_heads; ++i) {

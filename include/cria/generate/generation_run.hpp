@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -70,6 +71,7 @@ class generation_run {
       : state_(&state),
         prompt_(std::move(prompt)),
         stop_(options.stop),
+        adapters_(options.adapters),
         sampler_(std::forward<Sampler>(sampler)),
         output_(std::move(output)),
         ticket_(state.begin()) {
@@ -100,6 +102,7 @@ class generation_run {
 
   [[nodiscard]] result<void> feed_prompt() {
     CRIA_CHECK(state_->check_prompt(prompt_));
+    if (adapters_) CRIA_CHECK(state_->set_adapters(*adapters_));
     output_.summary().n_reused = state_->reuse(prompt_);
     for (const token_id token : prompt_) sampler_.accept(token);
     return state_->append(std::span<const token_id>(prompt_).subspan(output_.summary().n_reused), stop_);
@@ -118,6 +121,7 @@ class generation_run {
   session_state<Cache>* state_;
   std::vector<token_id> prompt_;
   stop_token stop_;
+  std::optional<std::vector<adapter_choice>> adapters_;
   Sampler sampler_;
   generation_output output_;
   std::uint64_t ticket_;

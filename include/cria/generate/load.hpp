@@ -10,6 +10,7 @@
 #include <cria/generate/options.hpp>
 #include <cria/gguf/file.hpp>
 #include <cria/kernels/activation_size.hpp>
+#include <cria/kv/kv_cache.hpp>
 #include <cria/model/model.hpp>
 #include <cria/quant/format.hpp>
 
@@ -52,7 +53,9 @@ namespace detail {
 
 [[nodiscard]] inline std::uint64_t cache_bytes_of(const kv_shape& s, std::uint64_t positions, kv_type type) noexcept {
   const std::uint64_t channels = s.head_dim + round_up(s.head_dim, 16), element = type == kv_type::f32 ? 4 : 2;
-  return (positions + 15) / 16 * 16 * channels * s.n_layers * s.n_kv_heads * element;
+  std::uint64_t rows = 0;
+  for (std::size_t layer = 0; layer < s.n_layers; ++layer) rows += kept_positions(s.window_of(layer), positions);
+  return rows * channels * s.n_kv_heads * element;
 }
 
 [[nodiscard]] inline std::uint64_t activation_bytes_of(const nn::activation_shape& s, precision p) noexcept {

@@ -9,6 +9,7 @@
 #include <cria/core/executor.hpp>
 #include <cria/core/stop_token.hpp>
 #include <cria/core/types.hpp>
+#include <cria/model/adapter.hpp>
 #include <cria/sampling/grammar/grammar.hpp>
 #include <cria/sampling/sampler_config.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
@@ -48,7 +49,8 @@ struct generation_options {
   std::vector<token_id> stop_tokens = {};   ///< end the text as the model's own end tokens do
   bool ignore_eos = false;                  ///< end tokens do not end the text (a logit_bias of -inf keeps them out altogether)
   encode_options encode = {};               ///< for prompts given as text
-  stop_token stop = {};                ///< takes effect within one layer
+  stop_token stop = {};                     ///< takes effect within one layer
+  std::optional<std::vector<adapter_choice>> adapters = {};  ///< LoRA adapters of the model; empty: as the session was told before, a batch's: none
 };
 
 }  // namespace cria::inline v0

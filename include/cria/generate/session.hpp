@@ -133,7 +133,7 @@ class basic_session {
     }, "top_logits");
   }
 
-  /// Computes with these adapters of the model from now on, none: the model alone; forgets everything. Errors: bad_argument (another model's adapter, a
+  /// Computes with these adapters of the model from now on, none: the model alone; forgets what was computed with others. Errors: bad_argument (another model's adapter, a
   /// scale that is not finite, two callers at once), out_of_memory; nothing has changed then.
   [[nodiscard]] result<void> set_adapters(std::span<const adapter_choice> adapters) {
     CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
@@ -146,9 +146,13 @@ class basic_session {
   /// Forgets everything.
   void reset() noexcept { static_cast<void>(truncate_to(0)); }
 
-  /// Forgets all positions from n on. Errors: bad_argument where there are fewer.
+  /// Returns the largest length up to n that truncate() can go back to: n, but where a model's windows have moved on and what it needs is gone.
+  [[nodiscard]] std::size_t keepable(std::size_t n) const noexcept { return state_->sequence().keepable(std::min(n, length())); }
+
+  /// Forgets all positions from n on. Errors: bad_argument where there are fewer, or keepable(n) is less.
   [[nodiscard]] result<void> truncate(std::size_t n) {
     if (n > length()) return error{errc::bad_argument, "truncate", std::to_string(n) + " of " + std::to_string(length()) + " positions", error::no_offset};
+    if (keepable(n) != n) return error{errc::bad_argument, "truncate", "what the windows need at " + std::to_string(n) + " is gone", error::no_offset};
     truncate_to(n);
     return {};
   }

@@ -24,7 +24,6 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -60,7 +59,7 @@ class session_state {
       std::unique_ptr<thread_pool> pool;
       if (!options.executor) pool = std::make_unique<thread_pool>(options.n_threads);
       const executor_ref executor = options.executor ? *options.executor : executor_ref(*pool);
-      const std::size_t capacity = cache.capacity(), n_batch = std::max<std::size_t>(1, std::min(options.max_batch, capacity));
+      const std::size_t capacity = cache.capacity(), n_batch = std::max<std::size_t>(1, std::min({options.max_batch, capacity, max_pass_of(cache)}));
       CRIA_TRY(auto activations, nn::activations::create(model.activation_shape(n_batch), model.precision(), executor.concurrency(), cache.max_segments()));
       CRIA_TRY(auto logits, array_buffer<float>::allocate(round_up(model.vocab_size(), 16)));
       std::unique_ptr<session_state> made(
@@ -120,7 +119,7 @@ class session_state {
       const auto part = tokens.subspan(done, std::min(max_batch(), tokens.size() - done));
       const bool is_last = done + part.size() == tokens.size();
       nn::sequence_slice<Cache> slice{&sequence_.cache(), part, rows != nullptr ? part.size() : std::size_t{is_last}};
-      slice.adapters = adapter_uses_;
+      slice.adapters = adapters_.uses();
       float* const out = rows != nullptr ? rows + done * logits_stride() : logits_.data();
       CRIA_CHECK(model_.template forward<Cache>(executor_, activations_, std::span(&slice, 1),
                                                 {out, logits_stride(), slice.n_logits, model_.vocab_size()}, stop));
@@ -135,29 +134,23 @@ class session_state {
     return {};
   }
 
-  /// Computes with these adapters from now on, and forgets what was computed without them. Errors: bad_argument, out_of_memory; nothing has changed then.
+  /// Computes with these adapters from now on, and forgets what was computed with others. Errors: bad_argument, out_of_memory; nothing has changed then.
   [[nodiscard]] result<void> set_adapters(std::span<const adapter_choice> choices) {
-    return catch_bad_alloc([&]() -> result<void> {
-      std::vector<adapter_choice> kept(choices.begin(), choices.end());
-      std::vector<nn::low_rank_use> uses;
-      for (const adapter_choice& c : kept) {
-        if (&c.adapter.base().weights() != &model_.weights()) return error{errc::bad_argument, "adapters", "one is of another model", error::no_offset};
-        if (!std::isfinite(c.scale)) return error{errc::bad_argument, "adapters", "a scale is not finite", error::no_offset};
-        uses.push_back(c.adapter.use(c.scale));
-      }
-      adapters_ = std::move(kept);
-      adapter_uses_ = std::move(uses);
-      truncate(0);
-      return {};
-    }, "adapters");
+    CRIA_TRY(adapter_set wanted, adapter_set::create(choices, model_));
+    if (wanted.is_same(adapters_)) return {};
+    adapters_ = std::move(wanted);
+    truncate(0);
+    return {};
   }
 
   /// Returns what tells the contents of this cache from those of other models and adapters.
   [[nodiscard]] std::uint64_t fingerprint() const noexcept {
-    if (adapters_.empty()) return model_.fingerprint();
+    const bool is_long = model_.weights().rope.is_long(sequence_.cache().capacity());
+    if (adapters_.empty() && !is_long) return model_.fingerprint();
     checksum64 sum;
     sum.update(model_.fingerprint());
-    for (const adapter_choice& c : adapters_) {
+    if (is_long) sum.update(std::string_view("long"));
+    for (const adapter_choice& c : adapters_.choices()) {
       sum.update(c.adapter.fingerprint());
       sum.update(std::bit_cast<std::uint32_t>(c.scale));
     }
@@ -172,7 +165,7 @@ class session_state {
     for (std::size_t at = 0; at < tokens.size() && done; at += max_batch()) {
       const auto part = tokens.subspan(at, std::min(max_batch(), tokens.size() - at));
       nn::sequence_slice<Cache> slice{&sequence_.cache(), part, part.size()};
-      slice.adapters = adapter_uses_;
+      slice.adapters = adapters_.uses();
       done = model_.template forward<Cache>(executor_, activations_, std::span(&slice, 1), {nullptr, logits_stride(), part.size(), model_.vocab_size()}, stop);
       if (!done) break;
       sequence_.commit(part);
@@ -224,6 +217,14 @@ class session_state {
   [[nodiscard]] std::span<const float> logits() const noexcept { return logits_.span().first(has_logits_ ? model_.vocab_size() : 0); }
 
  private:
+  [[nodiscard]] static std::size_t max_pass_of(const Cache& cache) noexcept {
+    if constexpr (requires { { cache.max_pass() } noexcept; }) {
+      return cache.max_pass();
+    } else {
+      return session_options::most_batch;
+    }
+  }
+
   static constexpr std::size_t most_tokens_reserved = std::size_t{1} << 20;   // a cache may call itself unlimited
 
   session_state(cria::model m, std::unique_ptr<thread_pool> pool, executor_ref executor, nn::activations activations, Cache cache, array_buffer<float> logits)
@@ -258,8 +259,7 @@ class session_state {
   cached_sequence<Cache> sequence_;
   array_buffer<float> logits_;
   std::shared_ptr<const token_trie> vocabulary_;   // none before the first grammar
-  std::vector<adapter_choice> adapters_;
-  std::vector<nn::low_rank_use> adapter_uses_;
+  adapter_set adapters_;
   std::atomic<bool> is_used_{false};
   std::uint64_t ticket_ = 0;
   std::size_t n_evaluated_ = 0, n_reused_ = 0;

@@ -27,6 +27,7 @@
 #include <chrono>
 #include <concepts>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <type_traits>
@@ -73,6 +74,7 @@ class speculative_run {
         drafter_(drafter),
         sampler_(sampler),
         stop_(options.stop),
+        adapters_(options.adapters),
         output_(std::move(output)),
         tokens_(std::move(prompt)),
         n_prompt_(tokens_.size()),
@@ -84,6 +86,8 @@ class speculative_run {
   template <class Callback>
   [[nodiscard]] result<speculative_generation> run(Callback& callback) {
     CRIA_TRY(rows_, array_buffer<float>::allocate(guesses_.size() * session_.logits_stride()));
+    CRIA_CHECK(check_prompt());
+    if (adapters_) CRIA_CHECK(session_.set_adapters(*adapters_));
     CRIA_CHECK(feed_prompt());
     if (!output_.is_done()) CRIA_CHECK(take(session_.logits(), callback));
     while (!output_.is_done()) CRIA_CHECK(pass(callback));
@@ -100,16 +104,20 @@ class speculative_run {
 
   void end(finish_reason reason) { has_held_text_ = output_.end(reason); }
 
+  [[nodiscard]] result<void> check_prompt() const {
+    if (n_prompt_ > session_.capacity()) {
+      return error{errc::context_full, "prompt", std::to_string(n_prompt_) + " tokens do not fit a context of " + std::to_string(session_.capacity()), error::no_offset};
+    }
+    for (const token_id id : tokens_) CRIA_CHECK(generation_output::check_token(session_.model().tokenizer(), "prompt", id));
+    return {};
+  }
+
   [[nodiscard]] result<void> feed_prompt() {
     const clock::time_point start = clock::now();
     const auto known = session_.tokens();
     const std::size_t limit = std::min(known.size(), n_prompt_ > 0 ? n_prompt_ - 1 : 0);
     const auto differs = std::mismatch(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(limit), known.begin()).first;
-    const auto n_reused = static_cast<std::size_t>(differs - tokens_.begin());
-    if (n_prompt_ > session_.capacity()) {
-      return error{errc::context_full, "prompt", std::to_string(n_prompt_) + " tokens do not fit a context of " + std::to_string(session_.capacity()), error::no_offset};
-    }
-    for (const token_id id : tokens_) CRIA_CHECK(generation_output::check_token(session_.model().tokenizer(), "prompt", id));
+    const std::size_t n_reused = session_.keepable(static_cast<std::size_t>(differs - tokens_.begin()));
     CRIA_CHECK(session_.truncate(n_reused));
     output_.summary().n_reused = n_reused;
     for (const token_id token : tokens_) sampler_.accept(token);
@@ -206,6 +214,7 @@ class speculative_run {
   Drafter& drafter_;
   Sampler& sampler_;
   stop_token stop_;
+  std::optional<std::vector<adapter_choice>> adapters_;
   generation_output output_;
   std::vector<token_id> tokens_;    // prompt and reply
   std::size_t n_prompt_;

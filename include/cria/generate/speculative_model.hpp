@@ -40,7 +40,7 @@ class basic_model_drafter {
     const auto known = session_.tokens();
     const std::size_t limit = std::min(known.size(), context.size() - 1);
     const auto differs = std::mismatch(context.begin(), context.begin() + static_cast<std::ptrdiff_t>(limit), known.begin()).first;
-    CRIA_CHECK(session_.truncate(static_cast<std::size_t>(differs - context.begin())));
+    CRIA_CHECK(session_.truncate(session_.keepable(static_cast<std::size_t>(differs - context.begin()))));
     CRIA_CHECK(session_.evaluate(context.subspan(session_.length())));
     for (std::size_t n = 0; n < out.size(); ++n) {
       result<token_id> guessed = own.sample(session_.logits());

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// kv/contiguous.hpp - the plain cache: room for `capacity` positions from the start, one segment a head.
+// kv/contiguous.hpp - the plain cache: room for `capacity` positions from the start, one segment a head. A layer with a window keeps that and what
+// a pass adds, in a ring: position p is in row p mod rows, two segments a head.
 //
-// Shapes    [layer][kv head]: keys [capacity / 16][head_dim][16], values [capacity][v_stride]; q8_0: groups of 32 channels with a scale
+// Shapes    [layer][kv head]: keys [rows / 16][head_dim][16], values [rows][v_stride]; q8_0: groups of 32 channels with a scale
+// Ensures   windows change no bits: what a query sees is there, at the places in panels that it has without them
 // Errors    create: out_of_memory, bad_argument; reserve: context_full
 // Threads   as kv_cache.hpp
 //
@@ -14,12 +16,15 @@
 #include <cria/kv/kv_cache.hpp>
 #include <cria/quant/q8_0.hpp>
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <span>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 namespace cria::inline v0 {
 
@@ -121,28 +126,45 @@ class contiguous_kv_cache {
     if (shape.n_layers == 0 || shape.n_kv_heads == 0 || shape.head_dim == 0 || shape.head_dim > widest) {
       return error{errc::bad_argument, "shape", "a cache needs layers, heads and 1 to " + std::to_string(widest) + " channels", error::no_offset};
     }
-    contiguous_kv_cache c;
-    c.shape_ = shape;
-    c.capacity_ = capacity;
-    c.v_stride_ = round_up(shape.head_dim, storage::v_step);
-    const checked_u64 rows = checked_u64(capacity).rounded_up(16);
-    const checked_u64 k_bytes = rows / checked_u64(16) * checked_u64(storage::k_panel_bytes(shape.head_dim));
-    const checked_u64 v_bytes = rows * checked_u64(storage::v_row_bytes(c.v_stride_));
-    const auto bytes = ((k_bytes + v_bytes) * checked_u64(shape.n_layers) * checked_u64(shape.n_kv_heads)).get();
-    if (!bytes || *bytes > std::numeric_limits<std::size_t>::max()) {
-      return error{errc::out_of_memory, "capacity", "a context of " + std::to_string(capacity) + " positions", error::no_offset};
-    }
-    c.k_bytes_ = static_cast<std::size_t>(*k_bytes.get());
-    c.v_bytes_ = static_cast<std::size_t>(*v_bytes.get());
-    CRIA_TRY(c.memory_, aligned_buffer::allocate(static_cast<std::size_t>(*bytes)));
-    return c;
+    if (shape.windows != nullptr && shape.windows->size() != shape.n_layers) return error{errc::bad_argument, "windows", "are not one for each layer", error::no_offset};
+    return catch_bad_alloc([&]() -> result<contiguous_kv_cache> {
+      contiguous_kv_cache c;
+      c.shape_ = shape;
+      c.capacity_ = capacity;
+      c.v_stride_ = round_up(shape.head_dim, storage::v_step);
+      c.panel_bytes_ = storage::k_panel_bytes(shape.head_dim) + 16 * storage::v_row_bytes(c.v_stride_);
+      const auto whole = checked_u64(capacity).rounded_up(16).get();
+      const auto most = whole ? (checked_u64(*whole) / checked_u64(16) * checked_u64(c.panel_bytes_) * checked_u64(shape.n_layers) * checked_u64(shape.n_kv_heads)).get() : whole;
+      if (!most || *most > std::numeric_limits<std::size_t>::max()) {
+        return error{errc::out_of_memory, "capacity", "a context of " + std::to_string(capacity) + " positions", error::no_offset};
+      }
+      std::size_t bytes = 0;
+      c.layers_.reserve(shape.n_layers);
+      for (std::size_t i = 0; i < shape.n_layers; ++i) {
+        const std::size_t window = shape.window_of(i), rows = static_cast<std::size_t>(kept_positions(window, capacity));
+        c.layers_.push_back({bytes, rows, rows < *whole ? window : 0});
+        c.has_rings_ |= rows < *whole;
+        bytes += rows / 16 * c.panel_bytes_ * shape.n_kv_heads;
+      }
+      CRIA_TRY(c.memory_, aligned_buffer::allocate(bytes));
+      return c;
+    }, "capacity");
   }
 
   [[nodiscard]] std::size_t length() const noexcept { return length_; }
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::size_t bytes() const noexcept { return memory_.size(); }
   [[nodiscard]] std::size_t v_stride() const noexcept { return v_stride_; }
-  [[nodiscard]] std::size_t max_segments() const noexcept { return 1; }
+  [[nodiscard]] std::size_t max_segments() const noexcept { return has_rings_ ? 2 : 1; }
+  [[nodiscard]] std::size_t max_pass() const noexcept { return has_rings_ ? window_slack : std::numeric_limits<std::size_t>::max(); }
+  [[nodiscard]] std::size_t keepable(std::size_t n) const noexcept {
+    if (n == 0 || n == length_) return n;
+    if (n < floor_) return 0;
+    for (const layer_place& l : layers_) {
+      if (l.window != 0 && written_ > l.n_rows && n + 1 + (l.n_rows - l.window) < written_) return 0;
+    }
+    return n;
+  }
 
   result<void> reserve(std::size_t n) {
     if (n > capacity_ - length_) {
@@ -150,14 +172,14 @@ class contiguous_kv_cache {
                    std::to_string(length_) + " of " + std::to_string(capacity_) + " positions are taken, " + std::to_string(n) + " more do not fit", error::no_offset};
     }
     pending_ = n;
+    written_ = std::max(written_, length_ + n);
     return {};
   }
 
   void write(kv_slot slot, kv_row row) noexcept {
     CRIA_ASSERT(slot.pos < length_ + pending_);
-    std::byte* head = memory_.data() + offset(slot.head);
-    storage::write_key(head + slot.pos / 16 * storage::k_panel_bytes(shape_.head_dim), slot.pos % 16, row.k, shape_.head_dim);
-    storage::write_value(head + k_bytes_ + slot.pos * storage::v_row_bytes(v_stride_), row.v, shape_.head_dim);
+    storage::write_key(memory_.data() + key_offset(slot), slot.pos % 16, row.k, shape_.head_dim);
+    storage::write_value(memory_.data() + value_offset(slot), row.v, shape_.head_dim);
   }
 
   void commit(std::size_t n) noexcept {
@@ -167,15 +189,27 @@ class contiguous_kv_cache {
   }
 
   void truncate(std::size_t n) noexcept {
-    CRIA_ASSERT(n <= length_);
+    CRIA_ASSERT(n <= length_ && keepable(n) == n);
     length_ = n;
     pending_ = 0;
+    if (n == 0) written_ = floor_ = 0;
   }
 
   std::size_t segments(kv_head head, std::span<kv_segment> out) const noexcept {
-    const std::byte* begin = memory_.data() + offset(head);
-    out[0] = {begin, begin + k_bytes_, 0, length_ + pending_};
-    return 1;
+    const layer_place& l = layers_[head.layer];
+    const std::size_t end = length_ + pending_;
+    if (end <= l.n_rows) {
+      out[0] = {memory_.data() + key_offset({head, 0}), memory_.data() + value_offset({head, 0}), 0, end};
+      return 1;
+    }
+    // From the panel of the first position that the first new query sees.
+    std::size_t n = 0;
+    for (std::size_t first = (length_ + 1 - std::min(l.window, length_ + 1)) / 16 * 16; first < end; ++n) {
+      const std::size_t last = std::min(end, (first / l.n_rows + 1) * l.n_rows);
+      out[n] = {memory_.data() + key_offset({head, first}), memory_.data() + value_offset({head, first}), first, last - first};
+      first = last;
+    }
+    return n;
   }
 
   [[nodiscard]] const kv_shape& shape() const noexcept { return shape_; }
@@ -183,35 +217,65 @@ class contiguous_kv_cache {
 
   void export_positions(kv_range range, std::span<std::byte> out) const noexcept {
     CRIA_ASSERT(range.first + range.n <= length_ && out.size() == range.n * position_bytes());
-    const std::byte* head = memory_.data() + offset(range.head);
-    const std::size_t part = storage::part_bytes(shape_.head_dim);
+    const std::size_t part = storage::part_bytes(shape_.head_dim), oldest = oldest_of(range.head.layer);
     std::byte* to = out.data();
     for (std::size_t pos = range.first; pos < range.first + range.n; ++pos, to += 2 * part) {
-      storage::export_key(head + pos / 16 * storage::k_panel_bytes(shape_.head_dim), pos % 16, to, shape_.head_dim);
-      std::memcpy(to + part, head + k_bytes_ + pos * storage::v_row_bytes(v_stride_), part);
+      if (pos < oldest) {
+        std::memset(to, 0, 2 * part);   // forgotten: nobody sees it
+        continue;
+      }
+      storage::export_key(memory_.data() + key_offset({range.head, pos}), pos % 16, to, shape_.head_dim);
+      std::memcpy(to + part, memory_.data() + value_offset({range.head, pos}), part);
     }
   }
 
   void import_positions(kv_range range, std::span<const std::byte> in) noexcept {
     CRIA_ASSERT(range.first + range.n <= length_ + pending_ && in.size() == range.n * position_bytes());
-    std::byte* head = memory_.data() + offset(range.head);
-    const std::size_t part = storage::part_bytes(shape_.head_dim);
+    const std::size_t part = storage::part_bytes(shape_.head_dim), oldest = oldest_of(range.head.layer), window = shape_.window_of(range.head.layer);
     const std::byte* from = in.data();
     for (std::size_t pos = range.first; pos < range.first + range.n; ++pos, from += 2 * part) {
-      storage::import_key(head + pos / 16 * storage::k_panel_bytes(shape_.head_dim), pos % 16, from, shape_.head_dim);
-      std::memcpy(head + k_bytes_ + pos * storage::v_row_bytes(v_stride_), from + part, part);
+      if (pos < oldest) continue;
+      storage::import_key(memory_.data() + key_offset({range.head, pos}), pos % 16, from, shape_.head_dim);
+      std::memcpy(memory_.data() + value_offset({range.head, pos}), from + part, part);
     }
+    // Where they came from may have kept the last window only.
+    if (window != 0 && range.first + range.n > window) floor_ = std::max(floor_, range.first + range.n);
   }
 
  private:
   contiguous_kv_cache() = default;
 
-  [[nodiscard]] std::size_t offset(kv_head head) const noexcept { return (head.layer * shape_.n_kv_heads + head.head) * (k_bytes_ + v_bytes_); }
+  /// Where a layer's heads are.
+  struct layer_place {
+    std::size_t offset;
+    std::size_t n_rows;   // positions that are kept, a multiple of 16
+    std::size_t window;   // 0: all positions are kept
+  };
+
+  /// Return where a position's panel of keys begins, and its row of values.
+  [[nodiscard]] std::size_t key_offset(kv_slot slot) const noexcept {
+    const layer_place& l = layers_[slot.head.layer];
+    return l.offset + slot.head.head * (l.n_rows / 16 * panel_bytes_) + slot.pos % l.n_rows / 16 * storage::k_panel_bytes(shape_.head_dim);
+  }
+  [[nodiscard]] std::size_t value_offset(kv_slot slot) const noexcept {
+    const layer_place& l = layers_[slot.head.layer];
+    const std::size_t keys = l.n_rows / 16 * storage::k_panel_bytes(shape_.head_dim);
+    return l.offset + slot.head.head * (l.n_rows / 16 * panel_bytes_) + keys + slot.pos % l.n_rows * storage::v_row_bytes(v_stride_);
+  }
+  /// Returns the first position that has not been overwritten by a later one.
+  [[nodiscard]] std::size_t oldest_of(std::size_t layer) const noexcept {
+    const std::size_t n_rows = layers_[layer].n_rows;
+    return written_ > n_rows ? written_ - n_rows : 0;
+  }
 
   kv_shape shape_{};
   std::size_t capacity_ = 0, length_ = 0, pending_ = 0;
+  std::size_t written_ = 0;        // positions that were ever reserved since it was empty
+  std::size_t floor_ = 0;          // lengths below it cannot be gone back to
   std::size_t v_stride_ = 0;
-  std::size_t k_bytes_ = 0, v_bytes_ = 0;  // of one head
+  std::size_t panel_bytes_ = 0;    // of 16 positions of one head
+  std::vector<layer_place> layers_;
+  bool has_rings_ = false;
   aligned_buffer memory_;
 };
 

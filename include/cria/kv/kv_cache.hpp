@@ -6,6 +6,8 @@
 //           every layer writes the same n positions (write), and reads them at once (segments cover length() + n);
 //           commit(n) after the last layer advances length() once; a forward pass that fails leaves length() as it was;
 //           truncate(n) rolls back. Positions are absolute: a cache that forgets keeps the numbers of what it still has.
+//           A cache that forgets also says how many tokens a pass may have (max_pass) and how far back it can go: truncate(n) wants keepable(n) == n,
+//           and keepable(n) is the largest length up to n of which that is true.
 // Threads   write() from several threads for different (layer, head, position); everything else by one thread at a time
 // Lifetime  segments point into the cache and hold until the next reserve, truncate or move
 #pragma once
@@ -15,16 +17,34 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <span>
+#include <vector>
 
 namespace cria::inline v0 {
+
+/// Positions that a query of each layer sees, itself included; 0: all.
+using layer_windows = std::shared_ptr<const std::vector<std::size_t>>;
 
 /// The dimensions of a cache.
 struct kv_shape {
   std::size_t n_layers;
   std::size_t n_kv_heads;
-  std::size_t head_dim;   ///< of keys and of values
+  std::size_t head_dim;        ///< of keys and of values
+  layer_windows windows = {};  ///< [n_layers]; none: all layers see all positions
+
+  [[nodiscard]] std::size_t window_of(std::size_t layer) const noexcept { return windows == nullptr ? 0 : (*windows)[layer]; }
 };
+
+/// Positions that a pass may add to a layer with a window, and that truncate() may take back, whatever the window.
+inline constexpr std::size_t window_slack = 1024;
+
+/// Returns the positions that a layer keeps, whole panels, in a cache of so many.
+[[nodiscard]] constexpr std::uint64_t kept_positions(std::uint64_t window, std::uint64_t capacity) noexcept {
+  const std::uint64_t all = (capacity + 15) / 16 * 16, ring = (window + window_slack + 15) / 16 * 16 + 16;
+  return window != 0 && ring < all ? ring : all;
+}
 
 /// One head of one layer.
 struct kv_head {

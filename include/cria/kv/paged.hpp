@@ -107,6 +107,18 @@ class paged_kv_cache {
     return (wanted > pages_.size() ? wanted - pages_.size() : 0) + (n > 0 && writes_into_shared() ? 1 : 0);
   }
 
+  /// Returns whether n positions could be reserved once what it holds is forgotten, which shared pages outlive. Errors: as reserve.
+  [[nodiscard]] result<void> check_replace(std::size_t n) const {
+    if (n > capacity_) {
+      return error{errc::context_full, "context", std::to_string(n) + " positions do not fit " + std::to_string(capacity_), error::no_offset};
+    }
+    const auto is_own = [this](page_id page) { return pool_->references(page) == 1; };
+    const std::size_t n_free = pool_->n_free() + static_cast<std::size_t>(std::count_if(pages_.begin(), pages_.end(), is_own));
+    if (pages_for(n) <= n_free) return {};
+    return error{errc::context_full, "pages",
+                 std::to_string(n_free) + " of " + std::to_string(pool_->n_pages()) + " would be free, " + std::to_string(pages_for(n)) + " are needed", error::no_offset};
+  }
+
   result<void> reserve(std::size_t n) {
     if (n > capacity_ - length_) {
       return error{errc::context_full, "context",

@@ -2,7 +2,7 @@
 // kv/prefix_index.hpp - which page holds which tokens behind which other tokens: finds the pages of a prompt that begins as an earlier one.
 //
 // A tree: a node is one full page, its path from the root the tokens before it. The index refers to its pages itself, so they outlive the sequence that
-// wrote them, until somebody needs the room.
+// wrote them, until somebody needs the room. Tokens have different pages for each `owner`: who computed them otherwise, with adapters for example.
 // Units     positions, one token each
 // Ensures   find() compares tokens, never hashes alone; nothing is allocated after create()
 // Errors    create: out_of_memory
@@ -38,11 +38,11 @@ class prefix_index {
 
   /// Writes the pages of the longest known beginning of `tokens` to `out` and returns its length; the last page may hold more than that. Requires out
   /// to have room for pool.pages_for(tokens.size()).
-  std::size_t find(std::span<const token_id> tokens, std::span<page_id> out) noexcept {
+  std::size_t find(std::span<const token_id> tokens, std::span<page_id> out, std::uint64_t owner = 0) noexcept {
     const std::size_t size = pool_->page_size();
     std::size_t length = 0;
     for (page_id parent = root; length < tokens.size();) {
-      const auto [child, n_common] = best_child(parent, tokens.subspan(length));
+      const auto [child, n_common] = best_child(parent, tokens.subspan(length), owner);
       if (n_common == 0) break;
       nodes_[child].last_use = ++clock_;
       out[length / size] = child;
@@ -54,12 +54,12 @@ class prefix_index {
   }
 
   /// Remembers the full pages of a sequence. Requires pages to hold `tokens` from the first on.
-  void insert(std::span<const token_id> tokens, std::span<const page_id> pages) noexcept {
+  void insert(std::span<const token_id> tokens, std::span<const page_id> pages, std::uint64_t owner = 0) noexcept {
     const std::size_t size = pool_->page_size();
     page_id parent = root;
     for (std::size_t n = 0; (n + 1) * size <= tokens.size() && n < pages.size(); ++n) {
       const auto part = tokens.subspan(n * size, size);
-      if (const auto [child, n_common] = best_child(parent, part); n_common == size) {
+      if (const auto [child, n_common] = best_child(parent, part, owner); n_common == size) {
         nodes_[child].last_use = ++clock_;
         parent = child;
         continue;
@@ -67,7 +67,7 @@ class prefix_index {
       const page_id page = pages[n];
       if (nodes_[page].is_used) return;
       pool_->retain(page);
-      nodes_[page] = {parent, none, first_child_of(parent), ++clock_, true};
+      nodes_[page] = {parent, none, first_child_of(parent), ++clock_, owner, true};
       first_child_of(parent) = page;
       std::copy(part.begin(), part.end(), tokens_of(page).begin());
       ++n_nodes_;
@@ -114,6 +114,7 @@ class prefix_index {
   struct node {
     page_id parent = none, first_child = none, next_sibling = none;
     std::uint64_t last_use = 0;
+    std::uint64_t owner = 0;
     bool is_used = false;
   };
 
@@ -124,11 +125,12 @@ class prefix_index {
     return std::span(tokens_).subspan(page * pool_->page_size(), pool_->page_size());
   }
 
-  /// Returns the child that begins most like `tokens`, and how many they share.
-  [[nodiscard]] std::pair<page_id, std::size_t> best_child(page_id parent, std::span<const token_id> tokens) noexcept {
+  /// Returns the owner's child that begins most like `tokens`, and how many they share.
+  [[nodiscard]] std::pair<page_id, std::size_t> best_child(page_id parent, std::span<const token_id> tokens, std::uint64_t owner) noexcept {
     std::pair<page_id, std::size_t> best{none, 0};
     const auto wanted = tokens.first(std::min(tokens.size(), pool_->page_size()));
     for (page_id child = first_child_of(parent); child != none && best.second < wanted.size(); child = nodes_[child].next_sibling) {
+      if (nodes_[child].owner != owner) continue;
       const auto mismatch = std::mismatch(wanted.begin(), wanted.end(), tokens_of(child).begin()).first;
       const auto n_common = static_cast<std::size_t>(mismatch - wanted.begin());
       if (n_common > best.second) best = {child, n_common};

@@ -40,6 +40,8 @@ class adapter {
   [[nodiscard]] const model& base() const noexcept { return state_->base; }
   /// Returns what tells this adapter from others: see model/fingerprint.hpp.
   [[nodiscard]] std::uint64_t fingerprint() const noexcept { return state_->fingerprint; }
+  /// Returns what is the same for copies of this handle only, and does not keep the adapter alive.
+  [[nodiscard]] std::weak_ptr<const void> identity() const noexcept { return state_; }
   [[nodiscard]] std::size_t bytes() const noexcept {
     std::size_t n = 0;
     for (const nn::low_rank_pair& p : state_->set.pairs) n += p.a.bytes() + p.b.bytes();
@@ -196,6 +198,40 @@ class adapter {
 struct adapter_choice {
   cria::adapter adapter;
   float scale = 1;
+};
+
+/// Adapters that act together, as a sequence slice takes them; none: the model alone.
+class adapter_set {
+ public:
+  adapter_set() = default;
+
+  /// Errors: bad_argument (another model's adapter, a scale that is not finite), out_of_memory.
+  [[nodiscard]] static result<adapter_set> create(std::span<const adapter_choice> choices, const model& base) {
+    return catch_bad_alloc([&]() -> result<adapter_set> {
+      adapter_set made;
+      made.choices_.assign(choices.begin(), choices.end());
+      for (const adapter_choice& c : made.choices_) {
+        if (&c.adapter.base().weights() != &base.weights()) return error{errc::bad_argument, "adapters", "one is of another model", error::no_offset};
+        if (!std::isfinite(c.scale)) return error{errc::bad_argument, "adapters", "a scale is not finite", error::no_offset};
+        made.uses_.push_back(c.adapter.use(c.scale));
+      }
+      return made;
+    }, "adapters");
+  }
+
+  [[nodiscard]] std::span<const adapter_choice> choices() const noexcept { return choices_; }
+  [[nodiscard]] std::span<const nn::low_rank_use> uses() const noexcept { return uses_; }
+  [[nodiscard]] bool empty() const noexcept { return uses_.empty(); }
+
+  /// Returns whether these are the same adapters, as strong, in the same order: the same bits.
+  [[nodiscard]] bool is_same(const adapter_set& other) const noexcept {
+    return std::equal(uses_.begin(), uses_.end(), other.uses_.begin(), other.uses_.end(),
+                      [](const nn::low_rank_use& a, const nn::low_rank_use& b) { return a.set == b.set && a.scale == b.scale; });
+  }
+
+ private:
+  std::vector<adapter_choice> choices_;
+  std::vector<nn::low_rank_use> uses_;
 };
 
 /// Loads an adapter of `base` from a file.

@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -89,6 +90,12 @@ enum class position_kind : std::uint8_t { rotated_neighbours, rotated_halves, le
 
 enum class architecture_id : std::uint8_t { llama, llama_experts, gpt2, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3 };
 
+/// Layers that see only the positions before them that are near.
+struct window_rule {
+  std::size_t size;     ///< where the file says none; 0: no window then, or where it says 0
+  std::size_t period;   ///< of so many layers the last sees all; 0: none does
+};
+
 struct architecture {
   architecture_id id;
   std::string_view name;                        ///< general.architecture, and the prefix of its keys
@@ -96,6 +103,7 @@ struct architecture {
   bool has_layer_norm;                          ///< with means and biases; otherwise RMSNorm
   bool has_experts;                             ///< <name>.expert_count is not 0
   std::array<const layer_tensor*, 16> layer;    ///< ends with the first nullptr
+  std::optional<window_rule> windows = {};      ///< none: all layers see all positions, whatever the file says
 };
 
 inline constexpr auto architectures = [] {
@@ -103,10 +111,10 @@ inline constexpr auto architectures = [] {
   using id = architecture_id;
   return std::array{
       architecture{id::llama, "llama", rotated_neighbours, false, false,
-                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}, window_rule{0, 0}},
       architecture{id::llama_experts, "llama", rotated_neighbours, false, true,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_inp,
-                    &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps}},
+                    &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps}, window_rule{0, 0}},
       architecture{id::gpt2, "gpt2", learned, true, false,
                    {&tensor::attn_norm, &tensor::attn_norm_bias, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_norm_bias, &tensor::ffn_up, &tensor::ffn_down}},
       architecture{id::qwen2, "qwen2", rotated_halves, false, false,
@@ -117,11 +125,11 @@ inline constexpr auto architectures = [] {
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output,
                     &tensor::ffn_norm, &tensor::ffn_gate_inp, &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps}},
       architecture{id::gemma2, "gemma2", rotated_halves, false, false,
-                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down, &tensor::ffn_post_norm}},
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down, &tensor::ffn_post_norm}, window_rule{4096, 2}},
       architecture{id::gemma3, "gemma3", rotated_halves, false, false,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down,
-                    &tensor::ffn_post_norm}},
-      architecture{id::phi3, "phi3", rotated_halves, false, false, {&tensor::attn_norm, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_and_up, &tensor::ffn_down}},
+                    &tensor::ffn_post_norm}, window_rule{0, 6}},
+      architecture{id::phi3, "phi3", rotated_halves, false, false, {&tensor::attn_norm, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_and_up, &tensor::ffn_down}, window_rule{0, 0}},
   };
 }();
 

@@ -74,6 +74,7 @@ struct decoder_weights {
       CRIA_TRY(divisors, from.vector("rope_freqs.weight", c.rope.rope_dim / 2, values_check::positive));
     }
     w.rope = nn::make_rope(c.rope, divisors.span());
+    if (from.find("rope_factors_long.weight") != nullptr || from.find("rope_factors_short.weight") != nullptr) CRIA_CHECK(load_factors(c, from, w.rope));
     return w;
   }
 
@@ -92,6 +93,15 @@ struct decoder_weights {
   }
 
  private:
+  /// Factors for sequences that stay within the original context, and for those that may go beyond it.
+  static result<void> load_factors(const model_config& c, weight_loader& from, nn::rope& out) {
+    CRIA_TRY(const auto shorter, from.vector("rope_factors_short.weight", c.rope.rope_dim / 2, values_check::positive));
+    CRIA_TRY(const auto longer, from.vector("rope_factors_long.weight", c.rope.rope_dim / 2, values_check::positive));
+    out = nn::make_rope(c.rope, shorter.span());
+    out.long_frequencies = nn::make_rope(c.rope, longer.span()).frequencies;
+    return {};
+  }
+
   static result<decoder_layer> load_layer(const struct architecture& row, const model_config& c, weight_loader& from, const std::string& blk) {
     decoder_layer l;
     for (const layer_tensor* t : row.layer) {

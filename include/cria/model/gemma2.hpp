@@ -4,7 +4,7 @@
 //   h       = sqrt(D) token_embd[token]
 //   q, k, v = attn_{q,k,v} rms_norm(h, attn_norm)
 //   q, k    = rope(q, pos), rope(k, pos)                     channels i and i + d/2 are a pair
-//   h      += rms_norm(attn_output softmax(cap(s q K^T)) V, post_attention_norm)     even layers see `window` positions
+//   h      += rms_norm(attn_output softmax(cap(s q K^T)) V, post_attention_norm)     even layers see their window
 //   h      += rms_norm(ffn_down (gelu(ffn_gate b) * ffn_up b), post_ffw_norm)        b = rms_norm(h, ffn_norm)
 //   logits  = cap(output rms_norm(h, output_norm))           cap(x) = c tanh(x / c), c of its own
 //
@@ -33,15 +33,13 @@ inline void embed_scaled(const nn::pass& p, const loaded_decoder& m) {
 
 struct gemma2 : rotary_decoder {
   float score_cap, logit_cap;
-  std::size_t window;
 
   static result<gemma2> from_metadata(const detail::config_reader& read, const model_config& c) {
     constexpr std::size_t layers_of_27b = 46;
-    gemma2 g{rotary_decoder(c), 0, 0, 0};
+    gemma2 g{rotary_decoder(c), 0, 0};
     if (c.n_layers == layers_of_27b) g.q_scale = 1 / std::sqrt(static_cast<float>(c.dim / c.n_heads));
     CRIA_TRY(g.score_cap, read.positive_float("attn_logit_softcapping", 50));
     CRIA_TRY(g.logit_cap, read.positive_float("final_logit_softcapping", 30));
-    CRIA_TRY(g.window, read.count("attention.sliding_window", std::size_t{1} << 31, 4096));
     return g;
   }
 
@@ -53,7 +51,7 @@ struct gemma2 : rotary_decoder {
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
     const decoder_layer& w = m.weights.layers[i];
     p.queries_keys_values(m.rms_norm(w.attn_norm), w.attn_q, w.attn_k, w.attn_v);
-    p.attend({.layer = i, .turn = turn(p, m), .seen = {.soft_cap = score_cap, .window = i % 2 == 0 ? window : 0}});
+    p.attend({.layer = i, .turn = turn(p, m), .seen = {.soft_cap = score_cap, .window = m.config.window_of(i)}});
     p.add_mixed(w.attn_output, m.rms_norm(w.attn_post_norm));
     p.gated_feed_forward(m.rms_norm(w.ffn_norm), w.ffn_gate, w.ffn_up, w.ffn_down, nn::gate_function::gelu, m.rms_norm(w.ffn_post_norm));
   }

@@ -8,7 +8,7 @@
 //   h      += rms_norm(ffn_down (gelu(ffn_gate b) * ffn_up b), post_ffw_norm)              b = rms_norm(h, ffn_norm)
 //   logits  = output rms_norm(h, output_norm)                                              capped where the file says so
 //
-// Of `pattern` layers the last sees all positions and turns by the file's angles; the others see `window` positions and turn by angles of another base.
+// Of 6 layers the last sees all positions and turns by the file's angles; the others see their window and turn by angles of another base.
 //
 // Shapes    as model/llama.hpp
 // Threads   as model/llama.hpp
@@ -24,19 +24,15 @@ namespace cria::inline v0 {
 
 struct gemma3 : rotary_decoder {
   float logit_cap;       ///< 0: none
-  std::size_t window;    ///< 0: none
-  std::size_t pattern;
   nn::rope window_rope;
 
   static result<gemma3> from_metadata(const detail::config_reader& read, const model_config& c) {
     constexpr std::size_t layers_of_27b = 62;
-    gemma3 g{rotary_decoder(c), 0, 0, 1, {}};
+    gemma3 g{rotary_decoder(c), 0, {}};
     if (c.n_layers == layers_of_27b) g.q_scale = 1 / std::sqrt(static_cast<float>(c.dim / c.n_heads));
     if (read.contains("final_logit_softcapping")) {
       CRIA_TRY(g.logit_cap, read.positive_float("final_logit_softcapping"));
     }
-    CRIA_TRY(g.window, read.count_or_none("attention.sliding_window", std::size_t{1} << 31));
-    CRIA_TRY(g.pattern, read.count("attention.sliding_window_pattern", 65536, 6));
     CRIA_TRY(const double base, read.positive("rope.freq_base_swa", 10000));
     g.window_rope = nn::make_rope({.rope_dim = c.rope.rope_dim, .base = base, .pairing = c.rope.pairing}, {});
     return g;
@@ -51,11 +47,11 @@ struct gemma3 : rotary_decoder {
 
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
     const decoder_layer& w = m.weights.layers[i];
-    const bool sees_all = window == 0 || i % pattern == pattern - 1;
+    const std::size_t window = m.config.window_of(i);
     nn::rotation turn = rotary_decoder::turn(p, m).with_norms(w.attn_q_norm, w.attn_k_norm, m.config.norm_eps);
-    if (!sees_all) turn = turn.by(window_rope, p.activations().rope_of_windows);
+    if (window != 0) turn = turn.by(window_rope, p.activations().rope_of_windows);
     p.queries_keys_values(m.rms_norm(w.attn_norm), w.attn_q, w.attn_k, w.attn_v);
-    p.attend({.layer = i, .turn = turn, .seen = {.window = sees_all ? 0 : window}});
+    p.attend({.layer = i, .turn = turn, .seen = {.window = window}});
     p.add_mixed(w.attn_output, m.rms_norm(w.attn_post_norm));
     p.gated_feed_forward(m.rms_norm(w.ffn_norm), w.ffn_gate, w.ffn_up, w.ffn_down, nn::gate_function::gelu, m.rms_norm(w.ffn_post_norm));
   }

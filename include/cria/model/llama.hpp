@@ -26,7 +26,7 @@ struct llama : rotary_decoder {
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
     const decoder_layer& w = m.weights.layers[i];
     p.queries_keys_values(m.rms_norm(w.attn_norm), w.attn_q, w.attn_k, w.attn_v);
-    p.attend({.layer = i, .turn = turn(p, m)});
+    p.attend({.layer = i, .turn = turn(p, m), .seen = {.window = m.config.window_of(i)}});
     p.add_mixed(w.attn_output);
     p.gated_feed_forward(m.rms_norm(w.ffn_norm), w.ffn_gate, w.ffn_up, w.ffn_down, nn::gate_function::silu);
   }

@@ -18,8 +18,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace cria::inline v0 {
@@ -38,12 +40,14 @@ struct model_config {
   std::size_t context_length = 0;  ///< of the training
   bool has_learned_positions = false;  ///< a sequence cannot be longer than context_length
   bool has_two_angles = false;     ///< windowed layers turn by angles of their own
+  layer_windows windows;           ///< positions that a query of each layer sees, itself included, 0: all; none: all layers see all
   float norm_eps = 0;
   nn::rope_parameters rope;        ///< rope_dim 0: none
 
   static result<model_config> from_metadata(const gguf::metadata& metadata, std::size_t vocab_size);
 
-  [[nodiscard]] kv_shape cache_shape() const noexcept { return {n_layers, n_kv_heads, head_dim}; }
+  [[nodiscard]] kv_shape cache_shape() const noexcept { return {n_layers, n_kv_heads, head_dim, windows}; }
+  [[nodiscard]] std::size_t window_of(std::size_t layer) const noexcept { return windows == nullptr ? 0 : (*windows)[layer]; }
   [[nodiscard]] nn::activation_shape activation_shape(std::size_t max_tokens) const noexcept {
     return {max_tokens, dim, n_heads, n_kv_heads, head_dim, ffn_dim, rope.rope_dim, has_two_angles ? std::size_t{2} : std::size_t{1}, n_experts, n_experts_used};
   }
@@ -121,12 +125,32 @@ class config_reader {
   }
 
   /// Rotary parameters for heads of `head_dim` channels.
+  /// The window of each layer. Of `period` layers the last sees all; 0: none does. The file may say another period, or for each layer whether it has a window.
+  result<layer_windows> windows(const struct architecture& row, std::size_t n_layers) const {
+    constexpr std::size_t widest = std::size_t{1} << 31;
+    if (!row.windows) return layer_windows{};
+    CRIA_TRY(const std::size_t window, row.windows->size != 0 ? count("attention.sliding_window", widest, row.windows->size) : count_or_none("attention.sliding_window", widest));
+    constexpr std::string_view pattern = "attention.sliding_window_pattern";
+    CRIA_TRY(const std::vector<bool> is_windowed, flags(pattern, n_layers));
+    const bool has_period = row.windows->period != 0 && is_windowed.empty();
+    CRIA_TRY(const std::size_t period, has_period ? count(pattern, 65536, row.windows->period) : result<std::size_t>(std::size_t{0}));
+    if (window == 0) return layer_windows{};
+    std::vector<std::size_t> out(n_layers);
+    for (std::size_t i = 0; i < n_layers; ++i) {
+      const bool has_window = is_windowed.empty() ? period == 0 || i % period + 1 < period : is_windowed[i];
+      out[i] = has_window ? window : 0;
+    }
+    return layer_windows(std::make_shared<const std::vector<std::size_t>>(std::move(out)));
+  }
+
   result<nn::rope_parameters> rope(std::size_t head_dim, std::size_t context_length, kernels::rope_pairing pairing) const {
     nn::rope_parameters r;
     r.pairing = pairing;
     CRIA_TRY(r.rope_dim, count("rope.dimension_count", head_dim, head_dim));
     if (r.rope_dim % 2 != 0) return error{errc::bad_value, key("rope.dimension_count"), "must be even", error::no_offset};
     CRIA_TRY(r.base, positive("rope.freq_base", 10000));
+    CRIA_TRY(r.original_context, positive("rope.scaling.original_context_length", static_cast<double>(context_length)));
+    CRIA_TRY(r.attention_factor, positive("rope.scaling.attn_factor", 1));
     CRIA_TRY(const std::string_view scaling, metadata_.get_or<std::string_view>(key("rope.scaling.type"), "none"));
     const bool is_old_linear = !contains("rope.scaling.type") && contains("rope.scale_linear");
     if (scaling == "linear" || is_old_linear) {
@@ -136,18 +160,33 @@ class config_reader {
       r.scaling = nn::rope_scaling::yarn;
       if (r.base <= 1) return error{errc::bad_value, key("rope.freq_base"), "yarn needs a base above 1", error::no_offset};
       CRIA_TRY(r.factor, positive("rope.scaling.factor", 1));
-      CRIA_TRY(r.original_context, positive("rope.scaling.original_context_length", static_cast<double>(context_length)));
-      CRIA_TRY(r.attention_factor, positive("rope.scaling.attn_factor", 1));
       CRIA_TRY(r.extrapolation, positive("rope.scaling.yarn_ext_factor", 1));
       CRIA_TRY(r.beta_fast, positive("rope.scaling.yarn_beta_fast", 32));
       CRIA_TRY(r.beta_slow, positive("rope.scaling.yarn_beta_slow", 1));
-    } else if (scaling != "none") {
-      return error{errc::bad_value, key("rope.scaling.type"), printable(scaling) + " is not none, linear or yarn", error::no_offset};
+    } else if (scaling != "none" && scaling != "longrope") {   // whose factors are tensors
+      return error{errc::bad_value, key("rope.scaling.type"), printable(scaling) + " is not none, linear, yarn or longrope", error::no_offset};
     }
     return r;
   }
 
  private:
+  /// An array of one truth value for each layer; empty where the key is absent or something else.
+  result<std::vector<bool>> flags(std::string_view name, std::size_t n_layers) const {
+    const std::string k = key(name);
+    const gguf::value* found = metadata_.find(k);
+    if (found == nullptr || found->type() != gguf::value_type::array) return std::vector<bool>{};
+    CRIA_TRY(const gguf::array_view array, metadata_.get<gguf::array_view>(k));
+    if (array.element_type() != gguf::value_type::boolean) return std::vector<bool>{};
+    if (array.size() != n_layers) {
+      return error{errc::bad_value, k, std::to_string(array.size()) + " flags for " + std::to_string(n_layers) + " layers", metadata_.offset_of(*found)};
+    }
+    std::vector<bool> out(n_layers);
+    for (std::size_t i = 0; i < n_layers; ++i) {
+      CRIA_TRY(out[i], array.at<bool>(i));
+    }
+    return out;
+  }
+
   const gguf::metadata& metadata_;
   std::string prefix_;
 };
@@ -190,6 +229,7 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
     const auto pairing = row->positions == position_kind::rotated_halves ? kernels::rope_pairing::halves : kernels::rope_pairing::adjacent;
     CRIA_TRY(c.rope, read.rope(c.head_dim, c.context_length, pairing));
   }
+  CRIA_TRY(c.windows, read.windows(*row, c.n_layers));
   c.has_two_angles = row->id == architecture_id::gemma3;
   if (row->has_experts) {
     CRIA_TRY(c.n_experts_used, read.count("expert_used_count", c.n_experts));

@@ -56,6 +56,7 @@ struct pass_row {
   token_id token;
   std::size_t pos;
   bool has_logits;
+  std::size_t context;   ///< positions that its sequence may have
 };
 
 /// One of a token's experts: its share of the result, and the slot that computes it.

@@ -90,6 +90,11 @@ result<std::size_t> begin_pass(activations& a, std::size_t vocab_size, std::span
     s.first_row = n_tokens;
     s.start_pos = s.cache->length();
     n_tokens += s.tokens.size();
+    if constexpr (requires { s.cache->max_pass(); }) {
+      if (s.tokens.size() > s.cache->max_pass()) {
+        return error{errc::bad_argument, "tokens", "the windows of this cache take " + std::to_string(s.cache->max_pass()) + " tokens at once", error::no_offset};
+      }
+    }
     if (s.tokens.empty() || s.n_logits > s.tokens.size() || n_tokens > a.shape.max_tokens) {
       return error{errc::bad_argument, "tokens", "a pass takes 1 to " + std::to_string(a.shape.max_tokens) + " tokens", error::no_offset};
     }
@@ -105,7 +110,7 @@ result<std::size_t> begin_pass(activations& a, std::size_t vocab_size, std::span
   for (const sequence_slice<Cache>& s : slices) {
     const std::size_t n = s.tokens.size();
     if (!s.adapters.empty()) a.adapted.push_back({s.first_row, n, s.adapters});   // room for max_tokens is reserved
-    for (std::size_t t = 0; t < n; ++t) a.rows[s.first_row + t] = {s.tokens[t], s.start_pos + t, t + s.n_logits >= n};
+    for (std::size_t t = 0; t < n; ++t) a.rows[s.first_row + t] = {s.tokens[t], s.start_pos + t, t + s.n_logits >= n, s.cache->capacity()};
   }
   return n_tokens;
 }
@@ -236,7 +241,7 @@ inline void plain(const compute& c, activations& a, std::size_t n_tokens, const 
 inline void rope_tables(const compute& c, activations& a, std::size_t n_tokens, const rope& r, float_rows& table) {
   for_each_token(c, n_tokens, [&](std::size_t t) {
     c.kernels.rope_table({.pos = static_cast<std::uint32_t>(a.rows[t].pos),
-                          .frequencies = r.frequencies.data(),
+                          .frequencies = r.is_long(a.rows[t].context) ? r.long_frequencies.data() : r.frequencies.data(),
                           .magnitude = r.magnitude,
                           .rope_dim = r.rope_dim,
                           .pairing = r.pairing,

@@ -5,10 +5,11 @@
 //                 ... / factor                                    linear
 //                 ... blended per pair by wavelength              yarn, with cos and sin times 1 + 0.1 ln factor
 //                 ... / rope_freqs[i]                             llama 3: a tensor of the file
+//                 ... / rope_factors_{short,long}[i]              phi 3: long where the context may be longer than the original one
 //
 // Units     frequencies in radians per position
 // Ensures   the same doubles on every platform (core/scalar_math.hpp)
-// Source    RoPE arXiv 2104.09864; position interpolation 2306.15595; YaRN 2309.00071
+// Source    RoPE arXiv 2104.09864; position interpolation 2306.15595; YaRN 2309.00071; LongRoPE 2402.13753
 #pragma once
 
 #include <cria/core/scalar_math.hpp>
@@ -28,17 +29,22 @@ struct rope_parameters {
   double base = 10000;
   rope_scaling scaling = rope_scaling::none;
   double factor = 1;             ///< positions are divided by it
-  double original_context = 0;   ///< yarn: context of the training
+  double original_context = 0;   ///< context of the training, before it was made longer
   double beta_fast = 32, beta_slow = 1, extrapolation = 1, attention_factor = 1;
   kernels::rope_pairing pairing = kernels::rope_pairing::adjacent;
 };
 
 /// The angles of one model.
 struct rope {
-  std::vector<double> frequencies;  ///< [rope_dim / 2]
+  std::vector<double> frequencies;       ///< [rope_dim / 2]
+  std::vector<double> long_frequencies;  ///< likewise, of sequences that may be longer than original_context; empty: the same
+  double original_context = 0;
   double magnitude = 1;
   std::size_t rope_dim = 0;
   kernels::rope_pairing pairing = kernels::rope_pairing::adjacent;
+
+  /// Returns whether a sequence that may have so many positions turns otherwise than a short one.
+  [[nodiscard]] bool is_long(std::size_t context) const noexcept { return !long_frequencies.empty() && static_cast<double>(context) > original_context; }
 };
 
 namespace detail {
@@ -49,9 +55,9 @@ inline double yarn_pair(const rope_parameters& p, double rotations) noexcept {
 }
 }  // namespace detail
 
-/// Returns the angles for the parameters; `divisors` are the file's rope_freqs, or empty.
+/// Returns the angles for the parameters; `divisors` are the file's rope_freqs or rope_factors, or empty.
 [[nodiscard]] inline rope make_rope(const rope_parameters& p, std::span<const float> divisors) {
-  rope r{std::vector<double>(p.rope_dim / 2), p.attention_factor, p.rope_dim, p.pairing};
+  rope r{std::vector<double>(p.rope_dim / 2), {}, p.original_context, p.attention_factor, p.rope_dim, p.pairing};
   const bool is_yarn = p.scaling == rope_scaling::yarn;
   double low = 0, high = 0;
   if (is_yarn) {
