@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The reference text is that of golden/stories260K.json (llama.cpp d32676d, float32 cache).
+#include <cria/sampling/temperature.hpp>
+#include <cria/sampling/truncation.hpp>
+
 #include <tests/generate/session_fixture.hpp>
 
 #include <doctest/doctest.h>
