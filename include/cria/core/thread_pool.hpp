@@ -17,6 +17,7 @@
 #include <cria/core/config.hpp>
 #include <cria/core/cpu_count.hpp>
 #include <cria/core/executor.hpp>
+#include <cria/core/waiting_room.hpp>
 #include <cria/core/worker_thread.hpp>
 
 #include <algorithm>
@@ -108,6 +109,7 @@ class thread_pool {
   struct alignas(64) worker {
     std::atomic<std::uint32_t> order{order_none};
     std::atomic<bool> is_parked{false};
+    detail::waiting_room bed;   // for order
     thread_pool* pool = nullptr;
     std::size_t index = 0;
     detail::worker_thread thread;
@@ -126,7 +128,7 @@ class thread_pool {
     std::uint32_t expected = lock_free;
     if (!lock_.compare_exchange_strong(expected, lock_held, std::memory_order_acquire)) {
       if (is_child_process() || is_inside()) return false;
-      while (lock_.exchange(lock_awaited, std::memory_order_acquire) != lock_free) lock_.wait(lock_awaited);
+      while (lock_.exchange(lock_awaited, std::memory_order_acquire) != lock_free) entrance_.wait<std::uint32_t>(lock_, lock_awaited, std::memory_order_relaxed);
     }
     caller_.store(std::this_thread::get_id(), std::memory_order_relaxed);
     return true;
@@ -134,7 +136,7 @@ class thread_pool {
 
   void leave() noexcept {
     caller_.store(std::thread::id{}, std::memory_order_relaxed);
-    if (lock_.exchange(lock_free, std::memory_order_release) == lock_awaited) lock_.notify_one();
+    if (lock_.exchange(lock_free, std::memory_order_release) == lock_awaited) entrance_.notify_one(lock_);
   }
 
   [[nodiscard]] bool is_inside() const noexcept {
@@ -154,7 +156,7 @@ class thread_pool {
     if (n_parked_.fetch_add(0, std::memory_order_acq_rel) == 0) return;
     for (std::size_t i = 0, n_left = n_woken_; i < n_called && n_left > 0; ++i) {
       if (!workers_[i].is_parked.load(std::memory_order_relaxed)) continue;
-      workers_[i].order.notify_one();
+      workers_[i].bed.notify_one(workers_[i].order);
       --n_left;
     }
   }
@@ -180,7 +182,7 @@ class thread_pool {
     for (int i = 0; i < caller_yields && n_pending_.load(std::memory_order_acquire) != 0; ++i) std::this_thread::yield();
     std::uint32_t pending = n_pending_.fetch_or(caller_parked, std::memory_order_acq_rel) | caller_parked;
     while (pending != caller_parked) {
-      n_pending_.wait(pending, std::memory_order_acquire);
+      finish_.wait(n_pending_, pending, std::memory_order_acquire);
       pending = n_pending_.load(std::memory_order_acquire);
     }
     const auto waited = detail::stall_meter::clock::now() - began;
@@ -224,7 +226,7 @@ class thread_pool {
       }
       w.is_parked.store(true, std::memory_order_relaxed);
       n_parked_.fetch_add(1, std::memory_order_acq_rel);
-      w.order.wait(order_none, std::memory_order_relaxed);
+      w.bed.wait<std::uint32_t>(w.order, order_none, std::memory_order_relaxed);
       n_parked_.fetch_sub(1, std::memory_order_acq_rel);
       w.is_parked.store(false, std::memory_order_relaxed);
     }
@@ -249,7 +251,7 @@ class thread_pool {
 
   void finish_share(std::size_t index) noexcept {
     run_share(index);
-    if (n_pending_.fetch_sub(1, std::memory_order_acq_rel) == (caller_parked | 1)) n_pending_.notify_one();
+    if (n_pending_.fetch_sub(1, std::memory_order_acq_rel) == (caller_parked | 1)) finish_.notify_one(n_pending_);
   }
 
   void run_share(std::size_t index) noexcept {
@@ -278,6 +280,8 @@ class thread_pool {
   std::size_t n_tasks_ = 0;
   std::atomic<bool> is_orphaned_{false};                  // a child of fork() has found out that it has no workers
   std::atomic<std::uint32_t> lock_{lock_free};
+  detail::waiting_room entrance_;                         // for lock_
+  detail::waiting_room finish_;                           // for n_pending_
   std::atomic<std::thread::id> caller_{};                 // whose run it is
 #if CRIA_HAS_EXCEPTIONS
   std::atomic<bool> has_thrown_{false};
@@ -314,7 +318,7 @@ CRIA_INLINE thread_pool::~thread_pool() {
   if (is_child_process()) return;   // there is nobody to stop or to join
   for (std::size_t i = 0; i < n_workers_; ++i) {
     workers_[i].order.store(order_stop, std::memory_order_release);
-    workers_[i].order.notify_one();
+    workers_[i].bed.notify_one(workers_[i].order);
   }
   for (std::size_t i = 0; i < n_workers_; ++i) workers_[i].thread.join();
 }
