@@ -51,8 +51,8 @@ class basic_batch_engine {
 
  public:
   [[nodiscard]] static result<basic_batch_engine> create(cria::model model, const batch_options& options = {}) {
-    CRIA_CHECK(check(options));
     return catch_bad_alloc([&]() -> result<basic_batch_engine> {
+      CRIA_CHECK(check(options));
       std::unique_ptr<thread_pool> threads;
       if (!options.executor) threads = std::make_unique<thread_pool>(options.n_threads);
       const executor_ref executor = options.executor ? *options.executor : executor_ref(*threads);
@@ -212,6 +212,7 @@ class basic_batch_engine {
     const clock::time_point start = clock::now();
     schedule_.end_cancelled();
     schedule_.admit();
+    schedule_.collect();   // whose sampler threw at the prompt
     schedule_.plan();
     if (!schedule_.planned.empty()) CRIA_CHECK(pass(stop));
     schedule_.collect();

@@ -133,11 +133,12 @@ class batch_schedule {
           ++i;
           continue;
         }
+        finished.push_back({(*i)->id(), error{}});   // before anything of the request is taken: where there is no memory it stays as it is
         remember(**i);
-        batch_result ended{(*i)->id(), (*i)->finish()};
+        batch_result& ended = finished.back();
+        ended.outcome = (*i)->finish();
         if (ended.outcome) ++counts.n_finished[static_cast<std::size_t>(ended.outcome->reason)];
         else ++counts.n_failed;
-        finished.push_back(std::move(ended));
         i = list.erase(i);
       }
     };
@@ -259,11 +260,11 @@ class batch_schedule {
 
   /// Takes the pages of the youngest: it starts over when there is room, and comes to the same bits.
   void preempt() {
-    std::unique_ptr<sequence> youngest = std::move(running.back());
+    waiting.emplace_front();   // first, since it may find no memory
+    waiting.front() = std::move(running.back());
     running.pop_back();
-    remember(*youngest);
-    youngest->cache().truncate(0);
-    waiting.push_front(std::move(youngest));
+    remember(*waiting.front());
+    waiting.front()->cache().truncate(0);
     ++counts.n_preempted;
   }
 

@@ -22,6 +22,7 @@
 #include <exception>
 #include <functional>
 #include <limits>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -75,7 +76,9 @@ class batch_sequence {
     if (std::exchange(is_started_, true)) return false;
     started_ = clock::now();
     summary().n_reused = n_reused;
-    for (const token_id token : tokens_) sampler_.accept(token);
+    guarded("sampler", [&] {
+      for (const token_id token : tokens_) sampler_.accept(token);
+    });
     return true;
   }
 
@@ -149,8 +152,11 @@ class batch_sequence {
 #if CRIA_HAS_EXCEPTIONS
     try {
       f();
+    } catch (const std::bad_alloc&) {
+      failure_ = error{errc::out_of_memory, where, {}, error::no_offset};
     } catch (const std::exception& e) {
-      failure_ = error{errc::cancelled, where, printable(e.what()), error::no_offset};
+      auto message = catch_bad_alloc([&]() -> result<std::string> { return printable(e.what()); }, where);
+      failure_ = error{errc::cancelled, where, message ? *std::move(message) : std::string{}, error::no_offset};
     } catch (...) {
       failure_ = error{errc::cancelled, where, "threw", error::no_offset};
     }

@@ -38,11 +38,11 @@ class basic_beam_search {
 
  public:
   [[nodiscard]] static result<basic_beam_search> create(cria::model model, const beam_limits& limits = {}) {
-    if (limits.max_width == 0 || limits.max_width > beam_limits::most_beams) return refuse("max_width", "is not in 1 to " + std::to_string(beam_limits::most_beams));
-    if (limits.max_batch == 0 || limits.max_batch > session_options::most_batch) return refuse("max_batch", "is not in 1 to " + std::to_string(session_options::most_batch));
-    if (limits.context_size > session_options::max_context) return refuse("context_size", "is more than 2^31");
-    if (limits.n_threads > thread_pool::max_threads) return refuse("n_threads", "is not in 0 to " + std::to_string(thread_pool::max_threads));
     return catch_bad_alloc([&]() -> result<basic_beam_search> {
+      if (limits.max_width == 0 || limits.max_width > beam_limits::most_beams) return refuse("max_width", "is not in 1 to " + std::to_string(beam_limits::most_beams));
+      if (limits.max_batch == 0 || limits.max_batch > session_options::most_batch) return refuse("max_batch", "is not in 1 to " + std::to_string(session_options::most_batch));
+      if (limits.context_size > session_options::max_context) return refuse("context_size", "is more than 2^31");
+      if (limits.n_threads > thread_pool::max_threads) return refuse("n_threads", "is not in 0 to " + std::to_string(thread_pool::max_threads));
       std::unique_ptr<thread_pool> threads;
       if (!limits.executor) threads = std::make_unique<thread_pool>(limits.n_threads);
       const executor_ref executor = limits.executor ? *limits.executor : executor_ref(*threads);

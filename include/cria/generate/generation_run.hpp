@@ -51,7 +51,7 @@ class generation_run {
   /// Takes one step. Returns whether there is an event; if not, all is said and finish() tells the rest.
   [[nodiscard]] result<bool> advance() {
     if (has_failed_ || output_.is_done()) return false;
-    auto stepped = step();
+    auto stepped = catch_bad_alloc([&] { return step(); }, "generation");
     has_failed_ = !stepped;
     return stepped;
   }

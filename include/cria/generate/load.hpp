@@ -88,18 +88,20 @@ CRIA_INLINE result<model> load_model(const gguf::file& file, const load_options&
 
 CRIA_INLINE result<memory_estimate> estimate_memory(const gguf::file& file, const session_options& options, kv_type type,
                                                              precision p) {
-  CRIA_TRY(const auto tokens, file.metadata().get<gguf::array_view>("tokenizer.ggml.tokens"));
-  if (file.find_tensor("token_embd.weight") == nullptr) return error{errc::missing_tensor, "token_embd.weight", {}, error::no_offset};
-  CRIA_TRY(const model_config c, model_config::from_metadata(file.metadata(), tokens.size()));
-  memory_estimate m{};
-  m.context = options.context_for(c.context_length);
-  if (m.context > session_options::max_context) return error{errc::bad_argument, "context_size", "is more than 2^31", error::no_offset};
-  for (const gguf::tensor_info& t : file.tensors()) m.weights += detail::weight_bytes_of(t);
-  m.cache = detail::cache_bytes_of(c.cache_shape(), m.context, type);
-  const std::size_t n_tokens = std::min<std::size_t>(options.max_batch, static_cast<std::size_t>(m.context));
-  m.activations = detail::activation_bytes_of(c.activation_shape(n_tokens), p) +
-                  4 * round_up(c.vocab_size, 16);
-  return m;
+  return catch_bad_alloc([&]() -> result<memory_estimate> {
+    CRIA_TRY(const auto tokens, file.metadata().get<gguf::array_view>("tokenizer.ggml.tokens"));
+    if (file.find_tensor("token_embd.weight") == nullptr) return error{errc::missing_tensor, "token_embd.weight", {}, error::no_offset};
+    CRIA_TRY(const model_config c, model_config::from_metadata(file.metadata(), tokens.size()));
+    memory_estimate m{};
+    m.context = options.context_for(c.context_length);
+    if (m.context > session_options::max_context) return error{errc::bad_argument, "context_size", "is more than 2^31", error::no_offset};
+    for (const gguf::tensor_info& t : file.tensors()) m.weights += detail::weight_bytes_of(t);
+    m.cache = detail::cache_bytes_of(c.cache_shape(), m.context, type);
+    const std::size_t n_tokens = std::min<std::size_t>(options.max_batch, static_cast<std::size_t>(m.context));
+    m.activations = detail::activation_bytes_of(c.activation_shape(n_tokens), p) +
+                    4 * round_up(c.vocab_size, 16);
+    return m;
+  }, "estimate");
 }
 
 #endif  // CRIA_HAS_DEFINITIONS

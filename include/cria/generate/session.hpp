@@ -29,6 +29,7 @@
 #include <concepts>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -50,9 +51,11 @@ class basic_session {
   [[nodiscard]] static result<basic_session> create(cria::model model, const session_options& options = {})
     requires requires(const kv_shape& shape, std::size_t n) { { Cache::create(shape, n) } -> std::same_as<result<Cache>>; }
   {
-    if (options.context_size > session_options::max_context) return error{errc::bad_argument, "context_size", "is more than 2^31", error::no_offset};
-    CRIA_TRY(Cache cache, Cache::create(model.cache_shape(), options.context_for(model.config().context_length)));
-    return create(std::move(model), std::move(cache), options);
+    return catch_bad_alloc([&]() -> result<basic_session> {
+      if (options.context_size > session_options::max_context) return error{errc::bad_argument, "context_size", "is more than 2^31", error::no_offset};
+      CRIA_TRY(Cache cache, Cache::create(model.cache_shape(), options.context_for(model.config().context_length)));
+      return create(std::move(model), std::move(cache), options);
+    }, "session");
   }
 
   /// Makes a session with the host's cache, whose capacity is what counts. Requires a cache of model.cache_shape().
@@ -93,22 +96,21 @@ class basic_session {
   }
 
   /// Puts tokens behind what the cache holds; logits() are then the last one's. context_full changes nothing; where it is cancelled, whole passes stay.
-  [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, const stop_token& stop = {}) { return evaluate_into(tokens, nullptr, stop); }
+  [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, const stop_token& stop = {}) { return evaluate_into(tokens, {}, stop); }
 
   /// As above, and writes every token's logits, vocab_size() floats in each row of logits_stride(). Requires rows.size() >= tokens.size() * logits_stride().
   [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, std::span<float> rows, const stop_token& stop = {}) {
-    if (rows.size() / state_->logits_stride() < tokens.size()) return error{errc::bad_argument, "rows", "are too few for the tokens", error::no_offset};
-    return evaluate_into(tokens, rows.data(), stop);
+    return evaluate_into(tokens, rows, stop);
   }
 
   /// Returns a text, or tokens, as one vector of the model's width (generate/embedding.hpp). The session forgets what it held.
   template <class Prompt>
     requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
   [[nodiscard]] result<std::vector<float>> embed(const Prompt& prompt, const embedding_options& options = {}) {
-    CRIA_TRY(const auto tokens, to_tokens(prompt, options.encode));
-    CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
-    CRIA_CHECK(state_->check_prompt(tokens));
     return catch_bad_alloc([&]() -> result<std::vector<float>> {
+      CRIA_TRY(const auto tokens, to_tokens(prompt, options.encode));
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+      CRIA_CHECK(state_->check_prompt(tokens));
       CRIA_TRY(const pooling chosen, options.pooling ? result<pooling>(*options.pooling) : chosen_pooling(state_->model().metadata()));
       pooled_rows rows(chosen, state_->model().config().dim);
       CRIA_CHECK(state_->append_hidden(tokens, options.stop, [&rows](std::span<const float> row) { rows.add(row); }));
@@ -122,8 +124,8 @@ class basic_session {
 
   /// Returns the k likeliest next tokens by the model alone, the likeliest first. May be called from a callback.
   [[nodiscard]] result<std::vector<token_candidate>> top_logits(std::size_t k) const {
-    if (state_->logits().empty()) return error{errc::bad_argument, "top_logits", "nothing was evaluated", error::no_offset};
     return catch_bad_alloc([&]() -> result<std::vector<token_candidate>> {
+      if (state_->logits().empty()) return error{errc::bad_argument, "top_logits", "nothing was evaluated", error::no_offset};
       CRIA_TRY(const auto best, top_candidates(state_->logits(), k));
       std::vector<token_candidate> out;
       out.reserve(best.size());
@@ -136,8 +138,10 @@ class basic_session {
   /// Computes with these adapters of the model from now on, none: the model alone; forgets what was computed with others. Errors: bad_argument (another model's adapter, a
   /// scale that is not finite, two callers at once), out_of_memory; nothing has changed then.
   [[nodiscard]] result<void> set_adapters(std::span<const adapter_choice> adapters) {
-    CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
-    return state_->set_adapters(adapters);
+    return catch_bad_alloc([&]() -> result<void> {
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+      return state_->set_adapters(adapters);
+    }, "adapters");
   }
 
   /// Returns what tells the contents of the cache from those of other models and adapters.
@@ -151,10 +155,12 @@ class basic_session {
 
   /// Forgets all positions from n on. Errors: bad_argument where there are fewer, or keepable(n) is less.
   [[nodiscard]] result<void> truncate(std::size_t n) {
-    if (n > length()) return error{errc::bad_argument, "truncate", std::to_string(n) + " of " + std::to_string(length()) + " positions", error::no_offset};
-    if (keepable(n) != n) return error{errc::bad_argument, "truncate", "what the windows need at " + std::to_string(n) + " is gone", error::no_offset};
-    truncate_to(n);
-    return {};
+    return catch_bad_alloc([&]() -> result<void> {
+      if (n > length()) return error{errc::bad_argument, "truncate", std::to_string(n) + " of " + std::to_string(length()) + " positions", error::no_offset};
+      if (keepable(n) != n) return error{errc::bad_argument, "truncate", "what the windows need at " + std::to_string(n) + " is gone", error::no_offset};
+      truncate_to(n);
+      return {};
+    }, "truncate");
   }
 
   /// Holds the contents of another session of the same model, precision and type of cache instead of its own; session_file.hpp checks that they are.
@@ -162,10 +168,12 @@ class basic_session {
   [[nodiscard]] result<void> restore(const session_contents& contents)
     requires saved_kv_cache<Cache>
   {
-    CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
-    if (!contents.tokens.empty()) CRIA_CHECK(state_->check_prompt(contents.tokens));
-    CRIA_CHECK(state_->check_contents(contents));
-    return state_->replace(contents);
+    return catch_bad_alloc([&]() -> result<void> {
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+      if (!contents.tokens.empty()) CRIA_CHECK(state_->check_prompt(contents.tokens));
+      CRIA_CHECK(state_->check_contents(contents));
+      return state_->replace(contents);
+    }, "restore");
   }
 
   /// Returns the tokens that the cache holds.
@@ -188,14 +196,20 @@ class basic_session {
     state_->truncate(n);
   }
 
-  [[nodiscard]] result<void> evaluate_into(std::span<const token_id> tokens, float* rows, const stop_token& stop) {
-    CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
-    CRIA_CHECK(state_->check_prompt(tokens));
-    if (tokens.size() > capacity() - std::min(length(), capacity())) {
-      return error{errc::context_full, "context", std::to_string(length()) + " of " + std::to_string(capacity()) + " positions are taken, " +
-                   std::to_string(tokens.size()) + " more do not fit", error::no_offset};
-    }
-    return state_->append(tokens, stop, rows);
+  /// rows: room for every token's logits, or none.
+  [[nodiscard]] result<void> evaluate_into(std::span<const token_id> tokens, std::optional<std::span<float>> rows, const stop_token& stop) {
+    return catch_bad_alloc([&]() -> result<void> {
+      if (rows && rows->size() / state_->logits_stride() < tokens.size()) {
+        return error{errc::bad_argument, "rows", "are too few for the tokens", error::no_offset};
+      }
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+      CRIA_CHECK(state_->check_prompt(tokens));
+      if (tokens.size() > capacity() - std::min(length(), capacity())) {
+        return error{errc::context_full, "context", std::to_string(length()) + " of " + std::to_string(capacity()) + " positions are taken, " +
+                     std::to_string(tokens.size()) + " more do not fit", error::no_offset};
+      }
+      return state_->append(tokens, stop, rows ? rows->data() : nullptr);
+    }, "evaluate");
   }
 
   template <class Prompt>
@@ -211,16 +225,20 @@ class basic_session {
   template <class Sampler, class Prompt>
   [[nodiscard]] result<std::unique_ptr<detail::generation_run<Cache, Sampler>>> make_run(const Prompt& prompt, const generation_options& options, Sampler&& sampler) {
     using run_type = detail::generation_run<Cache, Sampler>;
-    CRIA_TRY(auto tokens, to_tokens(prompt, options.encode));
-    CRIA_TRY(run_type run, run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler)));
-    return catch_bad_alloc([&]() -> result<std::unique_ptr<run_type>> { return std::make_unique<run_type>(std::move(run)); }, "generation");
+    return catch_bad_alloc([&]() -> result<std::unique_ptr<run_type>> {
+      CRIA_TRY(auto tokens, to_tokens(prompt, options.encode));
+      CRIA_TRY(run_type run, run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler)));
+      return std::make_unique<run_type>(std::move(run));
+    }, "generation");
   }
 
   template <class Sampler, class Prompt, class Callback>
   [[nodiscard]] result<generation> generate_with(const Prompt& prompt, const generation_options& options, Sampler&& sampler, Callback& callback) {
     using run_type = detail::generation_run<Cache, Sampler>;
-    CRIA_TRY(auto tokens, to_tokens(prompt, options.encode));
-    CRIA_TRY(run_type run, run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler)));
+    CRIA_TRY(run_type run, catch_bad_alloc([&]() -> result<run_type> {
+      CRIA_TRY(auto tokens, to_tokens(prompt, options.encode));
+      return run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler));
+    }, "generation"));
     while (true) {
       CRIA_TRY(const bool has_event, run.advance());
       if (!has_event) break;

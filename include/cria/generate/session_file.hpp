@@ -205,8 +205,10 @@ class session_file {
   /// Puts the session where the saved one was. Errors: mismatch, context_full, out_of_memory, bad_argument (in use); nothing has changed then.
   template <saved_kv_cache Cache>
   [[nodiscard]] result<void> restore(basic_session<Cache>& target) const {
-    CRIA_CHECK(check_belongs_to(target));
-    return target.restore({tokens_, logits_, positions()});
+    return catch_bad_alloc([&]() -> result<void> {
+      CRIA_CHECK(check_belongs_to(target));
+      return target.restore({tokens_, logits_, positions()});
+    }, "session_file");
   }
 
   /// As above, together with a sampler of the saved one's config.

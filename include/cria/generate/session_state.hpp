@@ -54,8 +54,8 @@ class session_state {
   };
 
   [[nodiscard]] static result<std::unique_ptr<session_state>> create(cria::model model, Cache cache, const session_options& options) {
-    CRIA_CHECK(check(options));
     return catch_bad_alloc([&]() -> result<std::unique_ptr<session_state>> {
+      CRIA_CHECK(check(options));
       std::unique_ptr<thread_pool> pool;
       if (!options.executor) pool = std::make_unique<thread_pool>(options.n_threads);
       const executor_ref executor = options.executor ? *options.executor : executor_ref(*pool);

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT
+// tests/support/failing_allocations.hpp - makes each allocation of a piece of work fail in turn. Replaces operator new and mmap: include
+// it in one unit of a program.
+//
+//   cria_test::fail_each([&] { return cria_test::code_of(session.generate("a", options)); });
+#pragma once
+
+#include <cria/core/result.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdlib>
+#include <new>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#endif
+
+#if CRIA_HAS_EXCEPTIONS
+
+namespace cria_test {
+
+inline std::atomic<long long> fail_at{-1};         ///< the number of the allocation that fails; negative: none
+inline std::atomic<bool> fail_after{false};        ///< all later ones too
+inline std::atomic<long long> allocations{0};
+inline std::atomic<long long> alive{0};
+
+inline bool is_to_fail() noexcept {
+  const long long number = allocations++, at = fail_at;
+  return at >= 0 && (number == at || (fail_after && number > at));
+}
+
+inline void* allocate(std::size_t n) noexcept {
+  if (is_to_fail()) return nullptr;
+  void* p = std::malloc(n == 0 ? 1 : n);
+  alive += p != nullptr;
+  return p;
+}
+
+inline void release(void* p) noexcept {
+  alive -= p != nullptr;
+  std::free(p);
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr long long step = 5;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+inline constexpr long long step = 5;
+#else
+inline constexpr long long step = 1;
+#endif
+#else
+inline constexpr long long step = 1;
+#endif
+
+inline constexpr int no_error = -1, has_thrown = -100;
+
+template <class T>
+int code_of(const cria::result<T>& r) {
+  return r ? no_error : static_cast<int>(r.error().code);
+}
+
+/// Runs `work`, which returns code_of() an error or no_error, with each of its allocations failing once, and then from each one on: it must end with
+/// out_of_memory or without an error, throw nothing and leak nothing. `after` is then called with memory there again.
+template <class Work, class After>
+void fail_each(Work&& work, After&& after, long long by = step) {
+  for (const bool all_later : {false, true}) {
+    std::size_t refused = 0, wrong = 0;
+    for (long long n = 0; wrong < 5; n += by) {
+      fail_after = all_later;
+      allocations = 0;
+      const long long before = alive;
+      fail_at = n;
+      int code = has_thrown;
+      try {
+        code = work();
+      } catch (const std::bad_alloc&) {
+      }
+      fail_at = -1;
+      const bool reached = allocations > n;
+      if (alive != before || (code != no_error && code != static_cast<int>(cria::errc::out_of_memory))) {
+        ++wrong;
+        CAPTURE(n);
+        CAPTURE(all_later);
+        CHECK(alive == before);
+        CHECK(code == static_cast<int>(cria::errc::out_of_memory));
+      }
+      refused += code != no_error;
+      after();
+      if (!reached) {
+        CHECK(code == no_error);
+        break;
+      }
+    }
+    CHECK(refused > 2);
+  }
+}
+
+template <class Work>
+void fail_each(Work&& work, long long by = step) {
+  fail_each(work, [] {}, by);
+}
+
+}  // namespace cria_test
+
+void* operator new(std::size_t n) {
+  if (void* p = cria_test::allocate(n)) return p;
+  throw std::bad_alloc();
+}
+void* operator new[](std::size_t n) { return operator new(n); }
+void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return cria_test::allocate(n); }
+void* operator new[](std::size_t n, const std::nothrow_t&) noexcept { return cria_test::allocate(n); }
+void operator delete(void* p) noexcept { cria_test::release(p); }
+void operator delete[](void* p) noexcept { cria_test::release(p); }
+void operator delete(void* p, std::size_t) noexcept { cria_test::release(p); }
+void operator delete[](void* p, std::size_t) noexcept { cria_test::release(p); }
+
+#if defined(__linux__)
+// In front of the C library's: whoever asks for pages asks here.
+extern "C" void* mmap(void* at, std::size_t n, int protection, int flags, int descriptor, off_t offset) noexcept {
+  if (cria_test::is_to_fail()) {
+    errno = ENOMEM;
+    return MAP_FAILED;
+  }
+  void* p = reinterpret_cast<void*>(::syscall(SYS_mmap, at, n, protection, flags, descriptor, offset));
+  cria_test::alive += p != MAP_FAILED;
+  return p;
+}
+extern "C" int munmap(void* at, std::size_t n) noexcept {
+  const auto done = static_cast<int>(::syscall(SYS_munmap, at, n));
+  cria_test::alive -= done == 0;
+  return done;
+}
+#endif
+
+#endif
