@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // cria batch: answers a file of requests, many at once; results in the order of the requests, one line each.
 //
-//   in   {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}; also id, max_tokens, temperature, top_k, top_p, min_p, seed, stop
+//   in   {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}; also id, max_tokens, temperature, top_k, top_p, min_p, seed, stop,
+//        and lora: [{"id": 0, "scale": 0.5}, ...], which of the --lora files act on this line, counted from 0, as strongly as it says; without it all act
 //   out  {"line": 1, "id": ..., "text": "...", "finish_reason": "...", "prompt_tokens": 5, "completion_tokens": 17}
 //        {"line": 2, "error": {"code": "...", "message": "..."}} for a line that is no request
 //
@@ -30,6 +31,7 @@ using json = nlohmann::ordered_json;
 struct batch_flags {
   std::string model, in, out;
   engine_flags engine;
+  lora_flags lora;
   std::size_t parallel = 16, n_tokens = 256, cache_positions = 0;
   bool starts_over = false;
   cria::generation_options options;
@@ -102,6 +104,25 @@ result<void> read_stop(const json& line, std::vector<std::string>& out) {
   return {};
 }
 
+/// Chooses among the adapters of the command line, as llama-server's requests do.
+result<void> read_lora(const json& line, cria::generation_options& o) {
+  if (!line.contains("lora")) return {};
+  const json& list = line.at("lora");
+  if (!list.is_array()) return bad_line("lora", "is not a list");
+  const std::vector<cria::adapter_choice> all = o.adapters.value_or(std::vector<cria::adapter_choice>{});
+  o.adapters.emplace();
+  for (const json& one : list) {
+    std::size_t id = all.size();
+    float scale = 1;
+    if (!one.is_object() || !one.contains("id")) return bad_line("lora", "has an entry without an \"id\"");
+    CRIA_CHECK(read_number(one, "id", 0, 1e9, id));
+    CRIA_CHECK(read_number(one, "scale", -1e6, 1e6, scale));
+    if (id >= all.size()) return bad_line("lora", "id " + std::to_string(id) + ", but there are " + std::to_string(all.size()) + " adapters");
+    o.adapters->push_back({all[id].adapter, scale});
+  }
+  return {};
+}
+
 result<void> read_options(const json& line, cria::generation_options& o) {
   CRIA_CHECK(read_number(line, "max_tokens", 0, 1e9, o.max_tokens));
   CRIA_CHECK(read_number(line, "temperature", 0, 1e6, o.sampling.temperature));
@@ -109,6 +130,7 @@ result<void> read_options(const json& line, cria::generation_options& o) {
   CRIA_CHECK(read_number(line, "top_p", 0, 1, o.sampling.top_p));
   CRIA_CHECK(read_number(line, "min_p", 0, 1, o.sampling.min_p));
   CRIA_CHECK(read_number(line, "seed", 0, 18446744073709549568.0, o.sampling.seed));
+  CRIA_CHECK(read_lora(line, o));
   return read_stop(line, o.stop_strings);
 }
 
@@ -305,13 +327,14 @@ result<void> answer(const batch_flags& flags, const cria::model& model, std::spa
   return {};
 }
 
-result<void> run(const batch_flags& flags) {
+result<void> run(batch_flags& flags) {
   const interrupt ctrl_c;
   CRIA_TRY(const std::string text, read_all(flags.in));
   const std::vector<request_line> lines = lines_of(text);
   CRIA_TRY(auto out, result_file::open(flags.out, lines, flags.starts_over));
   if (out.n_done() == lines.size()) return {};
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
+  CRIA_TRY(flags.options.adapters, flags.lora.load(model));
   if (flags.engine.chosen_cache() == cria::kv_type::f32) {
     return answer<cria::basic_batch_engine<cria::kv_type::f32>>(flags, model, lines, out, ctrl_c.token());
   }
@@ -334,6 +357,7 @@ void add_batch(CLI::App& app, action& chosen) {
   c.add_flag("--overwrite", flags->starts_over, "forget the results that are there");
   c.add_option("--temp", sampling.temperature, "temperature; 0 is greedy")->capture_default_str();
   c.add_option("--seed", sampling.seed, "of the random numbers; each line has its own")->capture_default_str();
+  flags->lora.add_to(c);
   flags->engine.add_to(c, true);
   c.callback([flags, &chosen] {
     flags->options.max_tokens = flags->n_tokens;

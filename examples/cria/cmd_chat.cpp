@@ -11,6 +11,7 @@ struct chat_flags {
   std::string model, system, chat_template, load, history_file = default_history_file();
   prompt_flags prompt;
   engine_flags engine;
+  lora_flags lora;
   std::int64_t n_tokens = 0;   // no limit
   bool has_history = true;
   sampling_flags sampling;
@@ -39,8 +40,11 @@ result<void> run(chat_flags& flags) {
   interrupt ctrl_c;
   const bool is_one_shot = flags.prompt.text || !flags.prompt.file.empty() || !is_terminal(stdin);
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
-  return with_session(flags.engine.chosen_cache(), model, flags.engine.session_options(),
-                      [&](auto& made) { return talk(flags, made, ctrl_c, is_one_shot); });
+  CRIA_TRY(const auto adapters, flags.lora.load(model));
+  return with_session(flags.engine.chosen_cache(), model, flags.engine.session_options(), [&](auto& made) -> result<void> {
+    CRIA_CHECK(made.set_adapters(adapters));
+    return talk(flags, made, ctrl_c, is_one_shot);
+  });
 }
 
 /// What only the whole command line can tell.
@@ -73,6 +77,7 @@ void add_chat(CLI::App& app, action& chosen) {
       ->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   c.add_option("--history", flags->history_file, "file that keeps the lines typed")->capture_default_str();
   c.add_flag("!--no-history", flags->has_history, "keep no file of the lines typed");
+  flags->lora.add_to(c);
   flags->engine.add_to(c, true);
   c.callback([flags, &chosen] {
     check(*flags);

@@ -15,6 +15,7 @@ struct run_flags {
   std::string model, system, chat_template, grammar, json_schema, draft;
   prompt_flags prompt;
   engine_flags engine;
+  lora_flags lora;
   std::int64_t n_tokens = -1;
   bool is_raw = false, prints_ids = false, prints_stats = false, looks_up = false;
   sampling_flags sampling;
@@ -46,9 +47,9 @@ struct wrapped_prompt {
 
 /// Makes the prompt, and has generation end where the template ends a turn.
 result<wrapped_prompt> wrap(run_flags& flags, const cria::model& model, const std::string& text) {
-  const bool has_template = !flags.chat_template.empty() || model.metadata().contains("tokenizer.chat_template");
-  if (!flags.is_raw && has_template) {
-    auto found = choose_template(flags.chat_template, model.metadata(), model.tokenizer());
+  auto found = flags.is_raw ? error{errc::missing_key, {}, {}, error::no_offset} : choose_template(flags.chat_template, model.metadata(), model.tokenizer());
+  const bool has_template = found || !flags.chat_template.empty() || found.error().code != errc::missing_key;
+  if (has_template) {
     if (!found) {
       error e = std::move(found).error();
       if (flags.chat_template.empty()) e.message += "; use --chat-template, or --raw to complete the prompt as it stands";
@@ -148,6 +149,9 @@ result<void> run(run_flags& flags) {
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   CRIA_TRY(const wrapped_prompt prompt, wrap(flags, model, text));
   flags.options.stop = ctrl_c.token();
+  if (!flags.lora.given.empty()) {
+    CRIA_TRY(flags.options.adapters, flags.lora.load(model));
+  }
   cria::session_options options = flags.engine.session_options();
   if (options.context_size == 0) options.context_size = context_for(flags, model, prompt.tokens.size());
   return with_session(flags.engine.chosen_cache(), model, options, [&](auto& session) -> result<void> {
@@ -188,6 +192,7 @@ void add_run(CLI::App& app, action& chosen) {
   c.add_option("--json-schema", flags->json_schema, "file of a JSON schema that the reply must satisfy")->excludes(grammar);
   auto* lookup = c.add_flag("--lookup", flags->looks_up, "guess ahead what was there before: faster where the answer repeats the prompt, the same text");
   c.add_option("--draft", flags->draft, "smaller GGUF model of the same vocabulary that guesses ahead: the same text")->excludes(lookup);
+  flags->lora.add_to(c);
   flags->engine.add_to(c, true);
   c.add_flag("--ids", flags->prints_ids, "print token ids instead of text");
   c.add_flag("--stats", flags->prints_stats, "print times and counts on stderr");

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
 
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 
 namespace cria_program {
@@ -51,6 +53,36 @@ cria::session_options engine_flags::session_options() const {
   options.n_threads = static_cast<std::size_t>(threads);
   options.context_size = static_cast<std::size_t>(context);
   return options;
+}
+
+void lora_flags::add_to(CLI::App& command) {
+  command.add_option("--lora", given, "FILE[:SCALE]: LoRA adapter of the model, GGUF; may be given several times")
+      ->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+result<std::vector<cria::adapter_choice>> lora_flags::load(const cria::model& model) const {
+  std::vector<cria::adapter_choice> out;
+  for (const std::string& one : given) {
+    std::string path = one;
+    float scale = 1;
+    // What stands behind the last colon is a strength where it is a number, else part of the name.
+    if (const std::size_t colon = one.rfind(':'); colon != one.npos && colon + 1 < one.size()) {
+      char* end = nullptr;
+      const float number = std::strtof(one.c_str() + colon + 1, &end);
+      if (*end == '\0' && std::isfinite(number)) {
+        path = one.substr(0, colon);
+        scale = number;
+      }
+    }
+    auto loaded = cria::load_adapter(path, model);
+    if (!loaded) {
+      error e = std::move(loaded).error();
+      if (e.where != path) e.where = path + ", " + e.where;
+      return e;
+    }
+    out.push_back({*std::move(loaded), scale});
+  }
+  return out;
 }
 
 void add_template_option(CLI::App& command, std::string& chosen) {

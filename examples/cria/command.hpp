@@ -27,6 +27,15 @@ struct engine_flags {
   [[nodiscard]] cria::session_options session_options() const;
 };
 
+/// --lora FILE[:SCALE], as often as there are adapters.
+struct lora_flags {
+  std::vector<std::string> given;
+
+  void add_to(CLI::App& command);
+  /// Loads them; the error names the file.
+  [[nodiscard]] result<std::vector<cria::adapter_choice>> load(const cria::model& model) const;
+};
+
 /// --chat-template: a name or a file instead of the model's own.
 void add_template_option(CLI::App& command, std::string& chosen);
 /// Compiles a Jinja file; the error names it.

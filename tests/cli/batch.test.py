@@ -3,7 +3,9 @@
 
 import json
 import os
+import random
 import signal
+import struct
 import subprocess
 import time
 import unittest
@@ -45,7 +47,55 @@ def requests(n):
     return [{"id": "r%d" % i, "prompt": PROMPTS[i % len(PROMPTS)], "max_tokens": 1 + i * 7 % 40} for i in range(n)]
 
 
+def adapter(name, seed):
+    """Writes a LoRA adapter of two of the model's matrices, 64 columns each, as a GGUF file."""
+    random_numbers, rank, tensors = random.Random(seed), 4, []
+    for tensor, rows in (("blk.0.attn_q.weight", 64), ("blk.3.ffn_gate.weight", 172)):
+        for shape, ending in (((64, rank), ".lora_a"), ((rank, rows), ".lora_b")):
+            values = [random_numbers.uniform(-0.5, 0.5) for _ in range(shape[0] * shape[1])]
+            tensors.append((tensor + ending, shape, struct.pack("<%df" % len(values), *values)))
+
+    def text(t):
+        return struct.pack("<Q", len(t)) + t.encode()
+
+    keys = (("general.type", "adapter"), ("general.architecture", "llama"), ("adapter.type", "lora"))
+    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(keys) + 1)
+    out += b"".join(text(k) + struct.pack("<I", 8) + text(v) for k, v in keys) + text("adapter.lora.alpha") + struct.pack("<If", 6, 8.0)
+    offset = 0
+    for tensor, shape, data in tensors:
+        out += text(tensor) + struct.pack("<IQQIQ", 2, *shape, 0, offset)
+        offset += -len(data) % 32 + len(data)
+    for part in [b""] + [data for _, _, data in tensors]:
+        out += part
+        out += b"\0" * (-len(out) % 32)
+    with open(path_of(name), "wb") as f:
+        f.write(out)
+    return path_of(name)
+
+
+def text_of_run(prompt, *more):
+    done = subprocess.run([CRIA, "run", "--raw", "-m", STORIES, "-p", prompt, "-n", "24", "--temp", "0", "-t", "1", *more], capture_output=True, timeout=60)
+    return done.stdout.decode("utf-8", "replace"), done
+
+
 class Batch(unittest.TestCase):
+    def test_adapters_act_on_all_lines_or_on_those_that_say_so(self):
+        first, second, prompt = adapter("first.gguf", 1), adapter("second.gguf", 2), PROMPTS[0]
+        plain, one, half, both = (text_of_run(prompt, *more)[0] for more in ((), ("--lora", first), ("--lora", first + ":0.5"), ("--lora", second, "--lora", first + ":-2")))
+        self.assertEqual(len({plain, one, half, both}), 4)
+        self.assertEqual(text_of_run(prompt, "--lora", first + ":0")[0], plain)
+        source = write("lora.jsonl", [{"prompt": prompt}, {"prompt": prompt, "lora": []}, {"prompt": prompt, "lora": [{"id": 0, "scale": 0.5}]},
+                                      {"prompt": prompt, "lora": [{"id": 1}, {"id": 0, "scale": -2}]}, {"prompt": prompt, "lora": [{"id": 0}]}])
+        batch(source, path_of("lora.out.jsonl"), "--overwrite", "--lora", first, "--lora", second + ":0")
+        self.assertEqual([r["text"] for r in results(path_of("lora.out.jsonl"))], [one, plain, half, both, one])
+        bad = [{"prompt": "x", "lora": lora} for lora in ([{"id": 2}], [{"id": -1}], [{"scale": 1}], [0], {"id": 0}, [{"id": 0, "scale": "a"}])]
+        batch(write("bad.jsonl", bad), path_of("lora.out.jsonl"), "--overwrite", "--lora", first, "--lora", second)
+        self.assertEqual([r["error"]["code"] for r in results(path_of("lora.out.jsonl"))], ["bad_value"] * len(bad))
+        for file in ("nowhere.gguf", STORIES, source):
+            _, done = text_of_run(prompt, "--lora", file)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(os.path.basename(file), done.stderr.decode())
+
     def test_results_are_in_order_and_are_the_texts_of_run(self):
         source, target = write("in.jsonl", requests(12)), path_of("out.jsonl")
         batch(source, target, "--overwrite", "--parallel", "5")
