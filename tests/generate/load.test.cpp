@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include <tests/generate/session_fixture.hpp>
+#include <tests/support/tiny_model.hpp>
 
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <stop_token>
 #include <string>
 
@@ -78,6 +80,23 @@ TEST_CASE("load: the estimate from metadata is what loading and a session take, 
     };
     check(std::integral_constant<kv_type, kv_type::f16>{}, 0);
     check(std::integral_constant<kv_type, kv_type::f32>{}, 100);
+  }
+}
+
+TEST_CASE("load: the estimate knows that windowed layers keep their windows only") {
+  if (!has_data("models/arch/gemma3.F32.gguf")) return;
+  model_parts parts = parts_of(read_data("models/arch/gemma3.F32.gguf"));
+  parts.set("gemma3.attention.sliding_window", std::uint32_t{20});
+  const std::string bytes = parts.build();
+  const auto file = open_bytes(bytes).value();
+  const model m = load_model(file, {.n_threads = 1}).value();
+  std::uint64_t before = 0;
+  for (const std::size_t context : {1000u, 1072u, 1073u, 5000u}) {
+    const session_options options{.context_size = context};
+    const std::uint64_t cache = estimate_memory(file, options).value().cache;
+    CHECK(cache == make_session(m, options).cache().bytes());
+    CHECK(cache > before);
+    before = cache;
   }
 }
 
