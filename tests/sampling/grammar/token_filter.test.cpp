@@ -6,10 +6,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 using namespace cria;
@@ -63,6 +65,109 @@ std::vector<float> random_logits(std::size_t n, random_generator& random) {
 }
 
 }  // namespace
+
+TEST_CASE("token_filter: what one filter of a grammar found out the next ones know, and the masks are the same") {
+  const auto texts = random_texts(600, 3);
+  const vocabulary v = make_vocabulary(texts, {0}), same = make_vocabulary(texts, {0});
+  auto others = random_texts(600, 4);
+  const vocabulary other = make_vocabulary(others, {0}), other_end = make_vocabulary(texts, {0, 5});
+  const grammar g = grammar::parse(json_grammar).value();
+  /// Follows the text that these random numbers choose; returns its tokens and all masks on the way.
+  const auto follow = [](token_filter filter, std::size_t& n_built) {
+    random_generator random(7);
+    std::vector<std::uint64_t> seen;
+    for (int step = 0; step < 30; ++step) {
+      REQUIRE(filter.prepare());
+      seen.insert(seen.end(), filter.mask().begin(), filter.mask().end());
+      std::vector<token_id> allowed;
+      for (std::size_t i = 0; i < filter.vocabulary().vocab_size(); ++i) {
+        if (filter.allows(static_cast<token_id>(i))) allowed.push_back(static_cast<token_id>(i));
+      }
+      REQUIRE_FALSE(allowed.empty());
+      const token_id next = allowed[random.next() % allowed.size()];
+      if (filter.vocabulary().is_end(next)) break;
+      REQUIRE(filter.accept(next));
+    }
+    n_built = filter.statistics().n_masks_built;
+    return seen;
+  };
+  const auto fresh = [&](const vocabulary& of, std::size_t& n_built) { return follow(make_filter(json_grammar, of), n_built); };   // with a store of its own
+  std::size_t n_first = 0, n_again = 0, n_same = 0, n_other = 0, n_end = 0, ignored = 0;
+  const auto first = follow(token_filter::create(g, v).value(), n_first);
+  CHECK(n_first > 5);
+  CHECK(first == fresh(v, ignored));
+  CHECK(follow(token_filter::create(g, v).value(), n_again) == first);
+  CHECK(n_again == 0);
+  CHECK(follow(token_filter::create(cria::grammar(g), same).value(), n_same) == first);   // another tree of the same texts
+  CHECK(n_same == 0);
+  CHECK(follow(token_filter::create(g, other).value(), n_other) == fresh(other, ignored));
+  CHECK(n_other > 5);
+  CHECK(follow(token_filter::create(g, other_end).value(), n_end) == fresh(other_end, ignored));
+  CHECK(n_end > 5);
+  // What was seen before, in whatever order, does not change what a place is called.
+  token_filter wandered = token_filter::create(g, v).value();
+  for (const std::string_view text : {"{\"a\":[1,{\"b\":tr", "[", "{\"x"}) {
+    REQUIRE(wandered.reset());
+    for (const char c : text) {
+      if (!wandered.accept(static_cast<token_id>(2 + static_cast<unsigned char>(c)))) break;
+    }
+  }
+  REQUIRE(wandered.reset());
+  token_filter straight = token_filter::create(g, v).value();
+  for (const char c : std::string_view("{\"a\":[1,{\"b\":[[2")) {
+    const auto token = static_cast<token_id>(2 + static_cast<unsigned char>(c));
+    REQUIRE(wandered.accept(token));
+    REQUIRE(straight.accept(token));
+    CHECK(wandered.save() == straight.save());
+  }
+}
+
+TEST_CASE("token_filter: filters of one grammar on several threads at once find what each finds alone") {
+  const vocabulary v = make_vocabulary(random_texts(600, 5), {0});
+  const auto follow = [&v](const grammar& g, std::uint64_t seed) {
+    token_filter filter = token_filter::create(g, v).value();
+    random_generator random(seed);
+    std::vector<token_id> tokens;
+    for (int step = 0; step < 60; ++step) {
+      if (!filter.prepare()) return std::vector<token_id>{};
+      std::vector<token_id> allowed;
+      for (std::size_t i = 0; i < v->vocab_size(); ++i) {
+        if (filter.allows(static_cast<token_id>(i))) allowed.push_back(static_cast<token_id>(i));
+      }
+      tokens.push_back(allowed[random.next() % allowed.size()]);
+      if (v->is_end(tokens.back()) || !filter.accept(tokens.back())) break;
+    }
+    return tokens;
+  };
+  std::vector<std::vector<token_id>> alone(8), together(8);
+  for (std::size_t i = 0; i < alone.size(); ++i) alone[i] = follow(grammar::parse(json_grammar).value(), i);
+  const grammar shared = grammar::parse(json_grammar).value();
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < together.size(); ++i) threads.emplace_back([&, i] { together[i] = follow(shared, i); });
+  for (std::thread& t : threads) t.join();
+  CHECK(together == alone);
+  CHECK(shared.masks().size() > 10);
+}
+
+TEST_CASE("mask_store: gives back what was kept, and stays within its bytes") {
+  detail::mask_store store;
+  std::vector<std::uint64_t> mask(2), large(16384);
+  CHECK_FALSE(store.find(std::vector<std::uint64_t>{1, 2}, mask));
+  store.keep(std::vector<std::uint64_t>{1, 2}, std::vector<std::uint64_t>{3, 4});
+  CHECK(store.find(std::vector<std::uint64_t>{1, 2}, mask));
+  CHECK(mask == std::vector<std::uint64_t>{3, 4});
+  CHECK_FALSE(store.find(std::vector<std::uint64_t>{1, 3}, mask));
+  CHECK_FALSE(store.find(std::vector<std::uint64_t>{1, 2, 3}, std::span(mask).first(1)));   // the same words, parted otherwise
+  CHECK_FALSE(store.find(std::vector<std::uint64_t>{1, 2}, std::span(mask).first(1)));
+  std::size_t most = 0;
+  for (std::uint64_t i = 0; i < 600; ++i) {
+    store.keep(std::vector<std::uint64_t>{i}, large);
+    most = std::max(most, store.size());
+    CHECK(store.find(std::vector<std::uint64_t>{i}, large));
+  }
+  CHECK(most <= detail::mask_store::max_bytes / (large.size() * 8));
+  CHECK(most > 200);
+}
 
 TEST_CASE("token_filter: the mask is what trying every token gives, at every step of random texts") {
   const auto texts = random_texts(600, 1);
@@ -265,6 +370,7 @@ TEST_CASE("token_filter: with little memory it forgets and gives the same masks"
   token_filter large = make_filter(json_grammar, v), small = make_filter(json_grammar, v, {.max_memory_bytes = 60'000});
   random_generator random(31);
   for (int i = 0; i < 150; ++i) {
+    small.grammar().masks().clear();   // or what it forgets is found there again
     REQUIRE(large.prepare());
     REQUIRE(small.prepare());
     REQUIRE(std::equal(large.mask().begin(), large.mask().end(), small.mask().begin(), small.mask().end()));

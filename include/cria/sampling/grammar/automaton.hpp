@@ -96,20 +96,29 @@ class grammar_automaton {
     return entries_.size() * sizeof(entry) + nodes_.size() * sizeof(node) + (rows_.size() + table_.size()) * sizeof(state) + united_.size() * bytes_per_union;
   }
 
-  /// Writes a state as words that mean the same to every automaton of the grammar.
+  /// Writes a state as words that mean the same to every automaton of the grammar, and are the same whatever it has seen.
   void save(state s, std::vector<std::uint64_t>& out) const {
-    std::vector<state> reached{s};   // a list refers to lists of lower numbers only
+    struct visit {
+      state at;
+      std::uint32_t n_done;   // of its entries
+    };
+    std::vector<state> order;   // lists after those that they refer to, as the entries have them
     std::unordered_map<state, std::size_t> index;
-    for (std::size_t i = 0; i < reached.size(); ++i) {
-      for (const entry& e : list(reached[i])) {
-        if (index.emplace(e.next, 0).second) reached.push_back(e.next);
+    std::vector<visit> path{{s, 0}};
+    while (!path.empty()) {
+      visit& v = path.back();
+      const auto entries = list(v.at);
+      if (v.n_done == entries.size()) {
+        index[v.at] = order.size();
+        order.push_back(v.at);
+        path.pop_back();
+        continue;
       }
+      const state next = entries[v.n_done++].next;
+      if (!index.contains(next)) path.push_back({next, 0});
     }
-    std::sort(reached.begin(), reached.end());
-    reached.erase(std::unique(reached.begin(), reached.end()), reached.end());
-    for (std::size_t i = 0; i < reached.size(); ++i) index[reached[i]] = i;
-    out.push_back(reached.size());
-    for (const state one : reached) {
+    out.push_back(order.size());
+    for (const state one : order) {
       out.push_back(nodes_[one].count);
       for (const entry& e : list(one)) out.push_back(std::uint64_t{e.place} << 32 | index[e.next]);
     }

@@ -5,7 +5,7 @@
 //   session.generate(prompt, {.grammar = *answer}, callback);
 // Ensures   Time and memory of parse() are bounded by the limits, whatever the text says. What a grammar matches is UTF-8.
 // Errors    parse: syntax, bad_value (left recursion, or rules that match nothing), limit_exceeded, out_of_memory; `where` is line and column
-// Threads   immutable, shared freely; copies share the tables
+// Threads   immutable, shared freely; copies share the tables, and, under a lock, what is found out while texts are made
 // Source    notation: gbnf_parser.hpp
 #pragma once
 
@@ -13,6 +13,7 @@
 #include <cria/sampling/grammar/compiled_grammar.hpp>
 #include <cria/sampling/grammar/gbnf_parser.hpp>
 #include <cria/sampling/grammar/limits.hpp>
+#include <cria/sampling/grammar/mask_store.hpp>
 #include <cria/sampling/grammar/rules.hpp>
 
 #include <cstddef>
@@ -30,14 +31,18 @@ class grammar {
   /// Returns the compiled size: places in rules, all repetitions counted.
   [[nodiscard]] std::size_t n_positions() const noexcept { return compiled_->places.size(); }
   [[nodiscard]] const detail::compiled_grammar& compiled() const noexcept { return *compiled_; }
+  /// Returns the masks that filters of this grammar have found so far.
+  [[nodiscard]] detail::mask_store& masks() const noexcept { return *masks_; }
 
   /// Returns whether both are copies of one compiled grammar.
   friend bool operator==(const grammar&, const grammar&) = default;
 
  private:
-  explicit grammar(std::shared_ptr<const detail::compiled_grammar> compiled) noexcept : compiled_(std::move(compiled)) {}
+  grammar(std::shared_ptr<const detail::compiled_grammar> compiled, std::shared_ptr<detail::mask_store> masks) noexcept
+      : compiled_(std::move(compiled)), masks_(std::move(masks)) {}
 
   std::shared_ptr<const detail::compiled_grammar> compiled_;
+  std::shared_ptr<detail::mask_store> masks_;
 };
 
 #if CRIA_HAS_DEFINITIONS
@@ -46,7 +51,7 @@ CRIA_INLINE result<grammar> grammar::parse(std::string_view gbnf, const grammar_
   return catch_bad_alloc([&]() -> result<grammar> {
     CRIA_TRY(const detail::grammar_rules rules, detail::gbnf_parser(gbnf, limits).parse());
     CRIA_TRY(detail::compiled_grammar compiled, detail::grammar_compiler(rules, gbnf, limits).compile());
-    return grammar(std::make_shared<const detail::compiled_grammar>(std::move(compiled)));
+    return grammar(std::make_shared<const detail::compiled_grammar>(std::move(compiled)), std::make_shared<detail::mask_store>());
   }, "grammar");
 }
 

@@ -4,7 +4,7 @@
 //   auto filter = cria::token_filter::create(g, vocabulary);
 //   loop:  filter->prepare();   token = sampler.sample(logits, *filter);   filter->accept(token);
 // A mask is found by walking the tree of the vocabulary through the grammar's states, cutting branches that do not fit; it is kept by state, so
-// that within a string or a number, or at a place where a text has been before, it is looked up.
+// that within a string or a number, or at a place where a text has been before, it is looked up; and with the grammar, for the filters to come.
 // Shapes    mask[V] bits
 // Ensures   what is accepted is always the beginning of a text of the grammar; end tokens fit where that text is whole, and they alone
 //           once nothing more fits. One token costs at most one visit per node of the tree and max_work steps, counted in statistics().
@@ -123,6 +123,13 @@ class token_filter {
     automaton& a = matcher_.automaton();
     // What is remembered is forgotten as a whole, so that a walk has the room that it would have had alone.
     if (a.bytes() + masks_.size() * sizeof(std::uint64_t) > a.limits().max_memory_bytes / 2) forget_all();
+    make_key();
+    const std::size_t known_at = add_mask();
+    if (grammar().masks().find(key_, std::span(masks_).subspan(known_at))) {
+      mask_of_.emplace(matcher_.state(), known_at);
+      return known_at;
+    }
+    masks_.resize(known_at);
     if (!walk(a)) {
       if (a.is_out_of_work()) return matcher_.refuse();
       forget_all();
@@ -142,7 +149,14 @@ class token_filter {
                                                                 : "no token of the vocabulary can go on with the text", error::no_offset};
     }
     mask_of_.emplace(matcher_.state(), at);
+    if (!a.is_cut()) grammar().masks().keep(key_, std::span(masks_).subspan(at));
     return at;
+  }
+
+  /// Makes what the mask depends on: vocabulary, depth and state.
+  void make_key() {
+    key_.assign({vocabulary_->fingerprint(), matcher_.automaton().limits().max_depth});
+    matcher_.automaton().save(matcher_.state(), key_);
   }
 
   void forget_all() {
@@ -183,6 +197,7 @@ class token_filter {
   std::unordered_map<std::uint32_t, std::size_t> mask_of_;        // by state: where its mask begins
   std::vector<std::uint32_t> path_;                               // of the walk: the state after so many bytes
   std::vector<token_id> found_;
+  std::vector<std::uint64_t> key_;                                // of the state, in the store of the grammar
   std::size_t mask_at_ = 0, generation_ = 0;
   bool is_ready_ = false, has_ended_ = false;
   grammar_statistics statistics_;

@@ -8,6 +8,7 @@
 // Threads   immutable, shared freely
 #pragma once
 
+#include <cria/core/random.hpp>
 #include <cria/core/result.hpp>
 #include <cria/core/types.hpp>
 
@@ -47,6 +48,8 @@ class token_trie {
   [[nodiscard]] std::size_t depth() const noexcept { return depth_; }
   [[nodiscard]] std::span<const token_id> end_tokens() const noexcept { return end_tokens_; }
   [[nodiscard]] bool is_end(token_id token) const noexcept { return std::binary_search(end_tokens_.begin(), end_tokens_.end(), token); }
+  /// Returns a number that tells vocabularies with other texts or ends apart.
+  [[nodiscard]] std::uint64_t fingerprint() const noexcept { return fingerprint_; }
   [[nodiscard]] bool has(token_id token) const noexcept { return token >= 0 && static_cast<std::size_t>(token) < vocab_size(); }
 
   /// Returns a token's text. Requires has(token).
@@ -70,6 +73,23 @@ class token_trie {
     }
     std::sort(tokens_.begin(), tokens_.end(), [this](token_id a, token_id b) { return std::pair(piece(a), a) < std::pair(piece(b), b); });
     add_nodes();
+    fingerprint_ = hash();
+  }
+
+  [[nodiscard]] std::uint64_t hash() const noexcept {
+    std::uint64_t hash = ends_.size();
+    const auto add = [&hash](std::uint64_t word) {
+      hash ^= word;
+      hash = splitmix64(hash);
+    };
+    for (const std::uint32_t end : ends_) add(end);
+    for (const token_id end : end_tokens_) add(static_cast<std::uint64_t>(end));
+    for (std::size_t i = 0; i < text_.size(); i += 8) {
+      std::uint64_t word = 0;
+      for (std::size_t k = i; k < std::min(i + 8, text_.size()); ++k) word = word << 8 | static_cast<unsigned char>(text_[k]);
+      add(word);
+    }
+    return hash;
   }
 
   void add_nodes() {
@@ -100,6 +120,7 @@ class token_trie {
   std::vector<token_id> end_tokens_;  // ascending
   std::vector<node> nodes_;           // and one behind the last
   std::size_t depth_ = 0;
+  std::uint64_t fingerprint_ = 0;
 };
 
 #if CRIA_HAS_DEFINITIONS
