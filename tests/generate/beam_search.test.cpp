@@ -10,7 +10,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <regex>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -56,6 +58,14 @@ void enumerate(session& s, std::vector<token_id>& tokens, double log_probability
   }
 }
 
+/// Whether a token may follow, by a matcher that is given the whole text anew.
+bool fits(const grammar& g, const model& m, const std::vector<token_id>& tokens, token_id next) {
+  auto matcher = grammar_matcher::create(g).value();
+  for (const token_id t : tokens) REQUIRE(matcher.advance(m.tokenizer().piece(t)).value());
+  if (m.tokenizer().is_end_of_generation(next)) return matcher.accepts();
+  return !m.tokenizer().piece(next).empty() && matcher.advance(m.tokenizer().piece(next)).value();
+}
+
 /// The definition, with every beam computed from the beginning.
 std::vector<scored> by_definition(const model& m, const std::vector<token_id>& prompt, const beam_options& o) {
   session s = make_session(m, {.context_size = 128});
@@ -70,6 +80,7 @@ std::vector<scored> by_definition(const model& m, const std::vector<token_id>& p
       REQUIRE(s.evaluate(whole));
       const auto p = log_softmax(s.logits());
       for (std::size_t t = 0; t < p.size(); ++t) {
+        if (o.grammar && !fits(*o.grammar, m, live[i].tokens, static_cast<token_id>(t))) continue;
         scored next = live[i];
         next.tokens.push_back(static_cast<token_id>(t));
         next.log_probability += p[t];
@@ -96,7 +107,7 @@ std::vector<scored> by_definition(const model& m, const std::vector<token_id>& p
       if (step + 1 < o.max_tokens && best <= worst_kept()) live.clear();
     }
   }
-  if (finished.size() < o.n_best || o.stopping == beam_stopping::when_certain) finished.insert(finished.end(), live.begin(), live.end());
+  if (o.grammar ? finished.empty() : finished.size() < o.n_best || o.stopping == beam_stopping::when_certain) finished.insert(finished.end(), live.begin(), live.end());
   std::stable_sort(finished.begin(), finished.end(), [](const scored& a, const scored& b) { return a.score > b.score; });
   if (finished.size() > o.n_best) finished.resize(o.n_best);
   return finished;
@@ -220,6 +231,43 @@ TEST_CASE("beam_search: stop strings end a beam and are cut off its text") {
     n_stopped += b.reason == finish_reason::stop_string;
   }
   CHECK(n_stopped > 0);
+}
+
+TEST_CASE("beam_search: with a grammar every text keeps to it, and the beams are those of the definition") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  auto search = beam_search::create(m, {.max_width = 5, .context_size = 128, .n_threads = 1}).value();
+  const std::vector<token_id> prompt = m.tokenizer().encode("Once upon a time").value();
+  const grammar g = grammar::parse("root ::= \" \"? [a-d] [a-z]{1,3} \",\" \" \"? [0-9] \".\"?").value();
+  const std::regex expected(" ?[a-d][a-z]{1,3}, ?[0-9]\\.?");
+  for (const std::size_t width : {1u, 3u, 5u}) {
+    for (const auto stopping : {beam_stopping::when_certain, beam_stopping::when_enough}) {
+      beam_options o{.width = width, .n_best = width, .max_tokens = 12, .stopping = stopping, .grammar = g};
+      CAPTURE(width);
+      const auto wanted = by_definition(m, prompt, o);
+      const auto found = search.search(prompt, o).value();
+      REQUIRE(found.size() == wanted.size());
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        CAPTURE(found[i].text);
+        CHECK(found[i].tokens == wanted[i].tokens);
+        CHECK(std::abs(found[i].score - wanted[i].score) < 1e-11);
+        CHECK(found[i].reason == finish_reason::end_of_text);
+        CHECK(std::regex_match(found[i].text, expected));
+      }
+    }
+  }
+  // Few continuations are found without looking through the whole vocabulary again and again, and all of them.
+  const auto few = search.search(prompt, {.width = 5, .n_best = 5, .max_tokens = 12, .grammar = grammar::parse("root ::= \"ab\" | \"ac\"").value()}).value();
+  REQUIRE(few.size() >= 2);
+  CHECK((few[0].text == "ab" || few[0].text == "ac"));
+  // Cut short: there is no whole text, and what there is says so.
+  const auto cut = search.search(prompt, {.width = 2, .n_best = 2, .max_tokens = 2, .grammar = g}).value();
+  REQUIRE_FALSE(cut.empty());
+  CHECK(cut.front().reason == finish_reason::max_tokens);
+  CHECK(search.search(prompt, {.ignore_eos = true}).has_value());
+  beam_options both{.grammar = g, .ignore_eos = true};
+  CHECK(search.search(prompt, both).error().where == "ignore_eos");
+  CHECK(search.pages().n_used == 0);
 }
 
 TEST_CASE("beam_search: a full context ends the beams; cancelling and bad arguments are typed errors that leave it usable") {

@@ -43,6 +43,7 @@ struct beam_options {
   beam_stopping stopping = beam_stopping::when_certain;
   std::vector<std::string> stop_strings = {};
   std::vector<token_id> stop_tokens = {};
+  std::optional<cria::grammar> grammar = {};   ///< what every text must look like; not with ignore_eos. Probabilities stay the model's own.
   bool ignore_eos = false;
   encode_options encode = {};
   stop_token stop = {};          ///< takes effect within one layer: cancelled

@@ -6,7 +6,9 @@
 // One step: of all live beams and all tokens, the `width` likeliest continuations that do not end stay live; those that end and rank before the last of
 // them are finished, and the n_best of these by score are kept. Ties go to the better parent, then to the lower token.
 // Ensures   the same result with any threads; with a width of all continuations it is exhaustive. Beams share the pages of what they have in common.
-// Errors    create: bad_argument, out_of_memory; search: bad_argument, context_full, cancelled, non_finite, out_of_memory, those of the tokenizer
+//           With a grammar a beam has only continuations that keep to it, and ends where its text is whole; others are given only where none is.
+// Errors    create: bad_argument, out_of_memory; search: bad_argument, context_full, cancelled, non_finite, out_of_memory, those of the tokenizer;
+//           with a grammar those of token_filter, where no beam can go on
 // Threads   one at a time
 // Lifetime  keeps its model alive
 // Source    Y. Wu et al., Google's Neural Machine Translation System, arXiv 1609.08144, section 7 and equation 14 (without coverage);
@@ -15,15 +17,19 @@
 
 #include <cria/core/thread_pool.hpp>
 #include <cria/generate/beam_options.hpp>
+#include <cria/generate/grammar_guard.hpp>
 #include <cria/kv/paged.hpp>
 #include <cria/model/model.hpp>
 #include <cria/sampling/candidate.hpp>
+#include <cria/sampling/grammar/token_filter.hpp>
+#include <cria/sampling/sampler.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -112,6 +118,7 @@ class basic_beam_search {
     if (o.width == 0 || o.width > limits_.max_width) return refuse("width", "is not in 1 to " + std::to_string(limits_.max_width));
     if (o.n_best == 0 || o.n_best > beam_limits::most_beams) return refuse("n_best", "is not in 1 to " + std::to_string(beam_limits::most_beams));
     if (!std::isfinite(o.length_penalty) || std::abs(o.length_penalty) > 100) return refuse("length_penalty", "is not in -100 to 100");
+    if (o.grammar && o.ignore_eos) return refuse("ignore_eos", "and a grammar, which says where the text ends");
     for (const std::string& s : o.stop_strings) {
       if (s.empty()) return refuse("stop_strings", "a stop string is empty");
     }
@@ -125,10 +132,12 @@ class basic_beam_search {
   [[nodiscard]] result<std::vector<beam>> search_from(std::span<const token_id> prompt, const beam_options& o) {
     CRIA_CHECK(check(prompt, o));
     CRIA_TRY(adapters_, adapter_set::create(o.adapters, model_));
+    CRIA_CHECK(begin_grammar(o));
     CRIA_CHECK(feed_prompt(prompt, o));
     std::vector<beam> live(1), finished;
     while (live.front().tokens.size() < o.max_tokens) {
       CRIA_CHECK(extend(live, finished, o));
+      if (live.empty() && finished.empty() && stuck_) return *std::move(stuck_);
       if (live.empty() || is_decided(live, finished, o) || live.front().tokens.size() >= o.max_tokens) break;
       if (caches_.front().length() == caches_.front().capacity()) {
         for (beam& b : live) b.reason = finish_reason::context_full;
@@ -136,10 +145,23 @@ class basic_beam_search {
       }
       CRIA_CHECK(compute(live, o));
     }
-    if (finished.size() < o.n_best || o.stopping == beam_stopping::when_certain) {
+    const bool wants_live = filter_ ? finished.empty() : finished.size() < o.n_best || o.stopping == beam_stopping::when_certain;
+    if (wants_live) {
       for (beam& b : live) keep(std::move(b), finished, o);
     }
     return finished;
+  }
+
+  /// Makes the filter that all beams share; each has its own place in the text.
+  [[nodiscard]] result<void> begin_grammar(const beam_options& o) {
+    filter_.reset();
+    places_.clear();
+    stuck_.reset();
+    if (!o.grammar) return {};
+    CRIA_TRY(auto vocabulary, make_token_trie(model_.tokenizer(), o.stop_tokens));
+    CRIA_TRY(filter_, token_filter::create(*o.grammar, std::move(vocabulary)));
+    places_.push_back(filter_->save());
+    return {};
   }
 
   [[nodiscard]] result<void> feed_prompt(std::span<const token_id> prompt, const beam_options& o) {
@@ -180,10 +202,15 @@ class basic_beam_search {
     for (std::size_t n = 2 * o.width + 16;; n *= 4) {
       std::vector<beam> next, ended;
       std::vector<std::size_t> parents;
-      for (const extension& e : best_extensions(live, n)) {
+      std::vector<sampler_state> places;
+      CRIA_TRY(const std::vector<extension> best, best_extensions(live, n));
+      for (const extension& e : best) {
         beam b = live[e.parent];
         b.log_probability = e.log_probability;
-        if (append(b, e.token, o)) {
+        const bool has_ended = append(b, e.token, o);
+        CRIA_TRY(const bool is_whole, has_ended ? result<bool>(true) : follow(e, places));
+        if (has_ended || is_whole) {
+          if (!has_ended) b.reason = finish_reason::end_of_text;
           ended.push_back(std::move(b));
         } else {
           next.push_back(std::move(b));
@@ -191,34 +218,60 @@ class basic_beam_search {
         }
         if (next.size() == o.width || e.is_last_known) break;
       }
-      if (next.size() < o.width && n < model_.vocab_size()) continue;   // the lists were cut too short
+      const bool is_cut = std::any_of(best.begin(), best.end(), [](const extension& e) { return e.is_last_known; });
+      if (next.size() < o.width && is_cut) continue;
       for (beam& b : ended) keep(std::move(b), finished, o);
       for (std::size_t i = 0; i < next.size(); ++i) spare_[i].share(caches_[parents[i]]);
       std::swap(caches_, spare_);
       for (auto& cache : spare_) cache.truncate(0);
       live = std::move(next);
+      places_ = std::move(places);
       return {};
     }
   }
 
+  /// Takes a continuation's token into the grammar, and adds its place. Returns whether the text is whole and no token could say so; it has no place then.
+  [[nodiscard]] result<bool> follow(const extension& e, std::vector<sampler_state>& places) {
+    if (!filter_) return false;
+    CRIA_CHECK(filter_->restore(places_[e.parent]));
+    CRIA_CHECK(filter_->accept(e.token));
+    if (filter_->is_complete() && filter_->vocabulary().end_tokens().empty()) return true;
+    places.push_back(filter_->save());
+    return false;
+  }
+
   /// Returns the n best continuations of each live beam, merged in rank order.
-  [[nodiscard]] std::vector<extension> best_extensions(std::span<const beam> live, std::size_t n) {
+  [[nodiscard]] result<std::vector<extension>> best_extensions(std::span<const beam> live, std::size_t n) {
     std::vector<extension> out;
     std::vector<candidate> all(model_.vocab_size());
-    n = std::min(n, all.size());
     for (std::size_t i = 0; i < live.size(); ++i) {
       const auto logits = row(i);
       for (std::size_t t = 0; t < all.size(); ++t) all[t] = {static_cast<token_id>(t), logits[t]};
       const softmax_scale scale = softmax_over(all);
       const double log_total = math::log(scale.total) + static_cast<double>(scale.highest);
-      select_best(all, n);
-      for (std::size_t c = 0; c < n; ++c) {
-        if (!(all[c].logit > -std::numeric_limits<float>::infinity())) break;
-        out.push_back({live[i].log_probability + static_cast<double>(all[c].logit) - log_total, i, all[c].id, c + 1 == n && n < all.size()});
+      CRIA_TRY(const std::span<candidate> allowed, allowed_of(all, i));
+      const std::size_t n_listed = std::min(n, allowed.size());
+      select_best(allowed, n_listed);
+      for (std::size_t c = 0; c < n_listed; ++c) {
+        if (!(allowed[c].logit > -std::numeric_limits<float>::infinity())) break;
+        const bool is_last_known = c + 1 == n_listed && n_listed < allowed.size();
+        out.push_back({live[i].log_probability + static_cast<double>(allowed[c].logit) - log_total, i, allowed[c].id, is_last_known});
       }
     }
     std::sort(out.begin(), out.end(), [](const extension& a, const extension& b) { return a.ranks_before(b); });
     return out;
+  }
+
+  /// Keeps the candidates that the grammar lets a beam have; none where it is stuck, which is noted.
+  [[nodiscard]] result<std::span<candidate>> allowed_of(std::span<candidate> all, std::size_t i) {
+    if (!filter_) return all;
+    CRIA_CHECK(filter_->restore(places_[i]));
+    if (auto found = filter_->prepare(); !found) {
+      if (found.error().code != errc::mismatch) return std::move(found).error();
+      stuck_ = std::move(found).error();
+      return all.first(0);
+    }
+    return (*filter_)(all);
   }
 
   /// Puts a token behind a beam; returns whether that ends it.
@@ -265,6 +318,9 @@ class basic_beam_search {
   array_buffer<float> logits_;             // [max_width][V]
   adapter_set adapters_;                   // of the search
   std::vector<cache_type> caches_, spare_; // of the live beams; of the next ones
+  std::optional<token_filter> filter_;     // none without a grammar
+  std::vector<sampler_state> places_;      // of the live beams in the grammar
+  std::optional<error> stuck_;             // why a beam could not go on
 };
 
 using beam_search = basic_beam_search<>;
