@@ -37,6 +37,24 @@ std::string reply_of_fresh_session(const model& m, const chat_template& t, const
   return text;
 }
 
+/// Says a text, whatever the logits, and then ends.
+class scripted_sampler {
+ public:
+  scripted_sampler(const tokenizer& t, std::string_view text) : tokens_(t.encode(text, {.add_bos = false, .add_eos = false}).value()) { tokens_.push_back(t.eos()); }
+  token_id sample(std::span<const float>) { return tokens_[std::min(next_++, tokens_.size() - 1)]; }
+  void accept(token_id) {}
+
+ private:
+  std::vector<token_id> tokens_;
+  std::size_t next_ = 0;
+};
+
+/// Writes tools, calls and their answers, each so that it can be found.
+constexpr std::string_view with_tools =
+    "{% for t in tools or [] %}T:{{ t.function.name }} <tool_call>\n{% endfor %}{% for m in messages %}{{ m.role }}:{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}<{{ c.id }} {{ c.function.name }} {{ c.function.arguments.city }}>{% endfor %}{% if m.tool_call_id %}({{ m.tool_call_id }}){% endif %}"
+    "{{ eos_token }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
+
 std::size_t count(const chat_session& c) { return c.usage().value().n_tokens; }
 
 }  // namespace
@@ -263,7 +281,7 @@ TEST_CASE("chat_session: a named template's end of turn ends a reply, as text wh
   CHECK(vicuna.strings == std::vector<std::string>{"USER:"});
   const auto zephyr = chat_template::named("zephyr", special_texts::of(m.tokenizer())).value().ends(m.tokenizer()).value();
   CHECK(zephyr.tokens == std::vector<token_id>{m.tokenizer().eos()});
-  CHECK(zephyr.strings.empty());
+  CHECK(zephyr.strings == std::vector<std::string>{"<|user|>", "\n<|user|>"});   // this vocabulary has no token for it
   // A stop string that the story is sure to reach: it is not in the reply, and the reply is whole.
   chat_session chat = make_chat(m);
   const auto long_one = chat.say("Once upon a time", greedy_chat(30)).value();
@@ -273,6 +291,132 @@ TEST_CASE("chat_session: a named template's end of turn ends a reply, as text wh
   const auto cut = chat.regenerate(options).value();
   CHECK(cut.is_whole());
   CHECK(cut.text == long_one.text.substr(0, long_one.text.find(long_one.text.substr(10, 5))));
+}
+
+TEST_CASE("chat_session: calls of tools are no text, and the next prompt has them and their answers") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  auto t = chat_template::compile(with_tools, special_texts::of(m.tokenizer())).value();
+  auto chat = chat_session::create(make_session(m, {.context_size = 512}), t).value();
+  chat_options options = greedy_chat(200);
+  options.rendering.tools = describe_tools({{"get_weather", "Weather of a city", json::parse(R"({"type": "object"})").value()}});
+  scripted_sampler asks(m.tokenizer(), "<think>Hm.</think>\nOne moment.\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Lima\"}}\n</tool_call>\n"
+                                       "<tool_call>{\"name\": \"f\"}</tool_call>");
+  std::string text, thinking;
+  std::vector<std::string> names;
+  const auto reply = chat.say(chat_message("user", "Rain?"), options, asks, [&](const reply_piece& p) {
+    if (p.part == reply_part::text) text += p.text;
+    if (p.part == reply_part::thinking) thinking += p.text;
+    if (p.call != nullptr) names.push_back(p.call->name);
+  }).value();
+  CHECK(reply.text == "One moment.");
+  CHECK(reply.thinking == "Hm.");
+  CHECK(text == reply.text);
+  CHECK(thinking == reply.thinking);
+  CHECK(names == std::vector<std::string>{"get_weather", "f"});
+  REQUIRE(reply.calls.size() == 2);
+  CHECK(reply.calls[0].arguments.dump() == R"({"city": "Lima"})");
+  CHECK(reply.calls[0].id == "call00001");
+  CHECK(reply.calls[1].id == "call00002");
+  CHECK(reply.done.text.find("</tool_call>\n<tool_call>") != std::string::npos);   // as the model said it
+  REQUIRE(chat.conversation().size() == 2);
+  CHECK(chat.conversation()[1].content() == "One moment.");
+  CHECK(chat.conversation()[1].find("reasoning_content")->dump() == "\"Hm.\"");
+
+  scripted_sampler answers(m.tokenizer(), "It rains. <tool_call>{\"name\": \"g\"}");
+  const conversation before = chat.conversation();
+  chat.conversation().add(tool_answer(reply.calls[0], "rain"));
+  const auto second = chat.say(tool_answer(reply.calls[1], "nothing"), options, answers).value();
+  CHECK(second.text == "It rains.");
+  REQUIRE(second.calls.size() == 1);
+  CHECK(second.calls[0].id == "call00003");
+  const std::string rendered = chat.used_template().render(chat.conversation(), options.rendering).value().text;
+  CHECK(rendered.find("T:get_weather") == 0);
+  CHECK(rendered.find("assistant:One moment.<call00001 get_weather Lima><call00002 f >") != std::string::npos);
+  CHECK(rendered.find("tool:rain(call00001)") < rendered.find("tool:nothing(call00002)"));
+  CHECK(chat.conversation().turns().size() == 1);   // all of it is the answer to one message
+
+  // The model's own sampler: what is answered, and what a bad request leaves alone.
+  chat.conversation() = before;
+  CHECK(chat.say_all({}, options).error().code == errc::bad_argument);
+  CHECK(chat.conversation() == before);
+  const auto both = chat.say_all({tool_answer(reply.calls[0], "rain"), tool_answer(reply.calls[1], "nothing")}, greedy_chat(5)).value();
+  CHECK(both.done.n_generated() == 5);
+  CHECK(chat.conversation().size() == 5);
+  CHECK(chat.regenerate(greedy_chat(5)).value().text == both.text);
+  CHECK(chat.conversation().size() == 5);
+  REQUIRE(chat.set_template(chat_template::named("chatml").value()));
+  const auto refused = chat.say("x", options);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().where == "tools");
+  CHECK(chat.conversation().size() == 5);
+}
+
+TEST_CASE("chat_session: without tools calls are text; thinking that the prompt begins is thinking; raw tokens go to who asks for them") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m, 512);
+  const std::string call = "<tool_call>{\"name\": \"f\"}</tool_call>";
+  scripted_sampler says(m.tokenizer(), call);
+  const auto plain = chat.say(chat_message("user", "x"), greedy_chat(100), says).value();
+  CHECK(plain.text == call);
+  CHECK(plain.calls.empty());
+  CHECK(chat.conversation()[1].find("tool_calls") == nullptr);
+  chat.clear();
+  chat_options forced = greedy_chat(100);
+  forced.syntax = reply_syntax{.has_call_tags = true};
+  scripted_sampler again(m.tokenizer(), call);
+  CHECK(chat.say(chat_message("user", "x"), forced, again).value().calls.size() == 1);
+
+  auto t = chat_template::compile("{% for m in messages %}{{ m.role }}:{{ m.content + eos_token }}\n{% endfor %}assistant:<think>\n", special_texts::of(m.tokenizer())).value();
+  auto thinker = chat_session::create(make_session(m, {.context_size = 512}), t).value();
+  scripted_sampler thinks(m.tokenizer(), "Let me see.\n</think>\n\nFour.");
+  std::string raw, shown;
+  const auto reply = thinker.say(chat_message("user", "2 + 2?"), greedy_chat(100), thinks, [&](const token_event& e) { raw += e.text; }).value();
+  CHECK(reply.thinking == "Let me see.");
+  CHECK(reply.text == "Four.");
+  CHECK(raw == reply.done.text.substr(reply.done.text.starts_with(' ') ? 1 : 0));
+  scripted_sampler cut(m.tokenizer(), "Let me see.\n</think>\n\nFour and more");
+  std::size_t n_pieces = 0;
+  const auto stopped = thinker.say(chat_message("user", "2 + 2?"), greedy_chat(100), cut, [&](std::string_view text) { return shown += text, ++n_pieces < 3; }).value();
+  CHECK(stopped.text == shown);
+  CHECK(stopped.done.reason == finish_reason::stopped_by_callback);
+}
+
+TEST_CASE("chat_session: control tokens are no text, but for those that are asked for") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  session s = make_session(m);
+  generation_options options = greedy(30);
+  scripted_sampler hidden(m.tokenizer(), "A <s> b");   // <s> is a control token
+  CHECK(s.generate("x", options, hidden).value().text.find("<s>") == std::string::npos);
+  options.shown_tokens = {m.tokenizer().bos()};
+  scripted_sampler shown(m.tokenizer(), "A <s> b");
+  std::string streamed;
+  const auto done = s.generate("x", options, shown, [&](std::string_view text) { streamed += text; }).value();
+  CHECK(done.text.find("A <s>") != std::string::npos);
+  CHECK(done.text.ends_with("b"));
+  CHECK(streamed == done.text);
+  options.stop_strings = {" <s"};
+  scripted_sampler stopped(m.tokenizer(), "A <s> b");
+  const auto cut = s.generate("x", options, stopped).value();
+  CHECK(cut.reason == finish_reason::stop_string);
+  CHECK(cut.text.ends_with("A"));
+  options.shown_tokens = {512};
+  CHECK(s.generate("x", options).error().where == "shown_tokens");
+}
+
+TEST_CASE("chat_session: a reply ends where it goes on with the user's turn, as models that write marks as text do") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m, 512);   // zephyr
+  scripted_sampler goes_on(m.tokenizer(), "Hello.\n<|user|>\nAnd you?");
+  const auto reply = chat.say(chat_message("user", "Hi"), greedy_chat(100), goes_on).value();
+  CHECK(reply.text == "Hello.");
+  CHECK(reply.done.reason == finish_reason::stop_string);
+  CHECK(reply.is_whole());
+  scripted_sampler similar(m.tokenizer(), "A <|use and\n<|users");
+  CHECK(chat.say(chat_message("user", "Hi"), greedy_chat(100), similar).value().text == "A <|use and\n<|users");
 }
 
 TEST_CASE("chat_session: a template that refuses a conversation is its error, and nothing changes") {

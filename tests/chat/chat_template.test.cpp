@@ -283,6 +283,22 @@ TEST_CASE("chat_template: a reply ends with the control token that the template 
   CHECK(chat_template::named("llama3").value().ends(t).value().strings == std::vector<std::string>{"<|eot_id|>"});   // not in this vocabulary
 }
 
+TEST_CASE("chat_template: where the mark of the user's turn is mere text, it ends a reply too") {
+  const tokenizer t = model_file(chat_metadata()).tokenizer();
+  using strings = std::vector<std::string>;
+  const auto of = [&](std::string_view between) {
+    const std::string source = "{% for m in messages %}{% if m.role == 'user' %}" + std::string(between) + "{% endif %}{{ m.content }}{% if m.role != 'user' %}{{ eos_token }}{% endif %}{% endfor %}";
+    return chat_template::compile(source, special_texts::of(t)).value().ends(t).value().strings;
+  };
+  CHECK(of("{{ '\n<|usr|>\n' }}") == strings{"<|usr|>", "\n<|usr|>"});
+  CHECK(of("{{ ' [ASK] ' }}") == strings{"[ASK]"});
+  CHECK(of("{{ bos_token + '### Human: ' }}") == strings{"### Human:"});
+  CHECK(of("{{ '\nuser\n' }}").empty());        // any reply may hold the word
+  CHECK(of("{{ '\n\n' }}").empty());
+  CHECK(of("{{ '<|end|>\n' }}").empty());        // a control token, which no text holds
+  CHECK(of("{{ 'x<|end|>y:' }}").empty());
+}
+
 TEST_CASE("conversation: JSON goes in and comes out, member by member") {
   const std::string text = R"([{"role": "system", "content": "s"}, {"content": [{"type": "text", "text": "a"}], "role": "user", "name": "N"}, )"
                            R"({"role": "assistant", "content": null, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": {"x": 1.5}}}]}, )"

@@ -5,6 +5,15 @@
 //   chat->set_system("Be brief.");
 //   auto reply = chat->say("What is a cria?", {}, [](std::string_view text) { std::cout << text << std::flush; });
 //
+// Thinking and calls of tools (reply_parser.hpp) are no part of a reply's text; the message that is added has them as reasoning_content and tool_calls:
+//
+//   auto reply = chat->say("Is it raining in Lima?", options);                       // options.rendering.tools: describe_tools(...)
+//   while (reply && !reply->calls.empty()) {
+//     std::vector<cria::chat_message> answers;
+//     for (const cria::tool_call& call : reply->calls) answers.push_back(cria::tool_answer(call, run(call)));
+//     reply = chat->say_all(std::move(answers), options);
+//   }
+//
 // The conversation is the truth, the cache an aid: every prompt is rendered anew, and what the cache holds of its beginning is not computed again.
 // When a prompt and the room for the reply do not fit the context, chat_options::history decides:
 //   drop_oldest  whole turns go from the conversation, the oldest first; what stands before the first turn stays, and so does its part of the cache.
@@ -15,13 +24,15 @@
 // Ensures   after a reply the conversation has two messages more, also where the reply was stopped (then it is what was said until then);
 //           after an error, or an exception of the callback, it is as before
 // Errors    say, regenerate: context_full (the prompt alone leaves no room for the reply, or the policy is stop), those of chat_template::encode and of
-//           basic_session::generate; regenerate: bad_argument (nothing to answer)
+//           basic_session::generate, bad_argument (tools that the template has no place for; regenerate: nothing to answer; say_all: nothing said)
 // Threads   as its session: one at a time
 // Lifetime  owns its session, which keeps the model alive; the template is shared
 #pragma once
 
+#include <cria/chat/chat_options.hpp>
 #include <cria/chat/chat_template.hpp>
 #include <cria/chat/conversation.hpp>
+#include <cria/chat/reply_parser.hpp>
 #include <cria/core/function_ref.hpp>
 #include <cria/core/result.hpp>
 #include <cria/core/types.hpp>
@@ -36,8 +47,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -46,50 +55,6 @@
 #include <vector>
 
 namespace cria::inline v0 {
-
-enum class history_policy : std::uint8_t { drop_oldest, slide, stop };
-
-[[nodiscard]] constexpr std::string_view name(history_policy p) noexcept {
-  constexpr std::string_view names[] = {"drop_oldest", "slide", "stop"};
-  return names[static_cast<std::size_t>(p)];
-}
-
-/// What happens when the context is full. In positions.
-struct history_options {
-  history_policy policy = history_policy::drop_oldest;
-  std::optional<std::size_t> reply_room = {};  ///< kept free for the reply; empty: 512, a quarter of the context at most. Never more than max_tokens.
-  std::optional<std::size_t> slack = {};       ///< made free beyond that once something has to go, so that the next turns find theirs in the cache; empty: 1/8
-  std::size_t n_sinks = 4;                     ///< slide: tokens kept at the beginning
-
-  [[nodiscard]] std::size_t room_in(std::size_t capacity, std::size_t max_tokens) const noexcept {
-    return std::min(reply_room.value_or(std::min<std::size_t>(512, capacity / 4)), max_tokens);
-  }
-  [[nodiscard]] std::size_t slack_in(std::size_t capacity) const noexcept { return slack.value_or(capacity / 8); }
-};
-
-struct chat_options {
-  generation_options generation = {};   ///< the template's end of turn ends a reply beside stop_tokens and stop_strings
-  render_options rendering = {};        ///< tools, variables, the clock
-  history_options history = {};
-};
-
-struct chat_reply {
-  std::string text;                    ///< the message that was added, also where it is partial
-  generation done;                     ///< tokens, why it ended, times, how much of the prompt was found in the cache
-  std::vector<chat_message> dropped;   ///< drop_oldest: messages that are no longer part of the conversation
-  std::size_t n_left_out = 0;          ///< slide: tokens of the conversation that the model did not see
-
-  /// Returns whether the model came to its end by itself.
-  [[nodiscard]] bool is_whole() const noexcept { return done.reason == finish_reason::end_of_text || done.reason == finish_reason::stop_string; }
-};
-
-/// How much of the context is taken. Turns add up to n_tokens; a template that writes old turns otherwise once there are new ones makes parts approximate.
-struct context_use {
-  std::size_t n_tokens = 0;          ///< of the conversation as it stands, were it rendered now
-  std::size_t capacity = 0;
-  std::size_t n_before_turns = 0;    ///< the system message, and what the template writes at the beginning
-  std::vector<std::size_t> turns;    ///< one per conversation::turns()
-};
 
 template <kv_cache Cache = contiguous_kv_cache<kv_type::f16>>
 class basic_chat_session {
@@ -110,32 +75,41 @@ class basic_chat_session {
     return create(std::move(made));
   }
 
-  /// Adds what the user says, or a message of another role (a tool's), and lets the model answer. The callback is as in basic_session::generate.
+  /// Adds what the user says, or a message of another role (a tool's), and lets the model answer.
   template <class Callback = no_callback>
-    requires(text_callback<Callback> || token_callback<Callback>)
+    requires chat_callback<Callback>
   result<chat_reply> say(std::string_view user_text, const chat_options& options = {}, Callback&& callback = {}) {
     return say(chat_message("user", user_text), options, std::forward<Callback>(callback));
   }
   template <class Callback = no_callback>
-    requires(text_callback<Callback> || token_callback<Callback>)
+    requires chat_callback<Callback>
   result<chat_reply> say(chat_message message, const chat_options& options = {}, Callback&& callback = {}) {
     CRIA_TRY(auto next, extended(std::move(message)));
-    return with_own_sampler(std::move(next), options, to_events(callback));
+    return with_own_sampler(std::move(next), options, to_steps(callback));
   }
   /// As above, with the host's sampler.
   template <class Sampler, class Callback = no_callback>
-    requires(sampler<std::remove_reference_t<Sampler>> && (text_callback<Callback> || token_callback<Callback>))
+    requires(sampler<std::remove_reference_t<Sampler>> && chat_callback<Callback>)
   result<chat_reply> say(chat_message message, const chat_options& options, Sampler&& sampler, Callback&& callback = {}) {
     CRIA_TRY(auto next, extended(std::move(message)));
-    return reply_to(std::move(next), options, sampler, to_events(callback));
+    return reply_to(std::move(next), options, sampler, to_steps(callback));
+  }
+
+  /// Adds several messages, as the answers of tools, and lets the model answer.
+  template <class Callback = no_callback>
+    requires chat_callback<Callback>
+  result<chat_reply> say_all(std::vector<chat_message> messages, const chat_options& options = {}, Callback&& callback = {}) {
+    if (messages.empty()) return error{errc::bad_argument, "messages", "there is nothing to answer", error::no_offset};
+    CRIA_TRY(auto next, extended(std::move(messages)));
+    return with_own_sampler(std::move(next), options, to_steps(callback));
   }
 
   /// Answers the last message anew: the model's last reply, if there is one, is replaced. Another seed gives another reply.
   template <class Callback = no_callback>
-    requires(text_callback<Callback> || token_callback<Callback>)
+    requires chat_callback<Callback>
   result<chat_reply> regenerate(const chat_options& options = {}, Callback&& callback = {}) {
     CRIA_TRY(auto next, without_reply());
-    return with_own_sampler(std::move(next), options, to_events(callback));
+    return with_own_sampler(std::move(next), options, to_steps(callback));
   }
 
   /// Takes the last turn back and returns its messages; none where there is no turn.
@@ -167,10 +141,11 @@ class basic_chat_session {
  private:
   basic_chat_session(session_type made, chat_template t, reply_ends ends) : session_(std::move(made)), template_(std::move(t)), ends_(std::move(ends)) {}
 
-  [[nodiscard]] result<cria::conversation> extended(chat_message message) const {
+  [[nodiscard]] result<cria::conversation> extended(chat_message message) const { return extended(std::vector<chat_message>(1, std::move(message))); }
+  [[nodiscard]] result<cria::conversation> extended(std::vector<chat_message> messages) const {
     return catch_bad_alloc([&]() -> result<cria::conversation> {
       cria::conversation next = talk_;
-      next.add(std::move(message));
+      for (chat_message& m : messages) next.add(std::move(m));
       return next;
     }, "conversation");
   }
@@ -206,6 +181,7 @@ class basic_chat_session {
     const history_options& history = options.history;
     const std::size_t capacity = session_.capacity(), room = history.room_in(capacity, options.generation.max_tokens);
     fitted out;
+    if (rendering.tools && !template_.mentions("tools")) return error{errc::bad_argument, "tools", "the chat template has no place for them", error::no_offset};
     CRIA_TRY(out.tokens, encode(next, rendering));
     if (room <= capacity && out.tokens.size() <= capacity - room) return out;
     if (history.policy == history_policy::stop || room > capacity) return does_not_fit(out.tokens.size(), room);
@@ -243,41 +219,81 @@ class basic_chat_session {
     return fitted{std::move(tokens), {}, n_out};
   }
 
-  using event_callback = function_ref<bool(const token_event&)>;
+  /// Gets each token with the pieces that it made certain; at the end no token, and the last pieces.
+  using step_callback = function_ref<bool(const token_event*, std::span<const reply_piece>)>;
 
   /// Makes one type of all callbacks, so that a reply is compiled once.
   template <class Callback>
-  [[nodiscard]] static auto to_events(Callback& callback) {
-    return [&callback](const token_event& event) { return detail::deliver(callback, event); };
+  [[nodiscard]] static auto to_steps(Callback& callback) {
+    return [&callback]([[maybe_unused]] const token_event* event, [[maybe_unused]] std::span<const reply_piece> pieces) {
+      if constexpr (token_callback<Callback>) {
+        return event == nullptr || detail::call_back(callback, *event);
+      } else {
+        for (const reply_piece& p : pieces) {
+          if constexpr (text_callback<Callback>) {
+            if (p.part == reply_part::text && !detail::call_back(callback, p.text)) return false;
+          } else {
+            if (!detail::call_back(callback, p)) return false;
+          }
+        }
+        return true;
+      }
+    };
   }
 
-  [[nodiscard]] result<chat_reply> with_own_sampler(cria::conversation next, const chat_options& options, event_callback callback) {
+  [[nodiscard]] result<chat_reply> with_own_sampler(cria::conversation next, const chat_options& options, step_callback callback) {
     CRIA_TRY(auto own, runtime_sampler::create(options.generation.sampling, model().vocab_size()));
     return reply_to(std::move(next), options, own, callback);
   }
 
   template <class Sampler>
-  [[nodiscard]] result<chat_reply> reply_to(cria::conversation next, const chat_options& options, Sampler& sampler, event_callback callback) {
+  [[nodiscard]] result<chat_reply> reply_to(cria::conversation next, const chat_options& options, Sampler& sampler, step_callback callback) {
     CRIA_TRY(fitted prompt, catch_bad_alloc([&] { return fit(next, options); }, "prompt"));
-    CRIA_TRY(const generation_options generation, catch_bad_alloc([&] { return with_ends(options.generation); }, "options"));
-    bool is_start = true;
+    CRIA_TRY(reply_parser parser, catch_bad_alloc([&]() -> result<reply_parser> { return reply_parser(syntax_for(options, prompt.tokens)); }, "reply"));
+    CRIA_TRY(const generation_options generation, catch_bad_alloc([&] { return options_for(options); }, "options"));
+    bool is_start = true, is_wanted = true;
+    result<void> parsed;
     const auto on_token = [&](const token_event& event) {
       token_event trimmed = event;
       trimmed.text.remove_prefix(n_added_spaces(event.text, is_start));
       if (!event.text.empty()) is_start = false;
-      return callback(trimmed);
+      const auto pieces = catch_bad_alloc([&]() -> result<std::span<const reply_piece>> { return parser.push(trimmed.text); }, "reply");
+      if (!pieces) parsed = pieces.error();
+      is_wanted = pieces && callback(&trimmed, *pieces);
+      return is_wanted;
     };
     CRIA_TRY(auto done, session_.generate(prompt.tokens, generation, sampler, on_token));
+    CRIA_CHECK(std::move(parsed));
+    CRIA_TRY(const auto last, catch_bad_alloc([&]() -> result<std::span<const reply_piece>> { return parser.finish(); }, "reply"));
+    if (is_wanted) static_cast<void>(callback(nullptr, last));
     return catch_bad_alloc([&]() -> result<chat_reply> {
-      chat_reply reply{done.text.substr(n_added_spaces(done.text, true)), std::move(done), std::move(prompt.dropped), prompt.n_left_out};
-      next.add("assistant", reply.text);
+      chat_reply reply{parser.text(), parser.thinking(), parser.calls(), std::move(done), std::move(prompt.dropped), prompt.n_left_out};
+      detail::give_ids(reply.calls, next);
+      next.add(detail::to_message(reply));
       talk_ = std::move(next);
       return reply;
     }, "reply");
   }
 
-  /// Returns the host's options, with what ends a reply by the template.
-  [[nodiscard]] result<generation_options> with_ends(generation_options options) const {
+  [[nodiscard]] reply_syntax syntax_of(const chat_options& options) const {
+    if (options.syntax) return *options.syntax;
+    return options.rendering.tools ? reply_syntax::with_tools(template_.tool_source()) : reply_syntax{};
+  }
+  /// As above, for what the prompt ends with.
+  [[nodiscard]] reply_syntax syntax_for(const chat_options& options, std::span<const token_id> prompt) const {
+    reply_syntax syntax = syntax_of(options);
+    std::string end = model().tokenizer().decode(prompt.last(std::min<std::size_t>(prompt.size(), 12)), true);
+    end.resize(end.find_last_not_of(" \n") + 1);
+    syntax.starts_in_thinking |= syntax.has_thinking && end.ends_with("<think>");
+    return syntax;
+  }
+
+  /// Returns the host's options, with what ends a reply by the template, and the tags that are control tokens.
+  [[nodiscard]] result<generation_options> options_for(const chat_options& chosen) const {
+    generation_options options = chosen.generation;
+    for (const std::string_view tag : syntax_of(chosen).tags()) {
+      if (const auto token = model().tokenizer().find(tag); token && model().tokenizer().piece(*token).empty()) options.shown_tokens.push_back(*token);
+    }
     options.stop_tokens.insert(options.stop_tokens.end(), ends_.tokens.begin(), ends_.tokens.end());
     if (options.grammar) return options;   // which says itself where the text ends, and may hold such a string before
     options.stop_strings.insert(options.stop_strings.end(), ends_.strings.begin(), ends_.strings.end());

@@ -98,9 +98,11 @@ class chat_template {
   /// Returns whether the template reads a variable of that name: "tools", "enable_thinking" ...
   [[nodiscard]] bool mentions(std::string_view variable) const noexcept;
   [[nodiscard]] std::string_view source() const noexcept;
+  /// Returns the text of the template that writes conversations with tools.
+  [[nodiscard]] std::string_view tool_source() const noexcept;
 
   /// Returns what ends a reply: the special token that the template writes behind what the model says, where it is one of the vocabulary; for a named
-  /// template whose token the vocabulary lacks, its text.
+  /// template whose token the vocabulary lacks, its text; and the mark of the user's turn where that is mere text, as with Zephyr's <|user|>.
   [[nodiscard]] result<reply_ends> ends(const tokenizer& t) const;
 
  private:
@@ -119,6 +121,8 @@ class chat_template {
 
   /// Lets the model say a letter, and returns the token that the template writes right behind it.
   [[nodiscard]] std::optional<token_id> token_behind_reply(const tokenizer& t) const;
+  /// Lets both talk, and adds the text that the template writes before the user's second turn, unless it is a special token or like a word.
+  void add_user_mark(const tokenizer& t, std::vector<std::string>& out) const;
 
   std::shared_ptr<const state> state_;
 };
@@ -168,7 +172,7 @@ using template_context = std::vector<std::pair<std::string_view, jinja::value>>;
 }  // namespace detail
 
 struct chat_template::state {
-  std::string source;
+  std::string source, tool_source;
   jinja::compiled_template main;
   std::optional<jinja::compiled_template> tool_use;
   special_texts texts;
@@ -218,6 +222,8 @@ CRIA_INLINE bool chat_template::mentions(std::string_view variable) const noexce
 
 CRIA_INLINE std::string_view chat_template::source() const noexcept { return state_->source; }
 
+CRIA_INLINE std::string_view chat_template::tool_source() const noexcept { return state_->tool_use ? state_->tool_source : state_->source; }
+
 CRIA_INLINE result<reply_ends> chat_template::ends(const tokenizer& t) const {
   return catch_bad_alloc([&]() -> result<reply_ends> {
     reply_ends out;
@@ -229,6 +235,7 @@ CRIA_INLINE result<reply_ends> chat_template::ends(const tokenizer& t) const {
     } else {
       out.strings.emplace_back(named);
     }
+    add_user_mark(t, out.strings);
     return out;
   }, "chat template");
 }
@@ -240,7 +247,7 @@ CRIA_INLINE result<chat_template> chat_template::make(std::string_view source, s
     if (!tool_use.empty()) {
       CRIA_TRY(second, jinja::compiled_template::compile(tool_use));
     }
-    return chat_template(std::make_shared<const state>(state{std::string(source), std::move(main), std::move(second), std::move(texts), end_of_turn}));
+    return chat_template(std::make_shared<const state>(state{std::string(source), std::string(tool_use), std::move(main), std::move(second), std::move(texts), end_of_turn}));
   }, "chat template");
 }
 
@@ -265,6 +272,37 @@ CRIA_INLINE std::optional<token_id> chat_template::token_behind_reply(const toke
   const auto tokens = t.encode(behind, {.add_bos = false, .parse_special = true, .add_eos = false});
   if (!tokens || tokens->empty() || !is_marker(t, tokens->front()) || tokens->front() == t.bos()) return std::nullopt;
   return behind.starts_with(t.token_text(tokens->front())) ? std::optional(tokens->front()) : std::nullopt;
+}
+
+CRIA_INLINE void chat_template::add_user_mark(const tokenizer& t, std::vector<std::string>& out) const {
+  conversation talk;
+  talk.add("user", "q1q").add("assistant", "a1a").add("user", "q2q");
+  const auto r = render(talk, {.add_generation_prompt = false});
+  const std::size_t reply = r ? r->text.rfind("a1a") : std::string::npos, next = r ? r->text.find("q2q", std::min(reply, r->text.size())) : std::string::npos;
+  if (reply == std::string::npos || next == std::string::npos) return;
+  std::string_view between = std::string_view(r->text).substr(reply + 3, next - reply - 3);
+  bool is_own_line = false;
+  for (bool is_end = true; is_end;) {
+    const std::size_t n_space = std::min(between.find_first_not_of(" \n"), between.size());
+    is_own_line = between.substr(0, n_space).find('\n') != between.npos;
+    between.remove_prefix(n_space);
+    is_end = false;
+    for (const token_id end : {t.eos(), t.eot(), t.bos()}) {
+      const std::string_view text = t.token_text(end);
+      if (is_end || text.empty() || !between.starts_with(text)) continue;
+      between.remove_prefix(text.size());
+      is_end = true;
+    }
+  }
+  between = between.substr(0, std::min(between.find('\n'), between.size()));
+  while (between.ends_with(' ')) between.remove_suffix(1);
+  const auto is_mark = [](char c) { return c > 0x20 && c < 0x7f && !(c >= '0' && c <= '9') && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z'); };
+  const auto tokens = t.encode(between, {.add_bos = false, .parse_special = true, .add_eos = false});
+  const auto is_special = [&t](token_id id) { return is_marker(t, id); };
+  if (!tokens || std::any_of(tokens->begin(), tokens->end(), is_special) || std::none_of(between.begin(), between.end(), is_mark)) return;
+  const bool is_known = std::any_of(out.begin(), out.end(), [&](const std::string& known) { return between.starts_with(known); });
+  if (!is_known) out.emplace_back(between);
+  if (!is_known && is_own_line) out.push_back("\n" + std::string(between));
 }
 
 CRIA_INLINE jinja::civil_time utc_now() {

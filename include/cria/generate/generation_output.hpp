@@ -80,6 +80,7 @@ class generation_output {
       : tokenizer_(&tokenizer),
         max_tokens_(options.max_tokens),
         stop_tokens_(options.stop_tokens),
+        shown_tokens_(options.shown_tokens),
         ignores_eos_(options.ignore_eos),
         text_(std::move(text)),
         guard_(std::move(guard)) {}
@@ -88,9 +89,14 @@ class generation_output {
     return (!ignores_eos_ && tokenizer_->is_end_of_generation(token)) || std::find(stop_tokens_.begin(), stop_tokens_.end(), token) != stop_tokens_.end();
   }
 
+  [[nodiscard]] std::string_view piece(token_id token) const noexcept {
+    const bool is_shown = std::find(shown_tokens_.begin(), shown_tokens_.end(), token) != shown_tokens_.end();
+    return is_shown ? tokenizer_->token_text(token) : tokenizer_->piece(token);
+  }
+
   const cria::tokenizer* tokenizer_;
   std::size_t max_tokens_;
-  std::vector<token_id> stop_tokens_;
+  std::vector<token_id> stop_tokens_, shown_tokens_;
   bool ignores_eos_;
   text_output text_;
   grammar_guard guard_;
@@ -104,7 +110,12 @@ class generation_output {
 CRIA_INLINE result<generation_output> generation_output::create(const cria::tokenizer& tokenizer, const generation_options& options, std::size_t room,
                                                       std::shared_ptr<const token_trie> vocabulary) {
   for (const token_id id : options.stop_tokens) CRIA_CHECK(check_token(tokenizer, "stop_tokens", id));
-  CRIA_TRY(auto text, text_output::create(options.stop_strings, tokenizer.longest_piece()));
+  std::size_t longest = tokenizer.longest_piece();
+  for (const token_id id : options.shown_tokens) {
+    CRIA_CHECK(check_token(tokenizer, "shown_tokens", id));
+    longest = std::max(longest, tokenizer.token_text(id).size());
+  }
+  CRIA_TRY(auto text, text_output::create(options.stop_strings, longest));
   CRIA_TRY(auto guard, grammar_guard::create(tokenizer, options, std::move(vocabulary)));
   return catch_bad_alloc([&]() -> result<generation_output> {
     generation_output made(tokenizer, options, std::move(text), std::move(guard));
@@ -122,7 +133,7 @@ CRIA_INLINE result<void> generation_output::check_token(const cria::tokenizer& t
 CRIA_INLINE void generation_output::push(token_id token) {
   summary_.tokens.push_back(token);
   const bool ends = is_end(token), is_last = ends || summary_.tokens.size() == max_tokens_;
-  event_ = {token, text_.push(ends ? std::string_view{} : tokenizer_->piece(token), is_last), summary_.tokens.size() - 1};
+  event_ = {token, text_.push(ends ? std::string_view{} : piece(token), is_last), summary_.tokens.size() - 1};
   if (!is_last && !text_.is_stopped()) return;
   is_done_ = true;
   summary_.reason = ends ? finish_reason::end_of_text : text_.is_stopped() ? finish_reason::stop_string : finish_reason::max_tokens;
@@ -141,7 +152,7 @@ CRIA_INLINE result<generation> generation_output::finish() {
     const std::size_t n = text_.released_bytes();
     summary_.text.reserve(n);
     for (const token_id token : summary_.tokens) {
-      summary_.text.append(tokenizer_->piece(token).substr(0, n - summary_.text.size()));
+      summary_.text.append(piece(token).substr(0, n - summary_.text.size()));
     }
     return std::move(summary_);
   }, "generation");

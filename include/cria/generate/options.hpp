@@ -47,6 +47,7 @@ struct generation_options {
   std::optional<cria::grammar> grammar = {}; ///< what the text must look like, from its first token on, whoever samples; not with ignore_eos
   std::vector<std::string> stop_strings = {}; ///< any bytes, none empty; the text ends before the first that appears
   std::vector<token_id> stop_tokens = {};   ///< end the text as the model's own end tokens do
+  std::vector<token_id> shown_tokens = {};  ///< control tokens whose names are part of the text, as tags of tool calls are
   bool ignore_eos = false;                  ///< end tokens do not end the text (a logit_bias of -inf keeps them out altogether)
   encode_options encode = {};               ///< for prompts given as text
   stop_token stop = {};                     ///< takes effect within one layer

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT
+// The replies are written as the models' cards and templates show them; each is fed whole, byte by byte and in every cut in two.
+#include <cria/chat/reply_parser.hpp>
+
+#include <doctest/doctest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+using namespace cria;
+
+namespace {
+
+constexpr reply_syntax every_syntax{.has_thinking = true, .starts_in_thinking = false, .has_call_tags = true, .has_call_list = true, .has_bare_calls = true};
+constexpr reply_syntax tags{.has_call_tags = true};
+constexpr reply_syntax list{.has_call_list = true};
+constexpr reply_syntax bare{.has_bare_calls = true};
+
+/// What a reply was parted into.
+struct parted {
+  std::string thinking, text;
+  std::vector<std::string> calls;                       // name arguments
+  std::vector<std::pair<reply_part, std::string>> parts;   // neighbours of one kind together
+
+  bool operator==(const parted&) const = default;
+};
+
+/// Feeds the reply in pieces of these lengths, the last one again and again; checks what holds for every reply.
+parted part(std::string_view reply, const reply_syntax& syntax, const std::vector<std::size_t>& lengths) {
+  reply_parser parser(syntax);
+  parted out;
+  std::string all;
+  std::size_t n_calls = 0;
+  const auto take = [&](std::span<const reply_piece> pieces) {
+    for (const reply_piece& p : pieces) {
+      all += p.text;
+      CHECK((p.part == reply_part::tool_call) == (p.call != nullptr));
+      if (p.call != nullptr) {
+        ++n_calls;
+        out.calls.push_back(p.call->name + " " + p.call->arguments.dump());
+      }
+      if (!out.parts.empty() && out.parts.back().first == p.part && p.call == nullptr) {
+        out.parts.back().second += p.text;
+      } else {
+        out.parts.emplace_back(p.part, std::string(p.text));
+      }
+      if (p.part == reply_part::text) out.text += p.text;
+      if (p.part == reply_part::thinking) out.thinking += p.text;
+    }
+  };
+  for (std::size_t at = 0, i = 0; at < reply.size(); ++i) {
+    const std::string_view piece = reply.substr(at, lengths[std::min(i, lengths.size() - 1)]);
+    take(parser.push(piece));
+    at += piece.size();
+  }
+  take(parser.finish());
+  CHECK(all == reply);   // nothing lost, nothing added
+  CHECK(parser.text() == out.text);
+  CHECK(parser.thinking() == out.thinking);
+  CHECK(parser.calls().size() == n_calls);
+  return out;
+}
+
+/// Parts a reply in many ways, which must all give the same.
+parted part(std::string_view reply, const reply_syntax& syntax = every_syntax) {
+  CAPTURE(reply);
+  const parted whole = part(reply, syntax, {reply.size() + 1});
+  for (std::size_t n = 1; n < reply.size(); ++n) {
+    CAPTURE(n);
+    CHECK(part(reply, syntax, {n, reply.size()}) == whole);
+    if (n <= 5) CHECK(part(reply, syntax, {n}) == whole);
+  }
+  return whole;
+}
+
+using calls = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("reply_parser: plain text is text, all of it, whatever it looks like in the middle") {
+  for (const std::string_view reply : {"Hello.", "  Two spaces before, two behind  ", "a < b and <b>bold</b>", "Use <think> and </think> for thoughts.", "</think>", "\n\n",
+                                       "<", "<thin", "<thinking>no</thinking>", "[1, 2]", "{\"answer\": 42}", "\xf0\x9f\xa6\x99 <tool", "[TOOL_CALL"}) {
+    const parted p = part(reply);
+    CHECK(p.text == reply);
+    CHECK(p.thinking.empty());
+    CHECK(p.calls.empty());
+  }
+}
+
+TEST_CASE("reply_parser: thinking comes first, and the white space around it is neither's") {
+  const parted p = part("<think>\nHm. <b>\n\nYes.\n</think>\n\nThe answer is 4.\n");
+  CHECK(p.thinking == "Hm. <b>\n\nYes.");
+  CHECK(p.text == "The answer is 4.\n");
+  CHECK(part("<think>\n\n</think>\n\nAt once.").text == "At once.");
+  CHECK(part("<think>\n\n</think>\n\nAt once.").thinking.empty());
+  CHECK(part("\n <think>a</think>b").text == "b");
+
+  const parted cut = part("<think>\nnot yet done </thi");
+  CHECK(cut.thinking == "not yet done </thi");
+  CHECK(cut.text.empty());
+  const parted twice = part("<think>a</think> <think>b</think> c <think>d</think>");
+  CHECK(twice.thinking == "ab");
+  CHECK(twice.text == "c <think>d</think>");
+
+  const parted begun = part("Hm.\n</think>\nYes.", {.starts_in_thinking = true});
+  CHECK(begun.thinking == "Hm.");
+  CHECK(begun.text == "Yes.");
+  CHECK(part("<think>a</think>b", {.has_thinking = false}).text == "<think>a</think>b");
+}
+
+TEST_CASE("reply_parser: calls between tags, as Hermes and Qwen write them") {
+  const parted one = part("<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Lima\"}}\n</tool_call>", tags);
+  CHECK(one.calls == calls{"get_weather {\"city\": \"Lima\"}"});
+  CHECK(one.text.empty());
+  const parted two = part("<think>\nI need both.\n</think>\n\nLet me look.\n<tool_call>\n{\"name\": \"a\", \"arguments\": {\"x\": 1}}\n</tool_call>\n"
+                          "<tool_call>{\"arguments\": {}, \"name\": \"b\"}</tool_call>\n");
+  CHECK(two.thinking == "I need both.");
+  CHECK(two.text == "Let me look.");
+  CHECK(two.calls == calls{"a {\"x\": 1}", "b {}"});
+  // Braces and tags inside texts are not the end.
+  CHECK(part("<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"}]</tool_call>\\\"{\"}}</tool_call>", tags).calls == calls{"f {\"x\": \"}]</tool_call>\\\"{\"}"});
+  // The end of the reply ends a call as well: many models stop there. So does the next call.
+  CHECK(part("<tool_call>{\"name\": \"f\", \"arguments\": {}}", tags).calls == calls{"f {}"});
+  CHECK(part("<tool_call>{\"name\": \"f\"}<tool_call>{\"name\": \"g\"}\n", tags).calls == calls{"f {}", "g {}"});
+  // A list inside, arguments as text, the form with "function".
+  CHECK(part("<tool_call>[{\"name\": \"f\"}, {\"name\": \"g\"}]</tool_call>", tags).calls == calls{"f {}", "g {}"});
+  CHECK(part("<tool_call>{\"name\": \"f\", \"arguments\": \"{\\\"x\\\": 1}\"}</tool_call>", tags).calls == calls{"f {\"x\": 1}"});
+  CHECK(part("<tool_call>{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"x\": 1}}}</tool_call>", tags).calls == calls{"f {\"x\": 1}"});
+  const parted behind = part("<tool_call>{\"name\": \"f\"}</tool_call> and so on", tags);
+  CHECK(behind.calls == calls{"f {}"});
+  CHECK(behind.text == " and so on");
+}
+
+TEST_CASE("reply_parser: what is no call is text, tags included") {
+  for (const std::string_view reply : {
+           "<tool_call>", "<tool_call>\n", "<tool_call>nothing</tool_call>", "<tool_call>{}</tool_call>", "<tool_call>[]</tool_call>",
+           "<tool_call>{\"name\": 5}</tool_call>", "<tool_call>{\"name\": \"\"}</tool_call>", "<tool_call>{\"arguments\": {}}</tool_call>",
+           "<tool_call>{\"name\": \"f\", \"arguments\": [1]}</tool_call>", "<tool_call>{\"name\": \"f\", \"arguments\": \"no json\"}</tool_call>",
+           "<tool_call>{\"name\": \"f\"} what</tool_call>", "<tool_call>{\"name\": \"f\"}</tool", "<tool_call>{\"name\": \"f\", }</tool_call>",
+           "<tool_call>{\"name\": \"f\"", "<tool_call>{'name': 'f'}</tool_call>", "<tool_call>{\"name\": \"f\"]</tool_call>",
+           "<tool_call>[{\"name\": \"f\"}, {\"nam\": \"g\"}]</tool_call>", "<tool_call>{\"name\": \"two\nlines\"}</tool_call>",
+           "[TOOL_CALLS]", "[TOOL_CALLS] none", "[TOOL_CALLS]f{}", "[TOOL_CALLS]f[ARGS]", "[TOOL_CALLS]f[ARGS][1]", "[TOOL_CALLS] {\"x\": 1}", "[TOOL_CALLS][ARGS]{}",
+           "<|python_tag|>print(1)", "{\"name\": \"Bob\"}", "{\"name\": \"f\", \"parameters\": {}} is a call", "{\"name\": \"f\", \"parameters\": {}",
+           "{\"name\": \"Bob\", \"parameters\": \"tall\"}",
+       }) {
+    const parted p = part(reply);
+    CHECK(p.calls.empty());
+    CHECK(p.text == reply);
+  }
+  // What follows is looked at again.
+  const parted p = part("<tool_call>oh <tool_call>{\"name\": \"f\"}</tool_call>", tags);
+  CHECK(p.text == "<tool_call>oh");
+  CHECK(p.calls == calls{"f {}"});
+  // Forms that were not asked for are text.
+  CHECK(part("<tool_call>{\"name\": \"f\"}</tool_call>", list).calls.empty());
+  CHECK(part("[TOOL_CALLS][{\"name\": \"f\"}]", tags).calls.empty());
+  CHECK(part("{\"name\": \"f\", \"parameters\": {}}", tags).calls.empty());
+}
+
+TEST_CASE("reply_parser: Mistral's list, and a name with its arguments") {
+  CHECK(part("[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"x\": [1, {}]}}, {\"name\": \"g\", \"arguments\": {}}]", list).calls == calls{"f {\"x\": [1, {}]}", "g {}"});
+  CHECK(part("[TOOL_CALLS]{\"name\": \"f\", \"arguments\": {}}", list).calls == calls{"f {}"});
+  const parted newer = part("One moment. [TOOL_CALLS]get_weather[ARGS]{\"city\": \"Lima\"}[TOOL_CALLS]b-2.x[CALL_ID]abc123XYZ[ARGS]{}", list);
+  CHECK(newer.text == "One moment.");
+  CHECK(newer.calls == calls{"get_weather {\"city\": \"Lima\"}", "b-2.x {}"});
+  reply_parser parser(list);
+  parser.push("[TOOL_CALLS]f[CALL_ID]abc123XYZ[ARGS]{}[TOOL_CALLS] [{\"name\": \"g\", \"id\": \"123456789\"}]");
+  parser.finish();
+  REQUIRE(parser.calls().size() == 2);
+  CHECK(parser.calls()[0].id == "abc123XYZ");
+  CHECK(parser.calls()[1].id == "123456789");
+  CHECK(part("[TOOL_CALLS]" + std::string(300, 'f') + "[ARGS]{}", list).calls.empty());   // no name is that long
+}
+
+TEST_CASE("reply_parser: Llama 3's JSON as the whole reply") {
+  CHECK(part("{\"name\": \"f\", \"parameters\": {\"x\": \"1\"}}", bare).calls == calls{"f {\"x\": \"1\"}"});
+  CHECK(part("\n{\"type\": \"function\", \"name\": \"f\", \"parameters\": {}}\n", bare).calls == calls{"f {}"});
+  CHECK(part("<|python_tag|>{\"name\": \"f\", \"parameters\": {}}", bare).calls == calls{"f {}"});
+  CHECK(part("{\"name\": \"f\", \"parameters\": {}}; {\"name\": \"g\", \"parameters\": {}}", bare).calls == calls{"f {}", "g {}"});
+  CHECK(part("{\"name\": \"f\", \"parameters\": {}}\n{\"name\": \"g\", \"parameters\": {}}", bare).calls == calls{"f {}", "g {}"});
+  CHECK(part("Here: {\"name\": \"f\", \"parameters\": {}}", bare).calls.empty());
+  const parted answer = part("{\"name\": \"Bob\", \"age\": 5} is he.", bare);
+  CHECK(answer.calls.empty());
+  CHECK(answer.text == "{\"name\": \"Bob\", \"age\": 5} is he.");
+}
+
+TEST_CASE("reply_parser: text is handed out as soon as it cannot be a tag") {
+  reply_parser plain(reply_syntax{});
+  CHECK(plain.push("Hello").size() == 1);
+  CHECK(plain.push(" world ").size() == 1);   // without tools white space is not held back
+  CHECK(plain.text() == "Hello world ");
+  reply_parser parser(every_syntax);
+  parser.push("Hello <");
+  CHECK(parser.text() == "Hello");
+  parser.push("b");
+  CHECK(parser.text() == "Hello <b");
+  parser.push("> {\"x\": ");
+  CHECK(parser.text() == "Hello <b> {\"x\":");
+  parser.push("<tool_call> what");             // no JSON: text at once, not only at the end
+  CHECK(parser.text() == "Hello <b> {\"x\": <tool_call> what");
+  reply_parser thinking(every_syntax);
+  thinking.push("<think>so ");
+  CHECK(thinking.thinking() == "so");
+  thinking.push("far");
+  CHECK(thinking.thinking() == "so far");
+}
+
+TEST_CASE("reply_parser: any mixture of tags and JSON, cut anywhere, is parted alike and kept whole") {
+  constexpr std::string_view words[] = {"<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "{\"name\": \"f\"", ", \"arguments\": {}",
+                                        "}", "{", "[", "]", "\"", "\\", ";", " ", "\n", "f", "\xc3\xa4", "<", "{\"name\": \"f\", \"parameters\": {}}"};
+  std::mt19937 random(1);
+  std::size_t n_calls = 0, n_thinking = 0;
+  for (int i = 0; i < 6000; ++i) {
+    std::string reply;
+    for (auto n = random() % 12; n > 0; --n) reply += words[random() % std::size(words)];
+    reply_syntax syntax = every_syntax;
+    syntax.starts_in_thinking = random() % 8 == 0;
+    syntax.has_call_tags = random() % 4 != 0;
+    CAPTURE(reply);
+    const parted whole = part(reply, syntax, {reply.size() + 1});
+    CHECK(part(reply, syntax, {1}) == whole);
+    CHECK(part(reply, syntax, {1 + random() % 5, 1 + random() % 20, 2}) == whole);
+    n_calls += whole.calls.size();
+    n_thinking += !whole.thinking.empty();
+  }
+  CHECK(n_calls > 100);      // or the test shows nothing
+  CHECK(n_thinking > 100);
+}
+
+TEST_CASE("reply_parser: a long reply takes time in proportion") {
+  std::string reply = "<tool_call>[\"";
+  for (int i = 0; i < 20000; ++i) reply += "<tool_call>[1, ";
+  reply_parser parser(every_syntax);
+  for (const char c : reply) parser.push({&c, 1});
+  parser.finish();
+  CHECK(parser.text() == reply);
+}
+
+TEST_CASE("reply_syntax: a template's text tells how its model calls tools") {
+  const auto hermes = reply_syntax::with_tools("... return {'name': <function-name>} within <tool_call></tool_call> ...");
+  CHECK((hermes.has_call_tags && !hermes.has_call_list && !hermes.has_bare_calls));
+  const auto mistral = reply_syntax::with_tools("{{ '[TOOL_CALLS] [' }}");
+  CHECK((!mistral.has_call_tags && mistral.has_call_list && !mistral.has_bare_calls));
+  const auto llama = reply_syntax::with_tools("{{ '<|start_header_id|>ipython' }}");
+  CHECK((!llama.has_call_tags && !llama.has_call_list && llama.has_bare_calls));
+  const auto unknown = reply_syntax::with_tools("");
+  CHECK((unknown.has_call_tags && unknown.has_call_list && unknown.has_bare_calls));
+}
+
+TEST_CASE("tool_call: descriptions, messages and answers are those that templates read") {
+  const json tools = describe_tools({{"f", "Does f", json::parse(R"({"type": "object"})").value()}, {"g", "", json{}}});
+  CHECK(tools.dump() == R"([{"type": "function", "function": {"name": "f", "description": "Does f", "parameters": {"type": "object"}}}, )"
+                        R"({"type": "function", "function": {"name": "g", "description": "", "parameters": null}}])");
+  const auto call = tool_call::from_json(json::parse(R"({"id": "1", "name": "f", "arguments": {"x": 1}})").value()).value();
+  CHECK(call.to_json().dump() == R"({"id": "1", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}})");
+  CHECK(tool_call::from_json(call.to_json()).value() == call);
+  CHECK(tool_answer(call, "42").fields().dump() == R"({"role": "tool", "content": "42", "name": "f", "tool_call_id": "1"})");
+  for (const char* bad : {"1", "null", "{}", R"({"name": ""})", R"({"name": "f", "arguments": 5})", R"({"name": "f", "arguments": "["})", R"({"function": {"x": 1}})"}) {
+    CAPTURE(bad);
+    const auto refused = tool_call::from_json(json::parse(bad).value());
+    REQUIRE_FALSE(refused);
+    CHECK((refused.error().code == errc::bad_value || refused.error().code == errc::syntax));
+  }
+}
