@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Every header compiles alone without a warning, and two units that include all of them link: nothing in them is defined twice.
 
-Headers of one instruction set (*.<isa>.hpp) compile under the flags of theirs, on top of the build's own.
+Headers of one instruction set (*.<isa>.hpp) compile under the flags of theirs, on top of the build's own. Headers with a region of definitions compile
+with it, as for hosts that have the headers only; the others as for cria::dispatch, where what they include is read without.
 """
 
 import concurrent.futures
@@ -46,12 +47,18 @@ def isa_flags(header):
     return FLAGS[parts[-2]].split()
 
 
+def mode_flags(include, header):
+    with open(os.path.join(include, "cria", header), encoding="utf-8") as file:
+        defines = "#if CRIA_HAS_DEFINITIONS" in file.read()
+    return [] if defines else ["-DCRIA_DISPATCH=1", "-DCRIA_DISPATCH_SCALAR=1"]
+
+
 def compile_alone(include, header):
     """The compiler's complaint about one header, or nothing."""
     unit = os.path.join(TMP, "alone", header.replace("/", "_") + ".cpp")
     with open(unit, "w", encoding="utf-8") as file:
         file.write("#include <cria/%s>\n#include <cria/%s>\n" % (header, header))
-    done = run([*COMPILE, *isa_flags(header), "-I", include, "-fsyntax-only", unit])
+    done = run([*COMPILE, *isa_flags(header), *mode_flags(include, header), "-I", include, "-fsyntax-only", unit])
     return "" if done.returncode == 0 else "%s does not compile alone:\n%s" % (header, done.stdout[:4000])
 
 
