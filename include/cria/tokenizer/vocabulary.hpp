@@ -205,6 +205,7 @@ struct vocabulary_defaults {
 /// Texts of tokens that end an answer; the first of them in a vocabulary is its end of turn where the metadata names none.
 inline constexpr std::string_view turn_ends[] = {
     "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<EOT>", "_<EOT>", "[EOT]",
+    // NOLINTNEXTLINE(bugprone-suspicious-missing-comma): parted, since an e would be read as one more digit of \x9c
     "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", "<end_of_utterance>"};
 inline constexpr std::string_view other_ends[] = {
     "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "</s>", "<|eom_id|>", "[EOS]", "<eos>", "<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>",
