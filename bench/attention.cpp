@@ -48,7 +48,7 @@ class queries {
     for (const std::size_t end : end_) n += 2.0 * static_cast<double>(end * head_dim);
     return n;
   }
-  [[nodiscard]] double bytes() const { return static_cast<double>(end_.back() * head_dim * 2 * (Type == cria::kv_type::f16 ? 2 : 4)); }
+  [[nodiscard]] double bytes() const { return static_cast<double>(end_.back() * head_dim * 2 * (Type == cria::kv_type::f32 ? 4 : 2)); }
 
  private:
   queries(cache c, std::size_t n_tokens, std::size_t depth)
@@ -72,12 +72,13 @@ class queries {
   std::vector<std::size_t> begin_, end_;
 };
 
+using attention_kernel = void (*)(const cria::kernels::attention_args&) noexcept;
+
 template <cria::kv_type Type>
-void run(benchmark::State& state, const kernel_table& table, std::size_t n_tokens, std::size_t depth) {
+void run(benchmark::State& state, attention_kernel kernel, std::size_t n_tokens, std::size_t depth) {
   auto mine = queries<Type>::make(n_tokens, depth), reference = queries<Type>::make(n_tokens, depth);
   if (!mine || !reference) return state.SkipWithError("out of memory");
   const auto args = mine->args();
-  const auto kernel = table.attention[static_cast<std::size_t>(Type)];
   kernel(args);
   reference_table().attention[static_cast<std::size_t>(Type)](reference->args());
   // A weighted mean of values below 2 whose weights are off by some ulp, each from a sum of 64 products.
@@ -94,16 +95,21 @@ void run(benchmark::State& state, const kernel_table& table, std::size_t n_token
 }
 
 template <cria::kv_type Type>
+void register_kernel(const std::string& kernel_name, attention_kernel kernel) {
+  for (const std::size_t n_tokens : {std::size_t{1}, std::size_t{16}}) {
+    for (const std::size_t depth : {std::size_t{0}, std::size_t{128}, std::size_t{512}, std::size_t{1536}}) {
+      const std::string name = kernel_name + "/m" + std::to_string(n_tokens) + "_d" + std::to_string(depth);
+      benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run<Type>(state, kernel, n_tokens, depth); });
+    }
+  }
+}
+
+template <cria::kv_type Type>
 void register_type() {
   for (const kernel_table* table : runnable_tables()) {
-    if (table->attention[static_cast<std::size_t>(Type)] == nullptr) continue;
-    for (const std::size_t n_tokens : {std::size_t{1}, std::size_t{16}}) {
-      for (const std::size_t depth : {std::size_t{0}, std::size_t{128}, std::size_t{512}, std::size_t{1536}}) {
-        const std::string name =
-            "attention." + std::string(cria::name(Type)) + "." + set_name(*table) + "/m" + std::to_string(n_tokens) + "_d" + std::to_string(depth);
-        benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { run<Type>(state, *table, n_tokens, depth); });
-      }
-    }
+    const std::string name = "attention." + std::string(cria::name(Type)) + "." + set_name(*table);
+    register_kernel<Type>(name, table->attention[static_cast<std::size_t>(Type)]);
+    if (Type == cria::kv_type::bf16 && cria::kernels::has_bf16_dot(*table)) register_kernel<Type>(name + "/dot", table->attention_bf16_dot);
   }
 }
 
@@ -112,6 +118,7 @@ void register_type() {
 void register_attention() {
   register_type<cria::kv_type::f16>();
   register_type<cria::kv_type::f32>();
+  register_type<cria::kv_type::bf16>();
 }
 
 }  // namespace cria_bench

@@ -338,6 +338,9 @@ result<void> run(batch_flags& flags) {
   if (flags.engine.chosen_cache() == cria::kv_type::f32) {
     return answer<cria::basic_batch_engine<cria::kv_type::f32>>(flags, model, lines, out, ctrl_c.token());
   }
+  if (flags.engine.chosen_cache() == cria::kv_type::bf16) {
+    return answer<cria::basic_batch_engine<cria::kv_type::bf16>>(flags, model, lines, out, ctrl_c.token());
+  }
   return answer<cria::batch_engine>(flags, model, lines, out, ctrl_c.token());
 }
 

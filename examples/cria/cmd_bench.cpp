@@ -75,7 +75,7 @@ bench_order understand(const bench_flags& flags) {
   }
   if (order.precisions.empty()) usage_error("--precision", "is empty");
   if (!flags.isa.empty() && !(order.set = cria::isa::find(flags.isa))) usage_error("--isa", "no instruction set is called " + flags.isa);
-  order.cache = flags.cache == "f32" ? cria::kv_type::f32 : cria::kv_type::f16;
+  order.cache = cache_named(flags.cache);
   order.format = *find_report_format(flags.output);
   if (!flags.parallel.empty()) {
     order.parallel = list_of("--parallel", flags.parallel, cria::batch_options::most_sequences);
@@ -186,9 +186,7 @@ void add_bench(CLI::App& app, action& chosen) {
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{cria::session_options::most_batch}))
       ->capture_default_str();
   c.add_option("--precision", flags->precisions, "exact, fast or both")->join(',')->capture_default_str();
-  c.add_option("--cache", flags->cache, "what keys and values are stored as: f16 or f32")
-      ->check(CLI::IsMember({"f16", "f32"}))
-      ->capture_default_str();
+  c.add_option("--cache", flags->cache, cache_help)->check(CLI::IsMember(cache_names))->capture_default_str();
   c.add_option("--isa", flags->isa, "instruction set instead of the best one; `cria cpu` lists them");
   c.add_option("-o,--output", flags->output, "md, csv, json or jsonl")->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))->capture_default_str();
   c.add_option("--parallel", flags->parallel, "sequences at once, as llama-batched-bench measures them. List")->join(',');

@@ -19,14 +19,13 @@ void engine_flags::add_to(CLI::App& command, bool with_context) {
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
   }
   command.add_option("--precision", precision, "exact or fast")->check(CLI::IsMember({"exact", "fast"}))->capture_default_str();
-  command.add_option("--cache", cache, "what keys and values are stored as: f16 or f32")->check(CLI::IsMember({"f16", "f32"}))->capture_default_str();
+  command.add_option("--cache", cache, cache_help)->check(CLI::IsMember(cache_names))->capture_default_str();
   command.add_option("--isa", isa, "instruction set instead of the best one; `cria cpu` lists them")->check([](const std::string& given) {
     return cria::isa::find(given) ? std::string{} : "no instruction set is called " + given;
   });
 }
 
 cria::precision engine_flags::chosen_precision() const { return precision == "fast" ? cria::precision::fast : cria::precision::exact; }
-cria::kv_type engine_flags::chosen_cache() const { return cache == "f32" ? cria::kv_type::f32 : cria::kv_type::f16; }
 
 result<cria::model> engine_flags::load(const std::string& path, const cria::stop_token& stop) const {
   cria::load_options options;

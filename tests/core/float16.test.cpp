@@ -130,3 +130,17 @@ TEST_CASE("float16: conversions work in constant expressions") {
   static_assert(to_f16(1.0f).bits == 0x3c00 && to_f16(-0.0f).bits == 0x8000 && to_bf16(1.0f).bits == 0x3f80);
   CHECK(to_float(f16{}) == 0.0f);
 }
+
+TEST_CASE("float16: to_normal_bf16 is to_bf16 but for subnormal results, which are zeros of their sign") {
+  long failures = 0;
+  for (std::uint32_t high = 0; high < 0x10000; ++high) {
+    for (const std::uint32_t low : {0x0000u, 0x0001u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu}) {
+      const float x = std::bit_cast<float>(high << 16 | low);
+      const bf16 nearest = cria::to_bf16(x), got = cria::to_normal_bf16(x);
+      const float kept = to_float(nearest);
+      const bool is_subnormal = std::fabs(kept) < std::numeric_limits<float>::min();
+      failures += got.bits != (is_subnormal ? (std::signbit(x) ? 0x8000 : 0) : nearest.bits);
+    }
+  }
+  CHECK(failures == 0);
+}

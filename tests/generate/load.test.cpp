@@ -80,6 +80,8 @@ TEST_CASE("load: the estimate from metadata is what loading and a session take, 
     };
     check(std::integral_constant<kv_type, kv_type::f16>{}, 0);
     check(std::integral_constant<kv_type, kv_type::f32>{}, 100);
+    check(std::integral_constant<kv_type, kv_type::q8_0>{}, 33);
+    check(std::integral_constant<kv_type, kv_type::bf16>{}, 100);
   }
 }
 

@@ -98,7 +98,7 @@ const session_extras two_sections = {.sampler = {1, 2, 3}, .sections = {{"conver
 }  // namespace
 
 TEST_CASE_TEMPLATE("session_file: what follows is the same bits as without the interruption", Cache, contiguous_kv_cache<kv_type::f16>,
-                   contiguous_kv_cache<kv_type::f32>, contiguous_kv_cache<kv_type::q8_0>) {
+                   contiguous_kv_cache<kv_type::f32>, contiguous_kv_cache<kv_type::q8_0>, contiguous_kv_cache<kv_type::bf16>) {
   if (!has_data(stories)) return;
   for (const precision p : {precision::exact, precision::fast}) {
     const model m = load_stories(p);

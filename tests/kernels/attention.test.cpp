@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "kernel_test.hpp"
 
+#include <iostream>
 #include <limits>
 
 using namespace cria_test;
@@ -18,10 +19,15 @@ struct cache {
   std::vector<std::vector<std::byte>> k_bytes, v_bytes;
   std::vector<cria::kv_segment> runs;
 
-  [[nodiscard]] std::size_t element_bytes() const { return type == kv_type::f16 ? 2 : 4; }
+  [[nodiscard]] std::size_t element_bytes() const { return type == kv_type::f32 ? 4 : 2; }
+  // Channels of a key panel, and which of its elements channel i of lane n is.
+  [[nodiscard]] std::size_t k_channels() const { return type == kv_type::bf16 ? (head_dim + 1) / 2 * 2 : head_dim; }
+  [[nodiscard]] std::size_t k_place(std::size_t i, std::size_t n) const { return type == kv_type::bf16 ? i / 2 * 32 + 2 * n + i % 2 : 16 * i + n; }
   void put(std::vector<std::byte>& bytes, std::size_t n, float x) const {
     const cria::f16 half = cria::to_f16(x);
     if (type == kv_type::f16) std::memcpy(bytes.data() + 2 * n, &half, 2);
+    const cria::bf16 brain = cria::to_bf16(x);
+    if (type == kv_type::bf16) std::memcpy(bytes.data() + 2 * n, &brain, 2);
     if (type == kv_type::f32) std::memcpy(bytes.data() + 4 * n, &x, 4);
   }
 
@@ -32,14 +38,15 @@ struct cache {
     v_bytes.clear();
     for (std::size_t first = 0, c = 0; first < length; ++c) {
       const std::size_t end = c < cuts.size() && cuts[c] < length ? cuts[c] : length, n_panels = (end - first + 15) / 16;
-      std::vector<std::byte> k(n_panels * 16 * head_dim * element_bytes()), v((end - first) * v_stride * element_bytes());
+      std::vector<std::byte> k(n_panels * 16 * k_channels() * element_bytes()), v((end - first) * v_stride * element_bytes());
       for (std::size_t n = 0; n < k.size() / element_bytes(); ++n) put(k, n, not_a_number);
       for (std::size_t n = 0; n < v.size() / element_bytes(); ++n) put(v, n, not_a_number);
       for (std::size_t pos = first; pos < end; ++pos) {
         for (std::size_t i = 0; i < head_dim; ++i) {
-          put(k, (pos - first) / 16 * 16 * head_dim + i * 16 + (pos - first) % 16, keys[pos * head_dim + i]);
+          put(k, (pos - first) / 16 * 16 * k_channels() + k_place(i, (pos - first) % 16), keys[pos * head_dim + i]);
           put(v, (pos - first) * v_stride + i, values[pos * head_dim + i]);
         }
+        if (k_channels() > head_dim) put(k, (pos - first) / 16 * 16 * k_channels() + k_place(head_dim, (pos - first) % 16), 0);
       }
       k_bytes.push_back(std::move(k));
       v_bytes.push_back(std::move(v));
@@ -54,6 +61,10 @@ cache make_cache(kv_type type, std::size_t head_dim, std::size_t length, numbers
   if (type == kv_type::f16) {
     for (float& x : c.keys) x = cria::to_float(cria::to_f16(x));
     for (float& x : c.values) x = cria::to_float(cria::to_f16(x));
+  }
+  if (type == kv_type::bf16) {
+    for (float& x : c.keys) x = cria::to_float(cria::to_bf16(x));
+    for (float& x : c.values) x = cria::to_float(cria::to_bf16(x));
   }
   c.lay_out({});
   return c;
@@ -71,8 +82,9 @@ queries make_queries(std::size_t n_rows, std::size_t head_dim, numbers& random) 
           std::vector<std::size_t>(n_rows, 0)};
 }
 
-// Rows [first, first + count) in one call.
-std::vector<float> attend(const kernel_table& table, const cache& c, const queries& rows, std::size_t first, std::size_t count, float soft_cap = 0) {
+// Rows [first, first + count) in one call of that kernel.
+std::vector<float> attend_by(void (*kernel)(const cria::kernels::attention_args&) noexcept, const cache& c, const queries& rows, std::size_t first, std::size_t count,
+                             float soft_cap = 0) {
   std::vector<float> out(count * c.head_dim + 1, 9.0f), scratch(cria::kernels::attention_scratch(c.head_dim), not_a_number);
   std::vector<const float*> q;
   std::vector<float*> to;
@@ -80,11 +92,14 @@ std::vector<float> attend(const kernel_table& table, const cache& c, const queri
     q.push_back(rows.q.data() + (first + r) * c.head_dim);
     to.push_back(out.data() + r * c.head_dim);
   }
-  table.attention[static_cast<std::size_t>(c.type)]({c.runs.data(), c.runs.size(), c.head_dim, c.v_stride, q.data(), rows.begin.data() + first,
-                                                     rows.end.data() + first, to.data(), count, scratch.data(), soft_cap});
+  kernel({c.runs.data(), c.runs.size(), c.head_dim, c.v_stride, q.data(), rows.begin.data() + first, rows.end.data() + first, to.data(), count, scratch.data(), soft_cap});
   REQUIRE(out.back() == 9.0f);
   out.pop_back();
   return out;
+}
+
+std::vector<float> attend(const kernel_table& table, const cache& c, const queries& rows, std::size_t first, std::size_t count, float soft_cap = 0) {
+  return attend_by(table.attention[static_cast<std::size_t>(c.type)], c, rows, first, count, soft_cap);
 }
 
 std::vector<float> attend(const kernel_table& table, const cache& c, const queries& rows, float soft_cap = 0) {
@@ -92,6 +107,7 @@ std::vector<float> attend(const kernel_table& table, const cache& c, const queri
 }
 
 // Naive softmax in double precision, and what roundings may do to it.
+//   With bf16 the queries are rounded first: the exact scores are those of the rounded ones.
 //   A score is head_dim fused multiply-adds (two roundings without FMA): off by (2 head_dim + 1) 2^-24 sum |q k|. A weight e^(score - max) is off,
 //   relatively, by the errors of score and max, the rounding of their difference and 2 ulp of exp. Sums of a chunk of 256 and of the chunks add
 //   one rounding (two) a term. All this counts once for sum p v and once for sum p.
@@ -103,7 +119,8 @@ void check_against_double(const cache& c, const queries& rows, const std::vector
     for (std::size_t pos = rows.begin[r]; pos < rows.end[r]; ++pos) {
       double score = 0, size = 0;
       for (std::size_t i = 0; i < c.head_dim; ++i) {
-        const double term = static_cast<double>(rows.q[r * c.head_dim + i]) * static_cast<double>(c.keys[pos * c.head_dim + i]);
+        const float q = rows.q[r * c.head_dim + i];
+        const double term = static_cast<double>(c.type == kv_type::bf16 ? cria::to_float(cria::to_bf16(q)) : q) * static_cast<double>(c.keys[pos * c.head_dim + i]);
         score += term;
         size += std::abs(term);
       }
@@ -142,7 +159,7 @@ void check_against_double(const cache& c, const queries& rows, const std::vector
 
 TEST_CASE("attention: within the derived bound of a double-precision softmax, the same bits on every set with FMA and in any company") {
   table_hashes hashes("attention");
-  for (const kv_type type : {kv_type::f16, kv_type::f32}) {
+  for (const kv_type type : {kv_type::f16, kv_type::f32, kv_type::bf16}) {
     for (const std::size_t head_dim : sizes{8, 16, 48, 64, 80, 128}) {
       for (const std::size_t length : sizes{1, 2, 15, 16, 17, 33, 100, 255, 256, 257, 300, 512, 513, 600}) {
         numbers random(static_cast<std::uint32_t>(1000 * head_dim + length));
@@ -177,6 +194,31 @@ TEST_CASE("attention: within the derived bound of a double-precision softmax, th
     }
   }
   hashes.check();
+}
+
+TEST_CASE("attention: the processor's dot products of bf16 give the bits of two fused multiply-adds a pair, the second channel first") {
+  std::size_t n_run = 0;
+  for (const kernel_table* table : tables()) {
+    if (!cria::kernels::has_bf16_dot(*table)) continue;
+    ++n_run;
+    for (const std::size_t head_dim : sizes{1, 2, 7, 16, 33, 48, 64, 80, 127, 128, 256}) {
+      for (const std::size_t length : sizes{1, 16, 17, 255, 257, 600}) {
+        CAPTURE(head_dim);
+        CAPTURE(length);
+        numbers random(static_cast<std::uint32_t>(77 * head_dim + length));
+        const cache c = make_cache(kv_type::bf16, head_dim, length, random, 3);
+        queries rows = make_queries(13, head_dim, random);
+        for (std::size_t r = 0; r < rows.n(); ++r) {
+          rows.end[r] = length - std::min(length - 1, r / 2);
+          if (r % 5 == 4) rows.begin[r] = random.below(rows.end[r]);
+        }
+        const std::vector<float> expected = attend(reference_table(), c, rows);
+        CHECK(same_bits(attend_by(table->attention_bf16_dot, c, rows, 0, rows.n()), expected));
+        CHECK(same_bits(attend_by(table->attention_bf16_dot, c, rows, 3, 1), std::span(expected).subspan(3 * head_dim, head_dim)));
+      }
+    }
+  }
+  if (n_run == 0) std::cout << "!!!!! NOT RUN: this processor has no dot products of bf16\n";
 }
 
 TEST_CASE("attention: a prompt's rows, each seeing one position more, and rows far apart in one call") {
@@ -223,7 +265,7 @@ TEST_CASE("attention: sliding windows see their positions only, whatever lies be
 }
 
 TEST_CASE("attention: cutting the cache into runs changes no bit") {
-  for (const kv_type type : {kv_type::f16, kv_type::f32}) {
+  for (const kv_type type : {kv_type::f16, kv_type::f32, kv_type::bf16}) {
     numbers random(5);
     const std::size_t head_dim = 80, length = 555;
     cache c = make_cache(type, head_dim, length, random);

@@ -202,18 +202,19 @@ inline tile tile_at(const kernel_table& table, std::size_t t, std::size_t n_toke
 inline token_group read_group(const kernel_table& table, const activations& a, std::size_t t, std::size_t g) {
   const std::size_t words = cria::kernels::activation_words(a.precision);
   const auto [first, width] = tile_at(table, t, a.n_tokens);
-  const std::int32_t* field = a.words.data() + first * a.n_groups * words + g * width * words + (t - first);
+  const std::int32_t* tile = a.words.data() + first * a.n_groups * words;
+  const std::size_t n_words = words - 7, step = width == 1 ? a.n_groups : width;  // of one token the fields of all groups lie side by side
+  const std::int32_t* word = width == 1 ? tile + g * n_words : tile + g * width * words + (t - first);
+  const std::int32_t* field = width == 1 ? tile + a.n_groups * n_words + g : word + n_words * width;
   token_group out{};
-  for (std::size_t k = 0; k < 32; ++k) out.h[k] = static_cast<std::int8_t>(static_cast<std::uint32_t>(field[k / 4 * width]) >> 8 * (k % 4));
-  field += 8 * width;
+  for (std::size_t k = 0; k < 32; ++k) out.h[k] = static_cast<std::int8_t>(static_cast<std::uint32_t>(word[k / 4 * width]) >> 8 * (k % 4));
   if (a.precision == cria::precision::exact) {
-    for (std::size_t k = 0; k < 32; ++k) out.l[k] = static_cast<std::int8_t>(static_cast<std::uint32_t>(field[k / 4 * width]) >> 8 * (k % 4));
-    field += 8 * width;
+    for (std::size_t k = 0; k < 32; ++k) out.l[k] = static_cast<std::int8_t>(static_cast<std::uint32_t>(word[(8 + k / 4) * width]) >> 8 * (k % 4));
   }
   for (std::size_t k = 0; k < 32; ++k) out.q[k] = a.precision == cria::precision::exact ? 128 * out.h[k] + out.l[k] : out.h[k];
   out.d = std::bit_cast<float>(*field);
-  for (std::int32_t& b : out.bias) b = *(field += width);
-  for (float& s : out.ds) s = std::bit_cast<float>(*(field += width));
+  for (std::int32_t& b : out.bias) b = *(field += step);
+  for (float& s : out.ds) s = std::bit_cast<float>(*(field += step));
   return out;
 }
 

@@ -27,7 +27,7 @@ constexpr std::size_t biggest = std::numeric_limits<std::size_t>::max();
 
 template <kv_type Type>
 using cache_of = contiguous_kv_cache<Type>;
-#define ALL_CACHES cache_of<kv_type::f16>, cache_of<kv_type::f32>, cache_of<kv_type::q8_0>
+#define ALL_CACHES cache_of<kv_type::f16>, cache_of<kv_type::f32>, cache_of<kv_type::q8_0>, cache_of<kv_type::bf16>
 
 // What is no cache: one part of the protocol missing or of another type.
 
@@ -275,6 +275,8 @@ TEST_CASE("contiguous: bytes() is what the shape takes, halved from f32 to f16, 
   CHECK(cache_of<kv_type::f32>::create(shape, 128)->bytes() == 4 * numbers);
   CHECK(cache_of<kv_type::f16>::create(shape, 128)->bytes() == 2 * numbers);
   CHECK(cache_of<kv_type::q8_0>::create(shape, 128)->bytes() == numbers / 32 * 34);
+  CHECK(cache_of<kv_type::bf16>::create(shape, 128)->bytes() == 2 * numbers);
+  CHECK(cache_of<kv_type::bf16>::create({3, 2, 63}, 128)->bytes() == 2 * numbers);   // keys of 63 channels go by 32 pairs
   CHECK(cache_of<kv_type::f16>::create(shape, 113)->bytes() == 2 * numbers);   // whole panels
 }
 
@@ -289,7 +291,7 @@ TEST_CASE_TEMPLATE("contiguous: a moved cache keeps what it holds", Cache, ALL_C
 }
 
 TEST_CASE_TEMPLATE("contiguous: positions come out in the stated layout, and put back in any pieces they are the same cache", Cache, ALL_CACHES) {
-  for (const std::size_t head_dim : {16u, 20u, 64u, 80u}) {
+  for (const std::size_t head_dim : {16u, 20u, 33u, 64u, 80u}) {
     CAPTURE(head_dim);
     const kv_shape shape{2, 3, head_dim};
     constexpr std::size_t n = 37;
@@ -394,4 +396,18 @@ TEST_CASE("contiguous: windows that are not one for each layer are refused; thos
   append(small, shape, 1056);
   check_holds(small, shape, 1056);
   CHECK(small.keepable(3) == 3);
+}
+
+TEST_CASE("contiguous: a bf16 cache keeps no subnormals, which the dot products of processors read as zeros, and pads odd keys with zeros") {
+  const kv_shape shape{1, 1, 3};
+  auto cache = cache_of<kv_type::bf16>::create(shape, 16).value();
+  REQUIRE(cache.reserve(1));
+  const float k[] = {0x1p-127f, -0x1p-126f, 0x1.01p0f}, v[] = {-0x1p-130f, 0x1.ffp-127f, 0x1.03p0f};
+  cache.write({{0, 0}, 0}, {k, v});
+  cache.commit(1);
+  kv_segment s;
+  REQUIRE(cache.segments({0, 0}, std::span(&s, 1)) == 1);
+  const float stored_k[] = {0, -0x1p-126f, 1, 0}, stored_v[] = {0, 0x1p-126f, 0x1.04p0f};   // ties to even; the least normal number stays
+  for (std::size_t c = 0; c < 4; ++c) CHECK(key_at(kv_type::bf16, s, 0, c, 3) == stored_k[c]);
+  for (std::size_t c = 0; c < 3; ++c) CHECK(value_at(kv_type::bf16, s, 0, c, cache.v_stride()) == stored_v[c]);
 }

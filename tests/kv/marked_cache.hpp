@@ -14,7 +14,7 @@
 
 namespace cria_test {
 
-/// What is written at a place: a number that says where it belongs, exactly kept by float16 and, since a group's largest value is 127, by q8_0.
+/// What is written at a place: a number that says where it belongs, exactly kept by float16, by bfloat16 and, since a group's largest value is 127, by q8_0.
 inline float mark(cria::kv_head head, std::size_t pos, std::size_t channel, bool is_value) {
   if (channel % 32 == 0) return is_value ? -127.0f : 127.0f;
   const std::size_t n = head.layer * 5 + head.head * 11 + pos * 3 + channel * 7 + (is_value ? 1 : 0);
@@ -34,6 +34,11 @@ inline float load(const std::byte* p, cria::kv_type type) {
     std::memcpy(&x, p, sizeof x);
     return x;
   }
+  if (type == cria::kv_type::bf16) {
+    cria::bf16 x;
+    std::memcpy(&x, p, sizeof x);
+    return cria::to_float(x);
+  }
   cria::f16 x;
   std::memcpy(&x, p, sizeof x);
   return cria::to_float(x);
@@ -46,6 +51,7 @@ inline float key_at(cria::kv_type type, const cria::kv_segment& s, std::size_t i
     const std::byte* group = s.k + panel * ((head_dim + 31) / 32 * 544) + channel / 32 * 544;
     return static_cast<float>(static_cast<std::int8_t>(group[channel % 32 * 16 + lane])) * load(group + 512 + 2 * lane, cria::kv_type::f16);
   }
+  if (type == cria::kv_type::bf16) return load(s.k + (panel * ((head_dim + 1) / 2) + channel / 2) * 64 + lane * 4 + channel % 2 * 2, type);
   const std::size_t element = type == cria::kv_type::f32 ? 4 : 2;
   return load(s.k + ((panel * head_dim + channel) * 16 + lane) * element, type);
 }

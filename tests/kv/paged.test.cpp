@@ -24,7 +24,7 @@ using namespace cria_test;
 
 template <kv_type Type>
 using cache_of = paged_kv_cache<Type>;
-#define ALL_CACHES cache_of<kv_type::f16>, cache_of<kv_type::f32>, cache_of<kv_type::q8_0>
+#define ALL_CACHES cache_of<kv_type::f16>, cache_of<kv_type::f32>, cache_of<kv_type::q8_0>, cache_of<kv_type::bf16>
 using pool_f16 = page_pool<kv_type::f16>;
 using cache_f16 = paged_kv_cache<kv_type::f16>;
 

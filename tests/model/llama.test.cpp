@@ -197,6 +197,19 @@ TEST_CASE("llama: a q8_0 cache costs less than 8-bit activations do") {
   }
 }
 
+TEST_CASE("llama: a bf16 cache costs less than 8-bit activations do") {
+  for (const char* name : {"fixture-256.Q4_0", "arch/llama-odd.Q4_0"}) {
+    if (!has_data(std::string("models/") + name + ".gguf")) continue;
+    const golden g = read_golden(name);
+    const auto file = std::find_if(quantised_files().begin(), quantised_files().end(), [&](const auto& f) { return f.name == name; });
+    const auto kl = divergence_from<kv_type::bf16>(g, load_data(std::string("models/") + name + ".gguf"));
+    CAPTURE(name);
+    std::cout << std::setw(24) << name << "  mean KL exact, bf16 cache " << std::scientific << std::setprecision(1) << kl.mean() << "\n";
+    CHECK(kl.mean() <= file->peer_kl);
+    CHECK(kl.mean() > 1e-7);   // it is in use
+  }
+}
+
 TEST_CASE("llama: shapes, formats, biases and tied output agree with the reference in double precision") {
   using enum cria::tensor_type;
   struct sample {

@@ -289,6 +289,7 @@ TEST_CASE("layer: rotation, cache and attention give the plain formula, with gro
     check_attention<kv_type::f32>(s, 3, 2e-5);
     check_attention<kv_type::f16>(s, 2, 1e-2);
     check_attention<kv_type::q8_0>(s, 2, 1e-1);
+    check_attention<kv_type::bf16>(s, 2, 8e-2);   // 2^-8 of keys and queries where float16 has 2^-11
   }
 }
 

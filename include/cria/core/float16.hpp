@@ -86,4 +86,10 @@ inline constexpr std::uint32_t float_quiet_bit = 0x00400000;
   return {static_cast<std::uint16_t>((is_nan ? bits | detail::float_quiet_bit : rounded) >> 16)};
 }
 
+/// Returns the nearest bfloat16, or zero where that is subnormal: as the dot products of processors read it.
+[[nodiscard]] CRIA_ALWAYS_INLINE constexpr bf16 to_normal_bf16(float value) noexcept {
+  const bf16 nearest = to_bf16(value);
+  return (nearest.bits & 0x7f80u) == 0 ? bf16{static_cast<std::uint16_t>(nearest.bits & 0x8000u)} : nearest;
+}
+
 }  // namespace cria::inline v0

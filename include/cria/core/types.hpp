@@ -23,15 +23,16 @@ enum class precision : std::uint8_t {
 [[nodiscard]] constexpr std::string_view name(precision p) noexcept { return p == precision::exact ? "exact" : "fast"; }
 
 /// What a cache stores keys and values as.
-enum class kv_type : std::uint8_t { f16, f32, q8_0 };
+enum class kv_type : std::uint8_t { f16, f32, q8_0, bf16 };
 
 [[nodiscard]] constexpr std::string_view name(kv_type t) noexcept {
-  constexpr std::string_view names[] = {"f16", "f32", "q8_0"};
+  constexpr std::string_view names[] = {"f16", "f32", "q8_0", "bf16"};
   return names[static_cast<std::size_t>(t)];
 }
 
 /// A run of positions of one kv head in a cache. Keys lie in panels of 16 positions, [panel][head_dim][16]; values one position after
 /// another. With q8_0 both go in groups of 32 channels: [16 positions x 32 int8, 16 scales] and [32 int8, scale].
+/// With bf16 a key panel goes by pairs of channels, [head_dim / 2][16][2], the last one of an odd head_dim filled up with zeros.
 struct kv_segment {
   const std::byte* k;
   const std::byte* v;

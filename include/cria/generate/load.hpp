@@ -10,6 +10,7 @@
 #include <cria/generate/options.hpp>
 #include <cria/gguf/file.hpp>
 #include <cria/kernels/activation_size.hpp>
+#include <cria/kv/contiguous.hpp>
 #include <cria/kv/kv_cache.hpp>
 #include <cria/model/model.hpp>
 #include <cria/quant/format.hpp>
@@ -20,6 +21,7 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 namespace cria::inline v0 {
@@ -52,10 +54,18 @@ namespace detail {
 }
 
 [[nodiscard]] inline std::uint64_t cache_bytes_of(const kv_shape& s, std::uint64_t positions, kv_type type) noexcept {
-  const std::uint64_t channels = s.head_dim + round_up(s.head_dim, 16), element = type == kv_type::f32 ? 4 : 2;
   std::uint64_t rows = 0;
   for (std::size_t layer = 0; layer < s.n_layers; ++layer) rows += kept_positions(s.window_of(layer), positions);
-  return rows * channels * s.n_kv_heads * element;
+  const auto bytes = [&]<class Storage>(std::type_identity<Storage>) -> std::uint64_t {
+    return rows / 16 * s.n_kv_heads * (Storage::k_panel_bytes(s.head_dim) + 16 * Storage::v_row_bytes(round_up(s.head_dim, Storage::v_step)));
+  };
+  switch (type) {
+    case kv_type::f16: break;
+    case kv_type::f32: return bytes(std::type_identity<kv_storage<kv_type::f32>>{});
+    case kv_type::q8_0: return bytes(std::type_identity<kv_storage<kv_type::q8_0>>{});
+    case kv_type::bf16: return bytes(std::type_identity<kv_storage<kv_type::bf16>>{});
+  }
+  return bytes(std::type_identity<kv_storage<kv_type::f16>>{});
 }
 
 [[nodiscard]] inline std::uint64_t activation_bytes_of(const nn::activation_shape& s, precision p) noexcept {

@@ -26,8 +26,9 @@
 
 namespace cria::inline v0::kernels {
 
-/// How keys and values of one element type are read: `dot` adds q_r . k to acc[r] for a panel of 16 positions, and fetches `soon`, as many bytes as the
-/// panel has, into the cache; `value` gives 16 channels of a position.
+/// How keys and values of one element type are read: `query` gives q as dot wants it, itself or written to `room`, round_up(head_dim, 16) floats; `dot`
+/// adds q_r . k to acc[r] for a panel of 16 positions, and fetches `soon`, as many bytes as the panel has, into the cache; `value` gives 16 channels of a
+/// position.
 template <kv_type Type, class Isa>
 struct kv_element;
 
@@ -48,6 +49,7 @@ struct plain_kv_element {
   static CRIA_ALWAYS_INLINE std::size_t k_bytes(std::size_t positions, std::size_t head_dim) noexcept { return positions * head_dim * Bytes; }
   static CRIA_ALWAYS_INLINE std::size_t v_bytes(std::size_t positions, std::size_t v_stride) noexcept { return positions * v_stride * Bytes; }
 
+  static CRIA_ALWAYS_INLINE const float* query(const float* q, std::size_t, float*) noexcept { return q; }
   template <std::size_t R, class Query>
   static CRIA_ALWAYS_INLINE void dot(const std::byte* k, const std::byte* soon, std::size_t head_dim, Query query, v (&acc)[R]) noexcept {
     const std::size_t next = 2 * k_bytes(16, head_dim);
@@ -67,6 +69,45 @@ struct kv_element<kv_type::f16, Isa> : plain_kv_element<Isa, 2> {};
 template <class Isa>
 struct kv_element<kv_type::f32, Isa> : plain_kv_element<Isa, 4> {};
 
+/// bf16: q rounded too, keys by pairs of channels. The second of a pair is multiplied and added first, then the first, each rounded once: that is what the
+/// dot products of AVX512_BF16 do, so that the bits are the same with them and without (but for sums below 2^-126, which those make zero).
+template <class Isa>
+struct kv_element<kv_type::bf16, Isa> {
+  using v = isa::f32x16<Isa>;
+  using op = isa::vec<Isa>;
+
+  static CRIA_ALWAYS_INLINE std::size_t k_bytes(std::size_t positions, std::size_t head_dim) noexcept { return positions * round_up(head_dim, 2) * 2; }
+  static CRIA_ALWAYS_INLINE std::size_t v_bytes(std::size_t positions, std::size_t v_stride) noexcept { return positions * v_stride * 2; }
+  static CRIA_ALWAYS_INLINE const float* query(const float* q, std::size_t head_dim, float* room) noexcept {
+    for (std::size_t c = 0; c < head_dim; ++c) room[c] = to_float(to_normal_bf16(q[c]));
+    if (head_dim % 2 != 0) room[head_dim] = 0;
+    return room;
+  }
+  template <std::size_t R, class Query>
+  static CRIA_ALWAYS_INLINE void dot(const std::byte* k, const std::byte* soon, std::size_t head_dim, Query query, v (&acc)[R]) noexcept {
+    const std::size_t next = 2 * k_bytes(16, head_dim);
+    for (std::size_t c = 0; c < head_dim; c += 2, k += 64, soon += 64) {
+      CRIA_PREFETCH(k + next);
+      CRIA_PREFETCH(soon);
+      const v second = v::make([=](std::size_t n) CRIA_LAMBDA_INLINE { return op::as_float(op::load_i(k + 4 * n * op::lanes) & op::set_i(-0x10000)); });
+      CRIA_UNROLL
+      for (std::size_t r = 0; r < R; ++r) acc[r] = v::fma(second, v::set(query(r)[c + 1]), acc[r]);
+      const v first = v::make([=](std::size_t n) CRIA_LAMBDA_INLINE { return op::as_float(op::template shl<16>(op::load_i(k + 4 * n * op::lanes))); });
+      CRIA_UNROLL
+      for (std::size_t r = 0; r < R; ++r) acc[r] = v::fma(first, v::set(query(r)[c]), acc[r]);
+    }
+  }
+  static CRIA_ALWAYS_INLINE v value(const std::byte* row, std::size_t c) noexcept {
+    return v::make([=](std::size_t n) CRIA_LAMBDA_INLINE { return op::load_bf16(row + 2 * (c + n * op::lanes)); });
+  }
+};
+
+/// The same by the processor's own instruction, for sets whose processors may have it.
+template <class Isa>
+struct bf16_dot_element {
+  static constexpr bool exists = false;
+};
+
 /// q8_0: channels in groups of 32 with a half-precision scale a position.
 ///   key panel   per group: [32 channels][16 positions] int8, 16 scales         value row   per group: 32 int8, 1 scale
 template <class Isa>
@@ -79,6 +120,7 @@ struct kv_element<kv_type::q8_0, Isa> {
   }
   static CRIA_ALWAYS_INLINE std::size_t k_bytes(std::size_t positions, std::size_t head_dim) noexcept { return positions * (round_up(head_dim, 32) / 32 * 34); }
   static CRIA_ALWAYS_INLINE std::size_t v_bytes(std::size_t positions, std::size_t v_stride) noexcept { return positions * (v_stride / 32 * 34); }
+  static CRIA_ALWAYS_INLINE const float* query(const float* q, std::size_t, float*) noexcept { return q; }
 
   template <std::size_t R, class Query>
   static CRIA_ALWAYS_INLINE void dot(const std::byte* k, const std::byte* soon, std::size_t head_dim, Query query, v (&acc)[R]) noexcept {
@@ -108,11 +150,11 @@ struct kv_element<kv_type::q8_0, Isa> {
   }
 };
 
-template <kv_type Type, class Isa>
+template <kv_type Type, class Isa, class Element = kv_element<Type, Isa>>
 struct attention {
   using v = isa::f32x16<Isa>;
   using op = isa::vec<Isa>;
-  using element = kv_element<Type, Isa>;
+  using element = Element;
   static constexpr std::size_t chunk = 256;
   static constexpr std::size_t rows_at_once = op::lanes == 16 ? 8 : 4;
   static constexpr float hidden = -3.0e38f;  ///< below every score, above what exp would turn into NaN
@@ -136,11 +178,12 @@ struct attention {
     float* scores = a.scratch;
     float* part = scores + rows_at_once * chunk;
     float* total = part + rows_at_once * stride;
+    float* room = total + rows_at_once * stride;
     row_state rows[rows_at_once];
     std::size_t begin = ~std::size_t{0}, end = 0;
     for (std::size_t r = 0; r < rows_at_once; ++r) {
       const std::size_t n = first + (r < count ? r : 0);
-      rows[r] = {a.q[n], a.visible_begin[n], r < count ? a.visible_end[n] : a.visible_begin[n], 0, 0};
+      rows[r] = {element::query(a.q[n], a.head_dim, room + r * stride), a.visible_begin[n], r < count ? a.visible_end[n] : a.visible_begin[n], 0, 0};
       if (r < count) {
         begin = rows[r].begin < begin ? rows[r].begin : begin;
         end = rows[r].end > end ? rows[r].end : end;
@@ -260,3 +303,5 @@ struct attention {
 };
 
 }  // namespace cria::inline v0::kernels
+
+#include <cria/kernels/attention.avx512_vnni.hpp>

@@ -38,6 +38,7 @@ consteval kernel_table make_table(type_list<Float...>, type_list<Quantised...>) 
   kernel_table t{};
   t.set = Isa::set;
   t.tile_tokens = Isa::tile_tokens;
+  t.quantize_groups = &quantize_activations<Isa>::groups;
   t.quantize = &quantize_activations<Isa>::rows;
   t.rms_norm = &elementwise<Isa>::rms_norm;
   t.layer_norm = &elementwise<Isa>::layer_norm;
@@ -51,6 +52,8 @@ consteval kernel_table make_table(type_list<Float...>, type_list<Quantised...>) 
   t.attention[static_cast<std::size_t>(kv_type::f16)] = &attention<kv_type::f16, Isa>::run;
   t.attention[static_cast<std::size_t>(kv_type::f32)] = &attention<kv_type::f32, Isa>::run;
   t.attention[static_cast<std::size_t>(kv_type::q8_0)] = &attention<kv_type::q8_0, Isa>::run;
+  t.attention[static_cast<std::size_t>(kv_type::bf16)] = &attention<kv_type::bf16, Isa>::run;
+  if constexpr (bf16_dot_element<Isa>::exists) t.attention_bf16_dot = &attention<kv_type::bf16, Isa, bf16_dot_element<Isa>>::run;
   ((t.gemm[format_index<Float>] = &gemm_float<Float, Isa>::run), ...);
   ((t.gemm[format_index<Quantised>] = &gemm<Quantised, Isa>::run), ...);
   ((t.pack[format_index<Float>] = &pack<Float, Isa>::run), ...);

@@ -97,24 +97,25 @@ struct gemm {
   template <bool Exact>
   static CRIA_NOINLINE void row_tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
     constexpr std::size_t V = panel_rows / op::lanes, P = Exact ? 2 : 1;
-    const activation_group<1> at(P);  // constexpr crashes GCC 12 in the lambdas below
+    const row_fields at(a.n_groups);
     const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
     const std::int32_t* x = activations_of(a, t);
+    const std::int32_t* fields = x + a.n_groups * P * group_steps;
     f acc[V];
     CRIA_UNROLL
     for (std::size_t n = 0; n < V; ++n) acc[n] = op::set(0);
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
-      for (std::size_t g = 0; g < layout::groups; ++g, x += at.words) {
+      for (std::size_t g = 0; g < layout::groups; ++g, x += P * group_steps, ++fields) {
         each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
           each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
             const std::size_t r = Vector * op::lanes;
             i plane[P];
             plane[0] = op::set_i(0);
-            plane[P - 1] = start(x[at.bias + which<Sub>]);
+            plane[P - 1] = start(fields[at.bias + which<Sub> * at.step]);
             steps<1, P, Sub, true>(block, g, r, x, plane);
             const i sum[1] = {Exact ? op::template shl<7>(plane[0]) + plane[P - 1] : plane[0]};
             f one[1] = {acc[Vector]};
-            scale_and_add<1, Sub>(block, g, r, x, at, sum, one);
+            scale_and_add<1, Sub>(block, g, r, fields, at, sum, one);
             acc[Vector] = one[0];
           });
         });
@@ -163,8 +164,8 @@ struct gemm {
   }
 
   /// acc[v][token] += scale d sum (+ min ds) for row vectors from r on.
-  template <std::size_t W, std::size_t Sub, std::size_t N>
-  static CRIA_ALWAYS_INLINE void scale_and_add(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* x, const activation_group<W>& at,
+  template <std::size_t W, std::size_t Sub, std::size_t N, class Fields>
+  static CRIA_ALWAYS_INLINE void scale_and_add(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* x, const Fields& at,
                                                const i (&sum)[N], f (&acc)[N]) noexcept {
     each<N / W>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
       const std::size_t row = r + Vector * op::lanes;
@@ -178,7 +179,7 @@ struct gemm {
         const f min = unpack::min(block, g, row, Sub);
         CRIA_UNROLL
         for (std::size_t n = 0; n < W; ++n) {
-          acc[Vector * W + n] = op::fma(min, op::set(std::bit_cast<float>(x[at.ds + which<Sub> * W + n])), acc[Vector * W + n]);
+          acc[Vector * W + n] = op::fma(min, op::set(std::bit_cast<float>(x[at.ds + which<Sub> * at.step + n])), acc[Vector * W + n]);
         }
       }
     });

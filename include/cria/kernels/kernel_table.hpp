@@ -85,12 +85,15 @@ struct attention_args {
 };
 
 /// Floats of scratch that attention needs.
-[[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t attention_scratch(std::size_t head_dim) noexcept { return 8 * (256 + 2 * round_up(head_dim, 16) + 64); }
+[[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t attention_scratch(std::size_t head_dim) noexcept { return 8 * (256 + 3 * round_up(head_dim, 16)); }
 
 struct kernel_table {
   isa::id set;
   std::size_t tile_tokens;                                            ///< widest tile of activations
 
+  /// Quantises groups [begin, end) of token t of n_tokens, as `quantize` does with all of them.
+  void (*quantize_groups)(const float* row, std::size_t t, std::size_t begin, std::size_t end, std::size_t n_tokens, std::size_t n_groups, precision p,
+                          std::int32_t* out) noexcept;
   /// Quantises tokens [begin, end) of X[n_tokens, n_groups * 32] into `out`, which holds activation_capacity words.
   void (*quantize)(const float* x, std::size_t ldx, std::size_t begin, std::size_t end, std::size_t n_tokens, std::size_t n_groups, precision p,
                    std::int32_t* out) noexcept;
@@ -110,7 +113,9 @@ struct kernel_table {
   void (*add_scaled)(const float* x, float scale, std::size_t n, float* out) noexcept;
   void (*rope_table)(const rope_table_args&) noexcept;
   void (*rope)(const rope_args&) noexcept;
-  void (*attention[3])(const attention_args&) noexcept;               ///< by kv_type
+  void (*attention[4])(const attention_args&) noexcept;               ///< by kv_type
+  /// That of bf16 with the processor's own dot products, the same bits; nullptr: none compiled. Requires has_bf16_dot (registry.hpp).
+  void (*attention_bf16_dot)(const attention_args&) noexcept;
   void (*gemm[n_formats])(const gemm_args&) noexcept;                 ///< by format_index
   void (*pack[n_formats])(const pack_args&) noexcept;
   /// Writes blocks [begin, end) of row `row` of a packed tensor with `k` values a row, as they were in the file.

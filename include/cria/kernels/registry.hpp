@@ -107,4 +107,7 @@ namespace cria::inline v0::kernels {
   return error{errc::unsupported_cpu, "cpu", "the kernels were compiled for: " + names, error::no_offset};
 }
 
+/// Returns whether the table has dot products of bf16 that this processor runs.
+[[nodiscard]] inline bool has_bf16_dot(const kernel_table& table) noexcept { return table.attention_bf16_dot != nullptr && isa::detect().avx512_bf16; }
+
 }  // namespace cria::inline v0::kernels

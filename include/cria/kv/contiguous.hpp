@@ -2,7 +2,8 @@
 // kv/contiguous.hpp - the plain cache: room for `capacity` positions from the start, one segment a head. A layer with a window keeps that and what
 // a pass adds, in a ring: position p is in row p mod rows, two segments a head.
 //
-// Shapes    [layer][kv head]: keys [rows / 16][head_dim][16], values [rows][v_stride]; q8_0: groups of 32 channels with a scale
+// Shapes    [layer][kv head]: keys [rows / 16][head_dim][16], values [rows][v_stride]; q8_0: groups of 32 channels with a scale;
+//           bf16: keys by pairs of channels (core/types.hpp)
 // Ensures   windows change no bits: what a query sees is there, at the places in panels that it has without them
 // Errors    create: out_of_memory, bad_argument; reserve: context_full
 // Threads   as kv_cache.hpp
@@ -41,6 +42,8 @@ struct plain_kv_storage {
   static CRIA_ALWAYS_INLINE Element stored(float x) noexcept {
     if constexpr (std::is_same_v<Element, f16>) {
       return to_f16(x);
+    } else if constexpr (std::is_same_v<Element, bf16>) {
+      return to_normal_bf16(x);
     } else {
       return x;
     }
@@ -67,6 +70,29 @@ template <>
 struct kv_storage<kv_type::f16> : plain_kv_storage<f16> {};
 template <>
 struct kv_storage<kv_type::f32> : plain_kv_storage<float> {};
+
+/// Keys lie as processors with a bf16 dot product read them: two channels of a position side by side.
+template <>
+struct kv_storage<kv_type::bf16> : plain_kv_storage<bf16> {
+  static std::size_t k_panel_bytes(std::size_t head_dim) noexcept { return 16 * round_up(head_dim, 2) * sizeof(bf16); }
+  static void write_key(std::byte* panel, std::size_t lane, const float* k, std::size_t head_dim) noexcept {
+    for (std::size_t c = 0; c < head_dim; ++c) put(panel, lane, c, stored(k[c]));
+    if (head_dim % 2 != 0) put(panel, lane, head_dim, {});
+  }
+  static void export_key(const std::byte* panel, std::size_t lane, std::byte* out, std::size_t head_dim) noexcept {
+    for (std::size_t c = 0; c < head_dim; ++c) std::memcpy(out + c * sizeof(bf16), panel + place(lane, c), sizeof(bf16));
+  }
+  static void import_key(std::byte* panel, std::size_t lane, const std::byte* in, std::size_t head_dim) noexcept {
+    for (std::size_t c = 0; c < head_dim; ++c) std::memcpy(panel + place(lane, c), in + c * sizeof(bf16), sizeof(bf16));
+    if (head_dim % 2 != 0) put(panel, lane, head_dim, {});
+  }
+
+ private:
+  static CRIA_ALWAYS_INLINE std::size_t place(std::size_t lane, std::size_t c) noexcept { return (c / 2 * 32 + lane * 2 + c % 2) * sizeof(bf16); }
+  static CRIA_ALWAYS_INLINE void put(std::byte* panel, std::size_t lane, std::size_t c, bf16 value) noexcept {
+    std::memcpy(panel + place(lane, c), &value, sizeof value);
+  }
+};
 
 /// Groups of 32 channels as q8_0 blocks: about half of f16's bytes.
 template <>
@@ -280,6 +306,6 @@ class contiguous_kv_cache {
 };
 
 static_assert(saved_kv_cache<contiguous_kv_cache<kv_type::f16>> && saved_kv_cache<contiguous_kv_cache<kv_type::f32>> &&
-              saved_kv_cache<contiguous_kv_cache<kv_type::q8_0>>);
+              saved_kv_cache<contiguous_kv_cache<kv_type::q8_0>> && saved_kv_cache<contiguous_kv_cache<kv_type::bf16>>);
 
 }  // namespace cria::inline v0

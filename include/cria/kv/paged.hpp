@@ -214,6 +214,7 @@ class paged_kv_cache {
   std::vector<page_id> pages_;   // the positions [0, length + pending), page by page
 };
 
-static_assert(saved_kv_cache<paged_kv_cache<kv_type::f16>> && saved_kv_cache<paged_kv_cache<kv_type::f32>> && saved_kv_cache<paged_kv_cache<kv_type::q8_0>>);
+static_assert(saved_kv_cache<paged_kv_cache<kv_type::f16>> && saved_kv_cache<paged_kv_cache<kv_type::f32>> && saved_kv_cache<paged_kv_cache<kv_type::q8_0>> &&
+              saved_kv_cache<paged_kv_cache<kv_type::bf16>>);
 
 }  // namespace cria::inline v0

@@ -60,7 +60,7 @@ class model {
   result<void> forward(executor_ref executor, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
                        const stop_token& stop = {}) const {
     // A pass allocates nothing, but the text of an error may.
-    return catch_bad_alloc([&] { return forward_checked({*state_->kernels, executor, state_->precision}, a, slices, logits, stop); }, "forward");
+    return catch_bad_alloc([&] { return forward_checked({*state_->kernels, executor, state_->precision, state_->has_bf16_dot}, a, slices, logits, stop); }, "forward");
   }
 
  private:
@@ -71,6 +71,7 @@ class model {
     cria::tokenizer tokenizer;
     cria::decoder decoder;
     std::uint64_t fingerprint;
+    bool has_bf16_dot;
   };
 
   explicit model(std::shared_ptr<const state> s) : state_(std::move(s)) {}
@@ -117,7 +118,7 @@ class model {
     CRIA_TRY(auto weights, decoder_weights::load(decoder.config(), loader));
     decoder.set_weights(std::move(weights));
     CRIA_TRY(const std::uint64_t fingerprint, fingerprint_of(file));
-    return model(std::make_shared<const state>(state{file, kernels, options.precision, std::move(tokenizer), std::move(decoder), fingerprint}));
+    return model(std::make_shared<const state>(state{file, kernels, options.precision, std::move(tokenizer), std::move(decoder), fingerprint, kernels::has_bf16_dot(*kernels)}));
   }
 
   std::shared_ptr<const state> state_;

@@ -15,6 +15,7 @@ struct compute {
   const kernels::kernel_table& kernels;
   executor_ref executor;
   cria::precision precision;
+  bool has_bf16_dot = false;   ///< kernels::has_bf16_dot(kernels): asking the processor takes too long for each pass
 };
 
 }  // namespace cria::inline v0::nn

@@ -298,17 +298,19 @@ void attend_item(const compute& c, activations& a, const attention_parameters& p
     }
   }
   const std::size_t n_segments = s.cache->segments(head, w.segments);
-  c.kernels.attention[static_cast<std::size_t>(Cache::type)]({.runs = w.segments.data(),
-                                                              .n_runs = n_segments,
-                                                              .head_dim = d,
-                                                              .v_stride = s.cache->v_stride(),
-                                                              .q = w.q_rows.data(),
-                                                              .visible_begin = w.visible_begin.data(),
-                                                              .visible_end = w.visible_end.data(),
-                                                              .out = w.out_rows.data(),
-                                                              .n_rows = n,
-                                                              .scratch = w.scratch.data(),
-                                                              .soft_cap = p.soft_cap});
+  const bool is_dot = Cache::type == kv_type::bf16 && c.has_bf16_dot;
+  const auto mix = is_dot ? c.kernels.attention_bf16_dot : c.kernels.attention[static_cast<std::size_t>(Cache::type)];
+  mix({.runs = w.segments.data(),
+       .n_runs = n_segments,
+       .head_dim = d,
+       .v_stride = s.cache->v_stride(),
+       .q = w.q_rows.data(),
+       .visible_begin = w.visible_begin.data(),
+       .visible_end = w.visible_end.data(),
+       .out = w.out_rows.data(),
+       .n_rows = n,
+       .scratch = w.scratch.data(),
+       .soft_cap = p.soft_cap});
   if (a.mixed_quantised.size() == 0) return;
   const std::size_t first = head.head * group * d / 32, last = (head.head + 1) * group * d / 32;
   for (std::size_t t = begin; t < end; ++t) quantize_groups(c, a.mixed.view(n_tokens), s.first_row + t, first, last, a.mixed_quantised.span());

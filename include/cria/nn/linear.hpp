@@ -88,13 +88,7 @@ void for_each_token(const compute& c, std::size_t n_tokens, F&& fn) {
 /// Quantises groups [begin, end) of 32 values of row t, as prepare does with all: who makes some values of an input can quantise them while they are in
 /// the first-level cache. When every group of every row has had its turn, in any order, `words` is what prepare gives. Requires x.k % 32 == 0.
 inline void quantize_groups(const compute& c, rows_view x, std::size_t t, std::size_t begin, std::size_t end, std::span<std::int32_t> words) noexcept {
-  const kernels::token_tile tile = kernels::tile_of(t, x.n_tokens, c.kernels.tile_tokens);
-  const std::size_t n = kernels::activation_words(c.precision), n_groups = x.k / 32;
-  for (std::size_t g = begin; g < end; ++g) {
-    // A matrix of this group alone, placed so that its tile falls on the group's place.
-    std::int32_t* out = words.data() + (tile.first * (n_groups - 1) + g * tile.width) * n;
-    c.kernels.quantize(x.data + 32 * g, x.stride, t, t + 1, x.n_tokens, 1, c.precision, out);
-  }
+  c.kernels.quantize_groups(x.row(t), t, begin, end, x.n_tokens, x.k / 32, c.precision, words.data());
 }
 
 /// Returns the input with its integers, if one of the weights is quantised: those that its producer made, or else made now, into `words`, which must hold
