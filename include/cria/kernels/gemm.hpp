@@ -10,11 +10,14 @@
 //
 // The loop: per group unpack the codes to unsigned bytes once; per token start the integer sum at -zero * sum(q), 8 dot steps with the token's
 // word in every lane, one convert, one multiply of scales, one fma. `exact` runs the steps over plane h, shifts the sum left by 7, and goes on over
-// plane l. Register use per token: one integer and one float accumulator; beside them 2 weights and 1 broadcast, so 12 tokens on AVX-512 (27 of 32
+// plane l; with one token both planes go side by side and are joined at the end. Register use per token: one integer and one float accumulator; beside them 2 weights and 1 broadcast, so 12 tokens on AVX-512 (27 of 32
 // zmm), 4 on AVX2 (half a panel at a time; 16-bit sums, so its float accumulators live in memory).
 // Order inside the tile: steps outer, tokens inner; the other way round is 0.74 of its speed on a Cascade Lake and equal on a Zen 4. 16 rows x 12
 // tokens, 32 x 6 and 16 x 8 measured 179, 181, 177 GMAC/s on one Zen 4 core, 357, 361, 304 on two: one panel a tile keeps tails simple.
-// Tried and left out: fetching the weights ahead by software, 0.87 of the speed of one token; two panels side by side for one token, half of it.
+// One token is bound by memory, which wants one long stream: changing to another place costs half a microsecond (0.59 of the speed where a piece of 17 KB
+// is followed by one elsewhere). Tried and left out for one token, measured on a Zen 4 core: two panels side by side, half of the speed; fetching ahead by
+// software 0.5 to 16 KB, into any cache, 0.72 to 1.0; two or four accumulators a plane, 1.05 within the cache and nothing from memory; a part of K for
+// several panels in turn, so that its activations stay in the first-level cache, 0.59 and, with the next part wholly fetched ahead, 0.98.
 #pragma once
 
 #include <cria/core/types.hpp>
