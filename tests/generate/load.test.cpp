@@ -91,7 +91,7 @@ TEST_CASE("load: the estimate knows that windowed layers keep their windows only
   parts.set("gemma3.attention.sliding_window", std::uint32_t{20});
   const std::string bytes = parts.build();
   const auto file = open_bytes(bytes).value();
-  const model m = load_model(file, {.n_threads = 1}).value();
+  const model m = load_model(file).value();
   std::uint64_t before = 0;
   for (const std::size_t context : {1000u, 1072u, 1073u, 5000u}) {
     const session_options options{.context_size = context};

@@ -25,6 +25,16 @@
 using namespace cria;
 using namespace cria_test;
 
+namespace {
+
+load_options one_thread() {
+  load_options o;
+  o.n_threads = 1;
+  return o;
+}
+
+}  // namespace
+
 TEST_CASE("metrics: every line is one of the format, every metric is declared once before its values, and the values are the counts") {
   batch_statistics s;
   s.n_running = 3;
@@ -77,7 +87,7 @@ TEST_CASE("model_slot: sessions and engines finish on the model that they began 
   // A model holds its file, and a file its source: what is left of the source is left of the model, weights and all.
   auto source = memory_source(std::as_bytes(std::span(first)));
   const std::weak_ptr<const byte_source> old_model = source;
-  model_slot slot(load_model(std::move(source), {.n_threads = 1}).value());
+  model_slot slot(load_model(std::move(source), one_thread()).value());
   const std::vector<token_id> prompt{1, 5, 9};
   generation_options o = greedy(12);
   o.ignore_eos = true;
@@ -130,7 +140,7 @@ TEST_CASE("model_slot: threads that take, run and replace models at once each ge
   while (n_done < 60) {
     auto source = memory_source(std::as_bytes(std::span(bytes[slot.generation() % 2])));
     sources.emplace_back(source);
-    slot.replace(load_model(std::move(source), {.n_threads = 1}).value());
+    slot.replace(load_model(std::move(source), one_thread()).value());
   }
   for (std::thread& t : threads) t.join();
   CHECK(n_wrong == 0);
