@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Every allocation of opening and writing a file fails once, and from each one on: errc::out_of_memory or success, no leak, no other end.
+#include <tests/support/failing_allocations.hpp>
+
 #include <cria/gguf/file.hpp>
 #include <cria/gguf/writer.hpp>
 
@@ -8,82 +10,15 @@
 #include <tests/support/gguf_builder.hpp>
 
 #include <cstddef>
-#include <cstdlib>
 #include <filesystem>
-#include <new>
 #include <string>
 #include <vector>
 
 #if CRIA_HAS_EXCEPTIONS
 
-namespace {
-
-long long fail_at = -1;      // the number of the allocation that fails; negative: none
-bool fail_after = false;     // all later ones too
-long long allocations = 0;
-long long alive = 0;
-
-void* allocate(std::size_t n) noexcept {
-  const long long number = allocations++;
-  if (fail_at >= 0 && (number == fail_at || (fail_after && number > fail_at))) return nullptr;
-  void* p = std::malloc(n == 0 ? 1 : n);
-  alive += p != nullptr;
-  return p;
-}
-
-void release(void* p) noexcept {
-  alive -= p != nullptr;
-  std::free(p);
-}
-
-}  // namespace
-
-void* operator new(std::size_t n) {
-  if (void* p = allocate(n)) return p;
-  throw std::bad_alloc();
-}
-void* operator new[](std::size_t n) { return operator new(n); }
-void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return allocate(n); }
-void* operator new[](std::size_t n, const std::nothrow_t&) noexcept { return allocate(n); }
-void operator delete(void* p) noexcept { release(p); }
-void operator delete[](void* p) noexcept { release(p); }
-void operator delete(void* p, std::size_t) noexcept { release(p); }
-void operator delete[](void* p, std::size_t) noexcept { release(p); }
+using namespace cria_test;
 
 namespace {
-
-/// Runs `f`, which returns an optional error code, with each of its allocations failing in turn.
-template <class F>
-void fail_each(F&& f) {
-  for (const bool after : {false, true}) {
-    long long refused = 0;
-    for (long long n = 0;; ++n) {
-      fail_after = after;
-      allocations = 0;
-      const long long before = alive;
-      fail_at = n;
-      const int code = f();
-      fail_at = -1;
-      const bool reached = allocations > n;
-      if (alive != before || (code != -1 && code != static_cast<int>(cria::errc::out_of_memory))) {
-        CAPTURE(n);
-        CHECK(alive == before);
-        CHECK(code == static_cast<int>(cria::errc::out_of_memory));
-      }
-      refused += code != -1;
-      if (!reached) {
-        CHECK(code == -1);
-        break;
-      }
-    }
-    CHECK(refused > 5);
-  }
-}
-
-template <class T>
-int code_of(const cria::result<T>& r) {
-  return r ? -1 : static_cast<int>(r.error().code);
-}
 
 std::string model() {
   cria_test::gguf_builder b;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // Every allocation of opening, loading and running a model fails once, and from each one on: errc::out_of_memory or success, no leak, no other end.
 // Memory comes from operator new and, for weights and caches, from mmap; both fail here, counted together.
+#include <tests/support/failing_allocations.hpp>
+
 #include <cria/model/model.hpp>
 
 #include <doctest/doctest.h>
@@ -8,122 +10,19 @@
 #include <tests/support/run_model.hpp>
 #include <tests/support/tiny_model.hpp>
 
-#include <atomic>
 #include <cstddef>
-#include <cstdlib>
-#include <new>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include <cerrno>
-#endif
-
 #if CRIA_HAS_EXCEPTIONS
 
-namespace {
-
-std::atomic<long long> fail_at{-1};         // the number of the allocation that fails; negative: none
-std::atomic<bool> fail_after{false};        // all later ones too
-std::atomic<long long> allocations{0};
-std::atomic<long long> alive{0};
-
-bool is_to_fail() noexcept {
-  const long long number = allocations++, at = fail_at;
-  return at >= 0 && (number == at || (fail_after && number > at));
-}
-
-void* allocate(std::size_t n) noexcept {
-  if (is_to_fail()) return nullptr;
-  void* p = std::malloc(n == 0 ? 1 : n);
-  alive += p != nullptr;
-  return p;
-}
-
-void release(void* p) noexcept {
-  alive -= p != nullptr;
-  std::free(p);
-}
-
-}  // namespace
-
-void* operator new(std::size_t n) {
-  if (void* p = allocate(n)) return p;
-  throw std::bad_alloc();
-}
-void* operator new[](std::size_t n) { return operator new(n); }
-void* operator new(std::size_t n, const std::nothrow_t&) noexcept { return allocate(n); }
-void* operator new[](std::size_t n, const std::nothrow_t&) noexcept { return allocate(n); }
-void operator delete(void* p) noexcept { release(p); }
-void operator delete[](void* p) noexcept { release(p); }
-void operator delete(void* p, std::size_t) noexcept { release(p); }
-void operator delete[](void* p, std::size_t) noexcept { release(p); }
-
-#if defined(__linux__)
-// In front of the C library's: whoever asks for pages asks here.
-extern "C" void* mmap(void* at, std::size_t n, int protection, int flags, int descriptor, off_t offset) noexcept {
-  if (is_to_fail()) {
-    errno = ENOMEM;
-    return MAP_FAILED;
-  }
-  void* p = reinterpret_cast<void*>(::syscall(SYS_mmap, at, n, protection, flags, descriptor, offset));
-  alive += p != MAP_FAILED;
-  return p;
-}
-extern "C" int munmap(void* at, std::size_t n) noexcept {
-  const auto done = static_cast<int>(::syscall(SYS_munmap, at, n));
-  alive -= done == 0;
-  return done;
-}
-#endif
-
-namespace {
-
 using namespace cria_test;
+
+namespace {
+
 using cache_type = cria::contiguous_kv_cache<cria::kv_type::f16>;
-
-#if defined(__SANITIZE_ADDRESS__)
-constexpr long long step = 5;
-#else
-constexpr long long step = 1;
-#endif
-
-/// Runs `f`, which returns an optional error code (-1: none), with each of its allocations failing in turn.
-template <class F>
-void fail_each(F&& f, long long by = step) {
-  for (const bool after : {false, true}) {
-    std::size_t refused = 0;
-    for (long long n = 0;; n += by) {
-      fail_after = after;
-      allocations = 0;
-      const long long before = alive;
-      fail_at = n;
-      const int code = f();
-      fail_at = -1;
-      const bool reached = allocations > n;
-      if (alive != before || (code != -1 && code != static_cast<int>(cria::errc::out_of_memory))) {
-        CAPTURE(n);
-        CHECK(alive == before);
-        CHECK(code == static_cast<int>(cria::errc::out_of_memory));
-      }
-      refused += code != -1;
-      if (!reached) {
-        CHECK(code == -1);
-        break;
-      }
-    }
-    CHECK(refused > 5);
-  }
-}
-
-template <class T>
-int code_of(const cria::result<T>& r) {
-  return r ? -1 : static_cast<int>(r.error().code);
-}
 
 /// Opens, loads and runs three tokens in two passes; the second sequence must be refused for want of room.
 int whole_life(const std::shared_ptr<const cria::byte_source>& source, std::size_t n_threads, std::span<float> logits) {
