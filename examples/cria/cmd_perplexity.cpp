@@ -65,7 +65,7 @@ result<void> run(const perplexity_flags& flags) {
     return reference ? reference->compare(p, distance) : result<void>{};
   };
   auto done = with_session(flags.engine.chosen_cache(), model, options, [&](auto& session) -> result<void> {
-    progress_bar bar("perplexity");
+    progress_bar bar("perplexity", when_piped::lines);
     cria::perplexity_options how;
     how.stop = ctrl_c.token();
     how.progress = [&](const cria::perplexity& p) {

@@ -3,6 +3,7 @@
 `llama-perplexity -m stories260K.gguf -f frankenstein.txt -c C -b C --chunks N -t 1 -fa off -ctk f32 -ctv f32`."""
 
 import os
+import pty
 import re
 import struct
 import subprocess
@@ -17,15 +18,17 @@ TEXT = os.path.join(DATA, "texts/frankenstein.txt")
 # window, windows -> its value and error
 THEIRS = {(64, 1): (172.2515, None), (64, 5): (64.2458, None), (64, 8): (48.8644, 8.87851), (128, 20): (37.4809, 3.00727)}
 
+PROGRESS = r"perplexity \d+ %(, \d+ (s|min) left)?  \d+ of \d+ windows: [\d.]+ \+/- [\d.]+$"
+
 
 def cria(*arguments, status=0):
     done = subprocess.run([CRIA, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
     assert done.returncode == status, "%s: status %d, not %d\n%s" % (arguments, done.returncode, status, done.stderr.decode())
+    lines = [line for line in done.stderr.decode().splitlines() if not re.match(PROGRESS, line)]
     if status:
-        lines = done.stderr.decode().splitlines()
         assert len(lines) == 1 and lines[0].startswith("cria: error: "), done.stderr
         return lines[0]
-    assert done.stderr == b"", done.stderr
+    assert lines == [], done.stderr
     return done.stdout.decode()
 
 
@@ -99,6 +102,24 @@ class Perplexity(unittest.TestCase):
         with open(changed, "wb") as f:
             f.write(bytes_of[:-1])
         refused("truncated: .*changed.logits: ", 64, 4, "--kl", changed)
+
+    def test_a_running_value_is_told_as_lines_in_a_file_and_as_one_line_on_a_terminal(self):
+        command = [CRIA, "perplexity", "-m", STORIES, "-f", TEXT, "-c", "64", "--chunks", "20"]
+        piped = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=True)
+        lines = piped.stderr.decode().splitlines()
+        self.assertEqual([int(line.split()[1]) for line in lines], list(range(10, 101, 10)), lines)
+        for line in lines:
+            self.assertRegex(line, PROGRESS)
+        # The last running value is the result.
+        self.assertEqual(lines[-1].split(": ")[1].split()[0], piped.stdout.decode().split()[1])
+        ours, theirs = pty.openpty()
+        shown = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs, timeout=120, check=True)
+        os.close(theirs)
+        self.assertEqual(shown.stdout, piped.stdout)
+        text = os.read(ours, 65536).decode()
+        os.close(ours)
+        self.assertIn("\rperplexity [", text)
+        self.assertNotIn("\n", text)
 
     def test_errors_and_usage(self):
         self.assertIn("bad_argument: text: has ", cria("perplexity", "-m", STORIES, "-p", "too short", status=1))
