@@ -2,6 +2,7 @@
 // cria batch: answers a file of requests, many at once; results in the order of the requests, one line each.
 //
 //   in   {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}; also id, max_tokens, temperature, top_k, top_p, min_p, seed, stop,
+//        json_schema: what the text must satisfy,
 //        and lora: [{"id": 0, "scale": 0.5}, ...], which of the --lora files act on this line, counted from 0, as strongly as it says; without it all act
 //   out  {"line": 1, "id": ..., "text": "...", "finish_reason": "...", "prompt_tokens": 5, "completion_tokens": 17}
 //        {"line": 2, "error": {"code": "...", "message": "..."}} for a line that is no request
@@ -9,6 +10,7 @@
 // A result is one write of a whole line, so that an interrupted run leaves a beginning of the results; the next run goes on behind it. A request's
 // random numbers come from --seed and the number of its line: what is computed again is the same.
 #include "command.hpp"
+#include "grammar_flags.hpp"
 #include "progress_bar.hpp"
 
 #include <nlohmann/json.hpp>
@@ -32,6 +34,7 @@ struct batch_flags {
   std::string model, in, out;
   engine_flags engine;
   lora_flags lora;
+  grammar_flags grammar;
   std::size_t parallel = 16, n_tokens = 256, cache_positions = 0;
   bool starts_over = false;
   cria::generation_options options;
@@ -151,6 +154,7 @@ class request_reader {
     out.options = usual_;
     out.options.sampling.seed += from.number;
     CRIA_CHECK(read_options(line, out.options));
+    CRIA_CHECK(read_schema(line, out.options));
     if (line.contains("messages")) {
       CRIA_TRY(out.prompt, chat_prompt(line.at("messages"), out.options));
     } else if (line.contains("prompt") && line.at("prompt").is_string()) {
@@ -170,13 +174,30 @@ class request_reader {
     CRIA_TRY(auto tokens, template_->encode(talk, model_.tokenizer()));
     CRIA_TRY(const auto ends, template_->ends(model_.tokenizer()));
     o.stop_tokens.insert(o.stop_tokens.end(), ends.tokens.begin(), ends.tokens.end());
-    o.stop_strings.insert(o.stop_strings.end(), ends.strings.begin(), ends.strings.end());
+    if (!o.grammar) o.stop_strings.insert(o.stop_strings.end(), ends.strings.begin(), ends.strings.end());
     return tokens;
+  }
+
+  /// Compiles the line's schema; lines with the same one share it, and what was found out about it.
+  result<void> read_schema(const json& line, cria::generation_options& o) {
+    constexpr std::size_t most_kept = 64;
+    if (!line.contains("json_schema") || line.at("json_schema").is_null()) return {};
+    const std::string text = line.at("json_schema").dump();
+    if (const auto known = schemas_.find(text); known != schemas_.end()) {
+      o.grammar = known->second;
+      return {};
+    }
+    auto made = cria::json_schema_grammar(text);
+    if (!made) return bad_line("json_schema " + made.error().where, made.error().message);
+    if (schemas_.size() == most_kept) schemas_.clear();
+    o.grammar = schemas_.emplace(text, *std::move(made)).first->second;
+    return {};
   }
 
   const cria::model& model_;
   cria::generation_options usual_;
   std::optional<cria::chat_template> template_;
+  std::unordered_map<std::string, cria::grammar> schemas_;   // by their text
 };
 
 std::string line_of(json entry) { return entry.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
@@ -329,6 +350,7 @@ result<void> answer(const batch_flags& flags, const cria::model& model, std::spa
 
 result<void> run(batch_flags& flags) {
   const interrupt ctrl_c;
+  CRIA_TRY(flags.options.grammar, flags.grammar.read());
   CRIA_TRY(const std::string text, read_all(flags.in));
   const std::vector<request_line> lines = lines_of(text);
   CRIA_TRY(auto out, result_file::open(flags.out, lines, flags.starts_over));
@@ -361,6 +383,7 @@ void add_batch(CLI::App& app, action& chosen) {
   c.add_option("--temp", sampling.temperature, "temperature; 0 is greedy")->capture_default_str();
   c.add_option("--seed", sampling.seed, "of the random numbers; each line has its own")->capture_default_str();
   flags->lora.add_to(c);
+  flags->grammar.add_to(c, "every reply");
   flags->engine.add_to(c, true);
   c.callback([flags, &chosen] {
     flags->options.max_tokens = flags->n_tokens;

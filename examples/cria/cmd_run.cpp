@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // cria run: answers a question (with the model's chat template) or continues a text (--raw, or a model without a template).
 #include "command.hpp"
+#include "grammar_flags.hpp"
 #include "sampling_flags.hpp"
 
 #include <algorithm>
@@ -12,32 +13,16 @@ namespace cria_program {
 namespace {
 
 struct run_flags {
-  std::string model, system, chat_template, grammar, json_schema, draft;
+  std::string model, system, chat_template, draft;
   prompt_flags prompt;
   engine_flags engine;
   lora_flags lora;
+  grammar_flags grammar;
   std::int64_t n_tokens = -1;
   bool is_raw = false, prints_ids = false, prints_stats = false, looks_up = false;
   sampling_flags sampling;
   cria::generation_options options;
 };
-
-/// Reads what --grammar or --json-schema names into the options.
-result<void> read_grammar(run_flags& flags) {
-  if (flags.grammar.empty() && flags.json_schema.empty()) return {};
-  const bool is_schema = flags.grammar.empty();
-  prompt_flags file;
-  file.file = is_schema ? flags.json_schema : flags.grammar;
-  CRIA_TRY(const std::string text, file.read());
-  auto made = is_schema ? cria::json_schema_grammar(text) : cria::grammar::parse(text);
-  if (!made) {
-    error e = std::move(made).error();
-    e.where = file.file + ": " + e.where;
-    return e;
-  }
-  flags.options.grammar = *std::move(made);
-  return {};
-}
 
 /// A prompt as tokens, and whether the reply begins a turn.
 struct wrapped_prompt {
@@ -142,7 +127,7 @@ std::size_t context_for(const run_flags& flags, const cria::model& model, std::s
 
 result<void> run(run_flags& flags) {
   const interrupt ctrl_c;
-  CRIA_CHECK(read_grammar(flags));
+  CRIA_TRY(flags.options.grammar, flags.grammar.read());
   CRIA_TRY(const std::string text, flags.prompt.read());
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
@@ -188,8 +173,7 @@ void add_run(CLI::App& app, action& chosen) {
   add_template_option(c, flags->chat_template);
   flags->sampling.add_to(c);
   c.add_option("--stop", flags->options.stop_strings, "end before this text; may be given several times")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  auto* const grammar = c.add_option("--grammar", flags->grammar, "file of a grammar in GBNF notation that the reply must match");
-  c.add_option("--json-schema", flags->json_schema, "file of a JSON schema that the reply must satisfy")->excludes(grammar);
+  flags->grammar.add_to(c, "the reply");
   auto* lookup = c.add_flag("--lookup", flags->looks_up, "guess ahead what was there before: faster where the answer repeats the prompt, the same text");
   c.add_option("--draft", flags->draft, "smaller GGUF model of the same vocabulary that guesses ahead: the same text")->excludes(lookup);
   flags->lora.add_to(c);

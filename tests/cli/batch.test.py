@@ -116,6 +116,39 @@ class Batch(unittest.TestCase):
         self.assertIn(b"12 requests, 0 done before, 0 errors", tight.stderr)
         self.assertEqual(batch(source, "-", "--parallel", "3").stdout, read(target))
 
+    def test_replies_keep_to_a_schema_of_all_lines_or_of_one(self):
+        person = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "minimum": 0, "maximum": 99}},
+                  "required": ["name", "age"], "additionalProperties": False}
+        colour = {"enum": ["red", "green"]}
+        lines = [{"prompt": "Lily", "max_tokens": 200, "seed": i, "temperature": 1.5} for i in range(6)]
+        lines += [{"prompt": "Lily", "max_tokens": 20, "json_schema": colour}, {"prompt": "Tom", "json_schema": colour}, {"prompt": "x", "json_schema": {"multipleOf": 2}}]
+        schema = path_of("person.json")
+        with open(schema, "w", encoding="utf-8") as f:
+            json.dump(person, f)
+        source = write("schema.jsonl", lines)
+        batch(source, path_of("schema.out"), "--overwrite", "--parallel", "4", "--json-schema", schema)
+        got = results(path_of("schema.out"))
+        for r in got[:6]:
+            self.assertEqual(r["finish_reason"], "end_of_text", r)
+            made = json.loads(r["text"])
+            self.assertEqual(sorted(made), ["age", "name"])
+            self.assertTrue(0 <= made["age"] <= 99 and len(made["name"]) <= 8, made)
+        self.assertGreater(len({r["text"] for r in got[:6]}), 1)
+        for r in got[6:8]:
+            self.assertIn(json.loads(r["text"]), ("red", "green"))
+        self.assertIn("multipleOf", got[8]["error"]["message"])
+        batch(source, path_of("schema.other"), "--overwrite", "--parallel", "1", "--json-schema", schema)
+        self.assertEqual(read(path_of("schema.other")), read(path_of("schema.out")))
+        grammar = path_of("g.gbnf")
+        with open(grammar, "w", encoding="utf-8") as f:
+            f.write('root ::= "yes" | "no"')
+        batch(write("two.jsonl", [{"prompt": "Lily"}, {"prompt": "Tom"}]), path_of("two.out"), "--overwrite", "--grammar", grammar)
+        self.assertTrue({r["text"] for r in results(path_of("two.out"))} <= {"yes", "no"})
+        with open(grammar, "w", encoding="utf-8") as f:
+            f.write("root ::= root")
+        self.assertIn(b"g.gbnf: line 1", batch(source, path_of("no.out"), "--grammar", grammar, status=1).stderr)
+        batch(source, path_of("no.out"), "--grammar", grammar, "--json-schema", schema, status=2)
+
     def test_a_bad_line_is_an_error_of_its_own(self):
         lines = ["{\"prompt\": \"Once\"}\n", "not json\n", "\n", "[1, 2]\n", {"id": 7}, {"prompt": 5}, {"prompt": "x", "temperature": -1}, {"prompt": "x", "top_p": "a"},
                  {"prompt": "x", "stop": [""]}, {"prompt": "x " * 2000}, {"id": "chat", "messages": [{"role": "user", "content": "hi"}]}, "[" * 100000 + "\n",

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+// --grammar and --json-schema: what replies must look like.
+#pragma once
+
+#include "subcommand.hpp"
+
+#include <cria/sampling/grammar/grammar.hpp>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace cria_program {
+
+struct grammar_flags {
+  std::string grammar, json_schema;   // files; - is standard input
+
+  /// what: "the reply", "every reply".
+  void add_to(CLI::App& command, const std::string& what);
+  /// Reads and compiles the file; none where none is named. An error names the file.
+  [[nodiscard]] result<std::optional<cria::grammar>> read() const;
+};
+
+}  // namespace cria_program
