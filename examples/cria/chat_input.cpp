@@ -44,13 +44,13 @@ namespace {
 
 }  // namespace
 
-colours colours::for_stderr() {
-  if (!is_terminal(stderr) || !environment("NO_COLOR").empty() || environment("TERM") == "dumb") return {};
+colours colours::for_stream(std::FILE* stream) {
+  if (!is_terminal(stream) || !environment("NO_COLOR").empty() || environment("TERM") == "dumb") return {};
   return {"\033[1;32m", "\033[2m", "\033[0m"};
 }
 
 void note(std::string_view text) {
-  const colours c = colours::for_stderr();
+  const colours c = colours::for_stream(stderr);
   std::string line(c.faint);
   line.append(text).append(c.off).append("\n");
   std::fputs(line.c_str(), stderr);
@@ -166,7 +166,7 @@ line_editor::~line_editor() = default;
 
 user_input line_editor::read(std::string_view prompt) {
   if (state_->editor == nullptr) return read_plain(prompt);
-  const colours c = colours::for_stderr();
+  const colours c = colours::for_stream(stderr);
   state_->prompt = c.prompt.empty() ? std::string(prompt) : "\1" + std::string(c.prompt) + "\1" + std::string(prompt) + "\1" + std::string(c.off) + "\1";
   state_->is_cancelled = false;
   int n = 0;
@@ -191,7 +191,7 @@ line_editor::line_editor(const std::string&, std::span<const std::string_view>) 
 line_editor::~line_editor() = default;
 
 user_input line_editor::read(std::string_view prompt) {
-  const colours c = colours::for_stderr();
+  const colours c = colours::for_stream(stderr);
   return read_plain(std::string(c.prompt) + std::string(prompt) + std::string(c.off));
 }
 

@@ -2,6 +2,7 @@
 // What the user of `cria chat` types: lines with editing and history where libedit is there, messages of one line or between triple quotes.
 #pragma once
 
+#include <cstdio>
 #include <memory>
 #include <span>
 #include <string>
@@ -9,11 +10,11 @@
 
 namespace cria_program {
 
-/// Escape sequences for what is not the model's text; empty where stderr is no terminal, or where NO_COLOR or TERM=dumb ask for none.
+/// Escape sequences for what is not the model's text; empty where the stream is no terminal, or where NO_COLOR or TERM=dumb ask for none.
 struct colours {
   std::string_view prompt, faint, off;
 
-  [[nodiscard]] static colours for_stderr();
+  [[nodiscard]] static colours for_stream(std::FILE* stream);
 };
 
 /// Prints a line that is not the model's, on stderr.

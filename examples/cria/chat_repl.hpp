@@ -5,6 +5,7 @@
 #include "chat_input.hpp"
 #include "chat_settings.hpp"
 #include "command.hpp"
+#include "reply_printer.hpp"
 
 #include <cria/cria.hpp>
 #include <cria/generate/session_file.hpp>
@@ -62,37 +63,38 @@ class chat_repl {
       }
       const auto done = !in.is_quoted && in.text.starts_with('/') ? execute(in.text) : say(in.text);
       if (!done && done.error().where == "stdout") return done;
-      if (!done) print_error(done.error());
+      if (!done) tell(done.error());
     }
     return {};
   }
 
   /// Says one thing and prints the answer, and nothing else on stdout.
   [[nodiscard]] result<void> answer_once(const std::string& text) {
-    result<void> written;
-    const auto reply = chat_.say(text, settings_.for_reply(ctrl_c_.token()), [&](std::string_view piece) {
-      written = print(piece);
-      return written.has_value();
-    });
-    if (!written) return written;
+    reply_printer printer(settings_.shows_thinking);
+    const auto reply = chat_.say(text, settings_.for_reply(ctrl_c_.token()), printer);
+    CRIA_CHECK(printer.finish());
     if (!reply) return reply.error();
     return end_line_on_terminal();
   }
 
   void set_system(std::string_view text) { chat_.set_system(text); }
 
-  /// Goes on from a saved chat. On an error nothing has changed.
-  [[nodiscard]] result<void> load(const std::string& path) {
+  /// Goes on from a saved chat, but for the settings called so; what else is set otherwise than before is told. On an error nothing has changed.
+  [[nodiscard]] result<void> load(const std::string& path, std::span<const std::string> kept = {}) {
     CRIA_TRY(const auto file, cria::session_file::open(std::filesystem::path(path), chat_.session()));
     CRIA_TRY(auto messages, parse_section(file, "conversation"));
     CRIA_TRY(auto talk, cria::conversation::from_json(std::move(messages)));
     CRIA_TRY(const auto saved_settings, parse_section(file, "settings"));
     CRIA_TRY(auto settings, chat_settings::from_json(saved_settings));
+    for (const std::string& name : kept) {
+      if (settings.text(name) != settings_.text(name)) CRIA_CHECK(settings.set(name, settings_.text(name)));
+    }
     CRIA_CHECK(file.restore(chat_.session()));
     chat_.conversation() = std::move(talk);
-    settings_ = std::move(settings);
+    const std::string changes = settings.difference(std::exchange(settings_, settings));
     last_ = {};
     note("(" + std::to_string(chat_.conversation().size()) + " messages, " + std::to_string(chat_.session().length()) + " tokens from " + path + ")");
+    if (!changes.empty()) note("(settings of that chat: " + changes + ")");
     return {};
   }
 
@@ -116,6 +118,12 @@ class chat_repl {
     return error{errc::bad_argument, cria::printable(name), "is no command; /help lists them, and a message may begin with a space", error::no_offset};
   }
 
+  /// What was typed wrong is told like anything else; all other errors as everywhere.
+  static void tell(const error& e) {
+    if (e.code == errc::bad_argument) return note(e.where + ": " + e.message);
+    print_error(e);
+  }
+
   // Talking
 
   [[nodiscard]] result<void> say(const std::string& text) {
@@ -123,7 +131,7 @@ class chat_repl {
     if (!message.empty() && !text.empty()) message += "\n\n";
     message += text;
     if (message.find_first_not_of(" \t\n") == message.npos) return {};
-    return answer([&](const cria::chat_options& options, auto&& callback) { return chat_.say(message, options, callback); });
+    return answer([&](const cria::chat_options& options, reply_printer& callback) { return chat_.say(message, options, callback); });
   }
 
   /// Lets the model speak; ctrl-C stops it.
@@ -131,13 +139,9 @@ class chat_repl {
   [[nodiscard]] result<void> answer(Start&& start) {
     const cria::conversation before = chat_.conversation();
     const cria::chat_options options = settings_.for_reply(ctrl_c_.renew());
-    const bool is_shown = is_terminal(stdout);
-    result<void> written;
-    const auto reply = start(options, [&](std::string_view text) {
-      written = print(is_shown ? without_controls(text) : text);
-      return written.has_value();
-    });
-    if (!written) return written;
+    reply_printer printer(settings_.shows_thinking);
+    const auto reply = start(options, printer);
+    CRIA_CHECK(printer.finish());
     CRIA_CHECK(print("\n"));
     if (!reply) return reply.error();
     ++settings_.n_replies;
@@ -145,7 +149,7 @@ class chat_repl {
     if (!reply->dropped.empty()) note("(the context was full: the " + std::to_string(reply->dropped.size()) + " oldest messages are forgotten)");
     if (reply->n_left_out != 0) note("(the context was full: " + std::to_string(reply->n_left_out) + " old tokens were left out)");
     if (reply->done.reason == cria::finish_reason::context_full) note("(the context is full: the reply ends here)");
-    if (reply->done.reason == cria::finish_reason::cancelled && reply->text.empty()) {
+    if (reply->done.reason == cria::finish_reason::cancelled && reply->done.text.empty()) {
       chat_.conversation() = before;
       note("(stopped before the reply began: the conversation is as before)");
     } else if (reply->done.reason == cria::finish_reason::cancelled) {
@@ -203,7 +207,7 @@ class chat_repl {
     return {};
   }
   result<void> regen(const std::string&) {
-    return answer([&](const cria::chat_options& options, auto&& callback) { return chat_.regenerate(options, callback); });
+    return answer([&](const cria::chat_options& options, reply_printer& callback) { return chat_.regenerate(options, callback); });
   }
   result<void> undo(const std::string&) {
     const auto taken = chat_.undo();

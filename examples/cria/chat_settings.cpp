@@ -27,7 +27,7 @@ std::optional<std::size_t> parse_count(const std::string& text) {
 
 std::vector<std::string_view> chat_settings::names() {
   std::vector<std::string_view> all = cria::sampler_field_names();
-  all.insert(all.end(), {"max_tokens", "ignore_eos", "history", "reply_room", "stats"});
+  all.insert(all.end(), {"max_tokens", "ignore_eos", "history", "reply_room", "thinking", "stats"});
   return all;
 }
 
@@ -36,6 +36,7 @@ std::string chat_settings::text(std::string_view name) const {
   if (name == "ignore_eos") return options.generation.ignore_eos ? "on" : "off";
   if (name == "history") return std::string(cria::name(options.history.policy));
   if (name == "reply_room") return options.history.reply_room ? std::to_string(*options.history.reply_room) : "auto";
+  if (name == "thinking") return shows_thinking ? "on" : "off";
   if (name == "stats") return shows_stats ? "on" : "off";
   return cria::sampler_field_text(options.generation.sampling, name).value_or("");
 }
@@ -61,15 +62,24 @@ result<void> chat_settings::set(std::string_view name, const std::string& value)
     options.history.reply_room = value == "auto" ? std::nullopt : n;
     return {};
   }
-  if (name == "stats" || name == "ignore_eos") {
+  if (name == "stats" || name == "thinking" || name == "ignore_eos") {
     if (value != "on" && value != "off") return refuse(name, cria::printable(value) + " is neither on nor off");
-    (name == "stats" ? shows_stats : options.generation.ignore_eos) = value == "on";
+    (name == "stats" ? shows_stats : name == "thinking" ? shows_thinking : options.generation.ignore_eos) = value == "on";
     return {};
   }
   if (!cria::sampler_field_text(options.generation.sampling, name)) return refuse(cria::printable(name), "is no setting; /config lists them");
   CRIA_CHECK(cria::set_sampler_field(options.generation.sampling, name, value));
   if (name == "seed") n_replies = 0;
   return {};
+}
+
+std::string chat_settings::difference(const chat_settings& before) const {
+  std::string out;
+  for (const std::string_view name : names()) {
+    const std::string now = text(name), then = before.text(name);
+    if (now != then) out += (out.empty() ? "" : ", ") + std::string(name) + " " + now + " instead of " + then;
+  }
+  return out;
 }
 
 cria::json chat_settings::to_json() const {

@@ -15,7 +15,7 @@ struct chat_flags {
   std::int64_t n_tokens = 0;   // no limit
   bool has_history = true;
   sampling_flags sampling;
-  std::vector<std::string> settings;
+  std::vector<std::string> settings, given;   // NAME=VALUE; names of what the command line sets
   chat_settings chosen;
 };
 
@@ -25,7 +25,7 @@ result<void> talk(chat_flags& flags, cria::basic_session<Cache>& made, interrupt
   CRIA_TRY(auto chat, cria::basic_chat_session<Cache>::create(std::move(made), std::move(chosen)));
   const std::string name = flags.chat_template.empty() ? "the model's own" : flags.chat_template;
   chat_repl<Cache> repl(std::move(chat), flags.chosen, name, ctrl_c);
-  if (!flags.load.empty()) CRIA_CHECK(repl.load(flags.load));
+  if (!flags.load.empty()) CRIA_CHECK(repl.load(flags.load, flags.given));
   if (!flags.system.empty()) repl.set_system(flags.system);
   if (is_one_shot) {
     CRIA_TRY(const std::string text, flags.prompt.read());
@@ -50,13 +50,18 @@ result<void> run(chat_flags& flags) {
 /// What only the whole command line can tell.
 void check(chat_flags& flags) {
   cria::generation_options& generation = flags.chosen.options.generation;
-  if (flags.n_tokens > 0) generation.max_tokens = static_cast<std::size_t>(flags.n_tokens);
   generation.sampling = flags.sampling.checked();
+  flags.given = flags.sampling.given();
+  if (flags.n_tokens > 0) {
+    generation.max_tokens = static_cast<std::size_t>(flags.n_tokens);
+    flags.given.emplace_back("max_tokens");
+  }
   for (const std::string& setting : flags.settings) {
     const std::size_t end = setting.find('=');
     if (end == setting.npos) usage_error("--set", setting + " is not NAME=VALUE");
     const auto done = flags.chosen.set(setting.substr(0, end), setting.substr(end + 1));
     if (!done) usage_error("--set", done.error().where + " " + done.error().message);
+    flags.given.push_back(setting.substr(0, end));
   }
 }
 
@@ -69,7 +74,7 @@ void add_chat(CLI::App& app, action& chosen) {
   flags->prompt.add_to(c, false);
   c.add_option("--system", flags->system, "system message");
   add_template_option(c, flags->chat_template);
-  c.add_option("--load", flags->load, "go on from a chat that /save has kept");
+  c.add_option("--load", flags->load, "go on from a chat that /save has kept, with its settings where the command line gives none");
   c.add_option("-n,--tokens", flags->n_tokens, "at most so many tokens in a reply; until the model ends by default")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31));
   flags->sampling.add_to(c);

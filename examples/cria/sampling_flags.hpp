@@ -8,6 +8,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 namespace cria_program {
 
@@ -18,6 +21,11 @@ struct sampling_flags {
   void add_to(CLI::App& command);
   /// Returns the config with its seed, one drawn now where none was given; ends the program where it is not valid.
   [[nodiscard]] cria::sampler_config checked() const;
+  /// Returns the fields that the command line names, as sampler_field_names() calls them. Requires add_to() and a parsed line.
+  [[nodiscard]] std::vector<std::string> given() const;
+
+ private:
+  std::vector<std::pair<std::string, const CLI::Option*>> options_;
 };
 
 }  // namespace cria_program

@@ -19,6 +19,7 @@ import time
 import unittest
 
 CRIA = os.path.join(os.environ["CRIA_EXAMPLES_DIR"], "cria")
+PLAIN = os.path.join(os.environ["CRIA_EXAMPLES_DIR"], "cria_plain")   # the program without libedit
 MODEL = os.path.join(os.environ["CRIA_TEST_DATA"], "models", "stories260K.gguf")
 SMOLLM2 = os.environ.get("CRIA_TEST_SMOLLM2", "")
 TMP = os.environ["CRIA_TEST_TMP"]
@@ -31,6 +32,7 @@ def stories(*more, context=512, threads=1, seed=7, temperature=0):
 
 class Terminal:
     """The program on a terminal of its own."""
+    program, edits_lines = CRIA, True
 
     def __init__(self, *arguments, **environment):
         self.seen = ""
@@ -38,7 +40,7 @@ class Terminal:
         if pid == 0:
             env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "LC_ALL", "LC_CTYPE")}
             env.update({"TERM": "xterm", "LANG": "C.UTF-8"}, **environment)
-            os.execve(CRIA, [CRIA, "chat", *([] if "--history" in arguments else ["--no-history"]), *arguments], env)
+            os.execve(self.program, [self.program, "chat", *([] if "--history" in arguments else ["--no-history"]), *arguments], env)
         self.pid, self.fd, self.status = pid, fd, None
 
     def until(self, pattern, timeout=WAIT):
@@ -66,7 +68,7 @@ class Terminal:
     def type(self, text):
         """Types, ctrl-C at once, all else when the program reads keys: until then the terminal itself shows and interprets them."""
         limit = time.monotonic() + 10
-        while text != "\x03" and termios.tcgetattr(self.fd)[3] & termios.ICANON and time.monotonic() < limit:
+        while self.edits_lines and text != "\x03" and termios.tcgetattr(self.fd)[3] & termios.ICANON and time.monotonic() < limit:
             time.sleep(0.005)
         os.write(self.fd, text.encode())
 
@@ -114,6 +116,43 @@ class Terminal:
             except (OSError, ChildProcessError):
                 pass
         os.close(self.fd)
+
+
+class PlainTerminal(Terminal):
+    """The program without line editing: the terminal itself shows what is typed, and hands over whole lines."""
+    program, edits_lines = PLAIN, False
+
+
+def with_template(path, text):
+    """Writes the model with a chat template: a key more in front, as long as whole units of alignment, so that nothing behind it moves."""
+    def key(value):
+        name = b"tokenizer.chat_template"
+        return struct.pack("<Q", len(name)) + name + struct.pack("<IQ", 8, len(value)) + value
+
+    with open(MODEL, "rb") as file:
+        old = file.read()
+    magic, version, n_tensors, n_keys = struct.unpack_from("<4sIQQ", old)
+    assert magic == b"GGUF" and b"tokenizer.chat_template" not in old
+    value = text.encode()
+    value += b"{#" + b"-" * ((-len(key(value + b"{##}"))) % 32) + b"#}"
+    assert len(key(value)) % 32 == 0
+    with open(path, "wb") as file:
+        file.write(struct.pack("<4sIQQ", magic, version, n_tensors, n_keys + 1) + key(value) + old[24:])
+
+
+# As the file of TinyLlama 1.1B Chat has it: marks that are text, </s> behind each message.
+ZEPHYR = """{% for message in messages %}
+{% if message['role'] == 'user' %}
+{{ '<|user|>\n' + message['content'] + eos_token }}
+{% elif message['role'] == 'system' %}
+{{ '<|system|>\n' + message['content'] + eos_token }}
+{% elif message['role'] == 'assistant' %}
+{{ '<|assistant|>\n'  + message['content'] + eos_token }}
+{% endif %}
+{% if loop.last and add_generation_prompt %}
+{{ '<|assistant|>' }}
+{% endif %}
+{% endfor %}"""
 
 
 def once(*arguments, stdin=b"", **environment):
@@ -280,7 +319,10 @@ class Chat(unittest.TestCase):
             with Terminal(*arguments) as t:
                 t.prompt()
                 t.say("Something else")
-                t.ask("/load " + path, "5 messages")
+                loaded = t.ask("/load " + path, "5 messages")
+                self.assertEqual("(settings of that chat: " in loaded, arguments is not warm, loaded)
+                if arguments is not warm:
+                    self.assertRegex(loaded, r"temperature 0\.9 instead of 0, (.*, )?seed 7 instead of 1\b")
                 self.assertEqual([t.say("And a dog"), t.say("/regen")], expected)
                 shown = t.ask("/config", r"stats\s+on")
                 self.assertRegex(shown, r"temperature\s+0\.9")
@@ -295,7 +337,31 @@ class Chat(unittest.TestCase):
                 file.write(bytes([byte[0] ^ 1]))
             t.ask("/load " + path, "has changed since it was written")
             t.ask("/tokens", "turn 3 +.*And a dog")
-        with Terminal(*warm, "--load", path) as t:
+    def test_what_the_command_line_sets_stays_where_a_chat_is_loaded(self):
+        path = os.path.join(TMP, "kept")
+        with Terminal(*stories("-n", "10", "--set", "repeat_penalty=1.2", temperature=0.9)) as t:
+            t.prompt()
+            t.say("One day")
+            t.ask("/save " + path, "2 messages")
+            t.type("\x04")
+            self.assertEqual(t.end(), 0)
+        plain = ["-m", MODEL, "--chat-template", "chatml", "--load", path]
+        for given, expected in ([], (r"temperature 0\.9", r"repeat_penalty 1\.2", r"max_tokens 10", r"seed 7")), \
+                (["--temp", "0.25", "--set", "repeat_penalty=1"], (r"temperature 0\.25", r"repeat_penalty 1", r"max_tokens 10", r"seed 7")), \
+                (["-n", "3", "--seed", "5"], (r"temperature 0\.9", r"repeat_penalty 1\.2", r"max_tokens 3", r"seed 5")):
+            with Terminal(*plain, *given) as t:
+                shown = t.prompt()
+                for setting in expected:
+                    t.ask("/config " + setting.split()[0], setting + r"(\x1b|\r?\n)")
+                self.assertEqual("temperature 0.9 instead of 0.8" in shown, "--temp" not in given, shown)
+                t.type("\x04")
+                self.assertEqual(t.end(), 0)
+        with open(path, "r+b") as file:
+            file.seek(1000)
+            byte = file.read(1)
+            file.seek(1000)
+            file.write(bytes([byte[0] ^ 1]))
+        with Terminal(*plain) as t:
             t.until("has changed since")
             self.assertEqual(t.end(), 1)
 
@@ -348,6 +414,95 @@ class Chat(unittest.TestCase):
             t.say("\x1b[A")   # the line before
             t.ask("/tokens", "turn 1 +.*Remember this")
             t.type("\x04")
+            self.assertEqual(t.end(), 0)
+
+    def test_a_model_with_tinyllamas_template_talks(self):
+        path = os.path.join(TMP, "zephyr.gguf")
+        with_template(path, ZEPHYR)
+        common = ["-m", path, "-t", "1", "--temp", "0", "-n", "20", "-c", "512"]
+        with Terminal(*common) as t:
+            t.prompt()
+            shown = t.ask("/template", r"(?s)template: the model's own.*add_generation_prompt")
+            self.assertIn("<|assistant|>", shown)
+            t.ask("/system Be a lama.", "Be a lama")
+            first = t.say("Once upon a time")
+            self.assertTrue(first)
+            second = t.say("And then?")
+            self.assertTrue(second)
+            self.assertRegex(t.ask("/tokens", r"turn 2 +\d+ +And then"), r"turn 1 +\d+ +Once upon")
+            t.type("\x04")
+            self.assertEqual(t.end(), 0)
+        # The prompt is what Hugging Face's renderer writes, and the reply what the model says to it.
+        prompt = ("<|system|>\nBe a lama.</s>\n<|user|>\nOnce upon a time</s>\n<|assistant|>\n")
+        rendered = subprocess.run([CRIA, "template", "-m", path, "--messages", "-"], input=b'[{"role": "system", "content": "Be a lama."}, {"role": "user", "content": "Once upon a time"}]',
+                                  stdout=subprocess.PIPE, timeout=WAIT, check=True)
+        self.assertEqual(rendered.stdout.decode(), prompt)
+        self.assertEqual(once(*common, "--system", "Be a lama.", "-p", "Once upon a time").stdout.decode().strip("\n"), first)
+        ran = subprocess.run([CRIA, "run", *common, "--system", "Be a lama.", "-p", "Once upon a time"], stdout=subprocess.PIPE, timeout=WAIT, check=True)
+        self.assertEqual(ran.stdout.decode().strip("\n"), first)
+
+    def test_thinking_is_faint_on_a_terminal_and_nowhere_else(self):
+        path = os.path.join(TMP, "thinker.gguf")
+        with_template(path, "{% for m in messages %}{{ m.content }}{% endfor %}<think>\n")   # whatever it says is thinking
+        common = ["-m", path, "-t", "1", "--temp", "0", "-n", "12", "-c", "512"]
+        with Terminal(*common) as t:
+            t.prompt()
+            t.type("Once upon a time\r")
+            self.assertRegex(t.until(r"\[12 tokens"), r"\n\x1b\[2m[^\x1b]*[a-z]{2}[^\x1b]*\x1b\[0m\r?\n\x1b\[2m\[12 tokens")
+            t.prompt()
+            t.ask("/config thinking off", "thinking off")
+            self.assertEqual(t.say("/regen"), "")
+            t.ask("/config thinking maybe", "neither on nor off")
+            t.type("\x04")
+            self.assertEqual(t.end(), 0)
+        with Terminal(*common, NO_COLOR="1") as t:
+            t.prompt()
+            self.assertRegex(t.say("Once upon a time"), r"^\[thinking\] .*[a-z]{2}")
+            t.type("\x04")
+            self.assertEqual(t.end(), 0)
+        done = once(*common, "-p", "Once upon a time")
+        self.assertEqual((done.stdout, done.stderr, done.returncode), (b"", b"", 0))
+
+    @unittest.skipUnless(os.path.exists(PLAIN), "the program is built without libedit")
+    def test_without_line_editing_the_same_commands_do_the_same(self):
+        path = os.path.join(TMP, "plain")
+        with Terminal(*stories("-n", "8")) as t:
+            t.prompt()
+            expected = t.say("Once upon a time")
+            t.type("\x04")
+            self.assertEqual(t.end(), 0)
+        with PlainTerminal(*stories("-n", "8")) as t:
+            t.until("lists the commands")
+            t.prompt()
+            t.ask("/help", "ctrl-D leaves")
+            self.assertEqual(t.say("Once upon a time"), expected)
+            t.ask("/nonsense", "is no command")
+            t.ask("/config top_k 5", "top_k 5")
+            t.ask("/tokens", "turn 1 .*Once upon a time")
+            t.ask("/save " + path, "2 messages")
+            t.ask("/undo", "took back")
+            t.ask("/load " + path, "2 messages")
+            t.type('"""two\r')
+            t.until(r"\.\.\. ")
+            t.say('lines"""')
+            t.ask("/tokens", "turn 2 .*two lines")
+            t.ask("/config max_tokens none", "none")
+            t.ask("/config ignore_eos on", "on")
+            t.ask("/config reply_room 1", "1")
+            t.type("Once upon a time\r")
+            t.until(r"time\r?\n(.*\n)*.*[a-z]{2} [a-z]+ [a-z]+")   # the reply has begun
+            t.type("\x03")
+            t.until(r"\(stopped\)")
+            t.prompt()
+            t.type("\x03")                   # at the prompt: gives the line up
+            t.until("ctrl-D or /exit leaves")
+            t.prompt()
+            t.ask("/tokens", "turn 3")
+            t.type("\x04")
+            self.assertEqual(t.end(), 0)
+        with PlainTerminal(*stories("-n", "2"), NO_COLOR="1") as t:
+            self.assertNotIn("\x1b", t.prompt())
+            t.type("/exit\r")
             self.assertEqual(t.end(), 0)
 
     def test_one_shot_prints_the_answer_and_nothing_else(self):
