@@ -79,7 +79,8 @@ class basic_chat_session {
   template <class Callback = no_callback>
     requires chat_callback<Callback>
   result<chat_reply> say(std::string_view user_text, const chat_options& options = {}, Callback&& callback = {}) {
-    return say(chat_message("user", user_text), options, std::forward<Callback>(callback));
+    CRIA_TRY(auto message, catch_bad_alloc([&]() -> result<chat_message> { return chat_message("user", user_text); }, "conversation"));
+    return say(std::move(message), options, std::forward<Callback>(callback));
   }
   template <class Callback = no_callback>
     requires chat_callback<Callback>
@@ -141,7 +142,9 @@ class basic_chat_session {
  private:
   basic_chat_session(session_type made, chat_template t, reply_ends ends) : session_(std::move(made)), template_(std::move(t)), ends_(std::move(ends)) {}
 
-  [[nodiscard]] result<cria::conversation> extended(chat_message message) const { return extended(std::vector<chat_message>(1, std::move(message))); }
+  [[nodiscard]] result<cria::conversation> extended(chat_message message) const {
+    return catch_bad_alloc([&] { return extended(std::vector<chat_message>(1, std::move(message))); }, "conversation");
+  }
   [[nodiscard]] result<cria::conversation> extended(std::vector<chat_message> messages) const {
     return catch_bad_alloc([&]() -> result<cria::conversation> {
       cria::conversation next = talk_;

@@ -184,24 +184,28 @@ CRIA_INLINE chat_template::chat_template(std::shared_ptr<const state> s) noexcep
 CRIA_INLINE result<chat_template> chat_template::compile(std::string_view source, special_texts texts) { return make(source, {}, std::move(texts), {}); }
 
 CRIA_INLINE result<chat_template> chat_template::named(std::string_view name, special_texts texts) {
-  const named_template* t = find_named_template(name);
-  if (t != nullptr) return make(t->jinja, {}, std::move(texts), t->end_of_turn);
-  std::string known;
-  for (const named_template& each : named_templates) known += (known.empty() ? "" : ", ") + std::string(each.name);
-  return error{errc::bad_argument, "chat template", "\"" + printable(name) + "\" is none of " + known, error::no_offset};
+  return catch_bad_alloc([&]() -> result<chat_template> {
+    const named_template* t = find_named_template(name);
+    if (t != nullptr) return make(t->jinja, {}, std::move(texts), t->end_of_turn);
+    std::string known;
+    for (const named_template& each : named_templates) known += (known.empty() ? "" : ", ") + std::string(each.name);
+    return error{errc::bad_argument, "chat template", "\"" + printable(name) + "\" is none of " + known, error::no_offset};
+  }, "chat template");
 }
 
 CRIA_INLINE result<chat_template> chat_template::from_metadata(const gguf::metadata& data, const tokenizer& t) {
-  if (!data.contains("tokenizer.chat_template")) {
-    if (const named_template* fitting = fitting_template(t)) return make(fitting->jinja, {}, special_texts::of(t), fitting->end_of_turn);
-  }
-  CRIA_TRY(const auto source, data.get<std::string_view>("tokenizer.chat_template"));
-  CRIA_TRY(const auto tool_use, data.get_or<std::string_view>("tokenizer.chat_template.tool_use", {}));
-  auto made = make(source, tool_use, special_texts::of(t), {});
-  if (made) return made;
-  error e = std::move(made).error();
-  e.where = "tokenizer.chat_template, " + e.where;
-  return e;
+  return catch_bad_alloc([&]() -> result<chat_template> {
+    if (!data.contains("tokenizer.chat_template")) {
+      if (const named_template* fitting = fitting_template(t)) return make(fitting->jinja, {}, special_texts::of(t), fitting->end_of_turn);
+    }
+    CRIA_TRY(const auto source, data.get<std::string_view>("tokenizer.chat_template"));
+    CRIA_TRY(const auto tool_use, data.get_or<std::string_view>("tokenizer.chat_template.tool_use", {}));
+    auto made = make(source, tool_use, special_texts::of(t), {});
+    if (made) return made;
+    error e = std::move(made).error();
+    e.where = "tokenizer.chat_template, " + e.where;
+    return e;
+  }, "chat template");
 }
 
 CRIA_INLINE result<chat_template> chat_template::from_model(const model& m) { return from_metadata(m.metadata(), m.tokenizer()); }

@@ -146,7 +146,9 @@ class conversation {
     return take({first, messages_.size() - first});
   }
   /// Takes all turns away; what stands before them stays.
-  void clear() { static_cast<void>(drop_oldest(messages_.size())); }
+  void clear() noexcept {
+    messages_.erase(std::find_if(messages_.begin(), messages_.end(), [](const chat_message& m) { return m.role() == "user"; }), messages_.end());
+  }
 
   bool operator==(const conversation&) const = default;
 

@@ -44,14 +44,16 @@ CRIA_INLINE result<std::string> json_schema_to_gbnf(const json& schema) {
 }
 
 CRIA_INLINE result<grammar> json_schema_to_grammar(const json& schema, const grammar_limits& limits) {
-  CRIA_TRY(const std::string gbnf, json_schema_to_gbnf(schema));
-  auto made = grammar::parse(gbnf, limits);
-  if (made) return made;
-  error e = std::move(made).error();
-  e.where = "#";
-  e.offset = error::no_offset;
-  if (e.code == errc::bad_value) e.message = "schema: no finite value satisfies it";
-  return e;
+  return catch_bad_alloc([&]() -> result<grammar> {
+    CRIA_TRY(const std::string gbnf, json_schema_to_gbnf(schema));
+    auto made = grammar::parse(gbnf, limits);
+    if (made) return made;
+    error e = std::move(made).error();
+    e.where = "#";
+    e.offset = error::no_offset;
+    if (e.code == errc::bad_value) e.message = "schema: no finite value satisfies it";
+    return e;
+  }, "schema");
 }
 
 CRIA_INLINE result<grammar> json_schema_grammar(std::string_view schema, const grammar_limits& limits) {
