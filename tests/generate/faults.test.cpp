@@ -300,11 +300,7 @@ void on_stack_of(std::size_t bytes, Work&& work) {
   ::pthread_attr_destroy(&attributes);
 }
 
-#if CRIA_TEST_SANITIZED || !defined(__OPTIMIZE__)
-constexpr std::size_t small_stack = 1 << 20;   // frames are several times larger
-#else
-constexpr std::size_t small_stack = 1 << 17;
-#endif
+constexpr std::size_t small_stack = 1 << 20;   // builds without optimisation and with sanitizers have frames several times larger than others
 
 }  // namespace
 
