@@ -7,6 +7,7 @@
 //   merges       1 byte count; each: 1 byte length, the text
 //   text         the rest
 #include <cria/gguf/file.hpp>
+#include <cria/tokenizer/pre_tokenizer.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
 #include <cria/tokenizer/utf8_assembler.hpp>
 
