@@ -65,10 +65,10 @@ class Terminal:
         self.seen += block.decode("utf-8", "replace")
         return bool(block)
 
-    def type(self, text):
-        """Types, ctrl-C at once, all else when the program reads keys: until then the terminal itself shows and interprets them."""
+    def type(self, text, is_at_prompt=True):
+        """Types; at a prompt when the program reads keys: until then the terminal itself shows and interprets them."""
         limit = time.monotonic() + 10
-        while self.edits_lines and text != "\x03" and termios.tcgetattr(self.fd)[3] & termios.ICANON and time.monotonic() < limit:
+        while self.edits_lines and is_at_prompt and termios.tcgetattr(self.fd)[3] & termios.ICANON and time.monotonic() < limit:
             time.sleep(0.005)
         os.write(self.fd, text.encode())
 
@@ -239,7 +239,7 @@ class Chat(unittest.TestCase):
             t.prompt()
             t.type("Once upon a time\r")
             t.until(r"\n.*[a-z]{2} [a-z]+")   # the reply has begun
-            t.type("\x03")
+            t.type("\x03", is_at_prompt=False)
             t.until(r"\(stopped\)")
             t.until("cancelled")
             t.prompt()
@@ -491,7 +491,7 @@ class Chat(unittest.TestCase):
             t.ask("/config reply_room 1", "1")
             t.type("Once upon a time\r")
             t.until(r"time\r?\n(.*\n)*.*[a-z]{2} [a-z]+ [a-z]+")   # the reply has begun
-            t.type("\x03")
+            t.type("\x03", is_at_prompt=False)
             t.until(r"\(stopped\)")
             t.prompt()
             t.type("\x03")                   # at the prompt: gives the line up
