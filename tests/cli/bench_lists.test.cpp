@@ -20,11 +20,11 @@ TEST_CASE("value_list: numbers, ranges with steps and with factors, in their ord
                                                {"1-9*2", {1, 2, 4, 8}},
                                                {"128-512+128", {128, 256, 384, 512}},
                                                {"0-2,7,10-40*2", {0, 1, 2, 7, 10, 20, 40}}};
-  for (const auto& [text, wanted] : good) {
-    CAPTURE(std::string(text));
-    const auto got = parse_value_list(text, 4096);
+  for (const auto& row : good) {
+    CAPTURE(std::string(row.first));
+    const auto got = parse_value_list(row.first, 4096);
     REQUIRE(got.has_value());
-    CHECK(*got == wanted);
+    CHECK(*got == row.second);
   }
 }
 

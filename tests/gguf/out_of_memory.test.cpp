@@ -51,10 +51,10 @@ TEST_CASE("out_of_memory: writing with any allocation failing is a typed error, 
   fail_each([&]() -> int {
     cria::gguf::writer w;
     // each step is tried again once after a failure, which must have changed nothing
-    auto step = w.copy(in->metadata());
-    const int first = code_of(step);
-    if (!step && !fail_after) step = w.copy(in->metadata());
-    if (!step) return code_of(step);
+    auto copied = w.copy(in->metadata());
+    const int first = code_of(copied);
+    if (!copied && !fail_after) copied = w.copy(in->metadata());
+    if (!copied) return code_of(copied);
     for (const auto& t : in->tensors()) {
       auto added = w.add_tensor(t.name, t.type, std::span(t.shape).first(t.rank));
       if (!added && !fail_after) added = w.add_tensor(t.name, t.type, std::span(t.shape).first(t.rank));

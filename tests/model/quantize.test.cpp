@@ -240,7 +240,8 @@ TEST_CASE("file_type: names and numbers are llama.cpp's, in any case, and K mean
                                                          {"Q5_K_M", 17}, {"Q6_K", 18},   {"IQ4_NL", 25}, {"IQ4_XS", 30}, {"BF16", 32},   {"MXFP4_MOE", 38}};
   CHECK(std::size(known) == cria::file_types.size());
   for (const auto& [name, number] : known) {
-    CAPTURE(name);
+    const auto& shown = name;   // clang 14 captures no structured binding
+    CAPTURE(shown);
     const auto found = cria::find_file_type(name);
     REQUIRE(found);
     CHECK(static_cast<std::uint32_t>(*found) == number);
@@ -262,7 +263,8 @@ TEST_CASE("quantize: every tensor gets the type that llama-quantize gives it") {
     REQUIRE_MESSAGE(file.has_value(), (file ? "" : file.error().to_string()));
     for (const auto& [type_name, expected] : shape.types) {
       CAPTURE(shape.name);
-      CAPTURE(type_name);
+      const auto& shown = type_name;   // clang 14 captures no structured binding
+      CAPTURE(shown);
       const auto plan = cria::plan_quantization(*file, {.type = *cria::find_file_type(type_name)});
       REQUIRE(plan.has_value());
       std::map<std::string, std::map<int, char>> letters;   // kind, layer
@@ -289,7 +291,8 @@ TEST_CASE("quantize: every tensor gets the type that llama-quantize gives it") {
         CAPTURE(kind);
         REQUIRE(letters.count(kind) == 1);
         for (const auto& [layer, letter] : letters[kind]) {
-          CAPTURE(layer);
+          const auto& shown_layer = layer;   // clang 14 captures no structured binding
+          CAPTURE(shown_layer);
           CHECK(letter == (wanted.size() == 1 ? wanted[0] : wanted.at(static_cast<std::size_t>(layer))));
         }
       }
@@ -340,7 +343,8 @@ TEST_CASE("quantize: keys, order, shapes and small tensors are as before; two ke
   CHECK(after.version() == 3);
   CHECK(after.metadata().size() == before.metadata().size() + 1);
   for (const auto& [key, v] : before.metadata()) {
-    CAPTURE(key);
+    const auto& shown = key;   // clang 14 captures no structured binding
+    CAPTURE(shown);
     const auto* now = after.metadata().find(key);
     REQUIRE(now != nullptr);
     CHECK(now->type() == v.type());
@@ -440,7 +444,8 @@ TEST_CASE("quantize: types that the host chooses, and pure files") {
 
 TEST_CASE("quantize: rows that do not fit get the next type that does, and the report names them") {
   for (const auto& [columns, wanted, got] : {std::tuple{96u, tensor_type::q6_k, tensor_type::q8_0}, std::tuple{100u, tensor_type::q6_k, tensor_type::f16}}) {
-    CAPTURE(columns);
+    const auto& shown = columns;   // clang 14 captures no structured binding
+    CAPTURE(shown);
     const std::string source = small_model(columns).build();
     bytes out;
     const auto report = cria::quantize(open_bytes(source), cria::memory_sink(out), {.type = file_type::q6_k, .n_threads = 1});
