@@ -382,8 +382,8 @@ bool can_complete(grammar_matcher& m, std::uint32_t from, std::size_t longest) {
     std::set<std::uint32_t> next;
     for (const std::uint32_t s : front) {
       if (m.automaton().accepts(s)) return true;
-      for (const unsigned char byte : {'a', 'b'}) {
-        const std::uint32_t to = m.automaton().step(s, byte);
+      for (const char letter : {'a', 'b'}) {
+        const std::uint32_t to = m.automaton().step(s, static_cast<unsigned char>(letter));
         if (to != 0 && seen.insert(to).second) next.insert(to);
       }
     }
