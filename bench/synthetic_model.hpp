@@ -191,7 +191,7 @@ class synthetic_source final : public cria::byte_source {
 
   cria::result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
     if (offset > size_ || out.size() > size_ - offset) return cria::error{cria::errc::io, name_, "the file ends before the bytes to read", offset};
-    if (offset < header_.size()) {
+    if (offset < header_.size() && !out.empty()) {
       const std::size_t n = std::min<std::size_t>(out.size(), header_.size() - offset);
       std::memcpy(out.data(), header_.data() + offset, n);
       out = out.subspan(n);

@@ -7,7 +7,7 @@
 //   if (!model) return fail(model.error().to_string());
 //   auto session = cria::session::create(*model);                         // threads, cache, buffers; one user at a time
 //   if (!session) return fail(session.error().to_string());
-//   auto done = session->generate("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { std::cout << text << std::flush; });
+//   auto done = session->generate("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { show(text); });
 //
 // Where to look    generate/session.hpp      generate, stream, evaluate, top_logits
 //                  generate/batch_engine.hpp many requests at once

@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <tests/support/sanitized.hpp>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -18,18 +20,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#endif
-
-// Sanitizers reserve terabytes of address space: limits on it say nothing there.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define CRIA_TEST_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define CRIA_TEST_SANITIZED 1
-#endif
-#endif
-#ifndef CRIA_TEST_SANITIZED
-#define CRIA_TEST_SANITIZED 0
 #endif
 
 using cria::aligned_buffer;
@@ -193,7 +183,7 @@ TEST_CASE("aligned_buffer: a release gives the memory back, resident and reserve
 }
 
 TEST_CASE("aligned_buffer: reserves its size and no more, so that thousands of small ones fit") {
-  if (CRIA_TEST_SANITIZED) return;
+  if (CRIA_TEST_SANITIZED) return;   // sanitizers reserve terabytes of address space: limits on it say nothing there
   const std::size_t reserved = process_bytes(0);
   std::vector<aligned_buffer> buffers;
   for (int i = 0; i < 100; ++i) buffers.push_back(aligned_buffer::allocate(100).value());

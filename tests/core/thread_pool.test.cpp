@@ -3,6 +3,8 @@
 
 #include <doctest/doctest.h>
 
+#include <tests/support/sanitized.hpp>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -30,17 +32,6 @@
 #if defined(__linux__)
 #include <filesystem>
 #include <fstream>
-#endif
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define CRIA_TEST_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define CRIA_TEST_SANITIZED 1
-#endif
-#endif
-#ifndef CRIA_TEST_SANITIZED
-#define CRIA_TEST_SANITIZED 0
 #endif
 
 using cria::task_ref;

@@ -8,6 +8,7 @@
 #include <cria/generate/session_file.hpp>
 #include <cria/generate/speculative.hpp>
 
+#include <tests/support/sanitized.hpp>
 #include <tests/support/tiny_model.hpp>
 
 #include <doctest/doctest.h>
@@ -40,14 +41,6 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#endif
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define CRIA_TEST_SANITIZED 1
-#elif defined(__has_feature)
-#define CRIA_TEST_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#else
-#define CRIA_TEST_SANITIZED 0
 #endif
 
 using namespace cria;

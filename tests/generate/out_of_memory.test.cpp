@@ -104,20 +104,10 @@ TEST_CASE("out_of_memory: errors that were coming anyway are those errors or out
   const auto always = [&](auto&& work) {
     for (const bool all_later : {false, true}) {
       for (long long n = 0; n < 40; ++n) {
-        fail_after = all_later;
-        allocations = 0;
-        const long long before = alive;
-        fail_at = n;
-        int code = has_thrown;
-        try {
-          code = work();
-        } catch (const std::bad_alloc&) {
-        }
-        fail_at = -1;
-        const long long lost = alive - before;
+        const failed_run r = run_failing(work, n, all_later);
         CAPTURE(n);
-        CHECK(lost == 0);
-        CHECK((code == no_error || code == static_cast<int>(errc::out_of_memory)));
+        CHECK(r.lost == 0);
+        CHECK((r.code == no_error || r.code == static_cast<int>(errc::out_of_memory)));
       }
     }
   };

@@ -40,7 +40,7 @@ inline cria::generation_options greedy(std::size_t max_tokens) {
 
 /// Returns whether two rows of logits are the same bits.
 inline bool same_bits(std::span<const float> a, std::span<const float> b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size_bytes()) == 0;
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size_bytes()) == 0);
 }
 
 /// The contiguous cache, with a hook that is called for every write of head 0 and may spoil the row.

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <tests/support/gguf_builder.hpp>
+#include <tests/support/sanitized.hpp>
 #include <tests/support/test_data.hpp>
 
 #include <algorithm>
@@ -96,7 +97,7 @@ std::uint64_t hash_of_tensors(const cria::gguf::file& file) {
   return h.hash;
 }
 
-#if defined(__SANITIZE_ADDRESS__)
+#if CRIA_TEST_SANITIZED
 constexpr std::size_t stride = 23;   // a sample of all bits where one try takes a millisecond
 #else
 constexpr std::size_t stride = 1;

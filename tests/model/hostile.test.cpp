@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <tests/support/run_model.hpp>
+#include <tests/support/sanitized.hpp>
 #include <tests/support/tiny_model.hpp>
 
 #include <atomic>
@@ -27,7 +28,7 @@ namespace {
 using namespace cria_test;
 using cria::errc;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if CRIA_TEST_SANITIZED
 constexpr std::size_t stride_of_sweeps = 7;   // slow builds try every 7th place
 #else
 constexpr std::size_t stride_of_sweeps = 1;

@@ -11,6 +11,7 @@
 #include <tests/support/golden.hpp>
 #include <tests/support/reference_llama.hpp>
 #include <tests/support/run_model.hpp>
+#include <tests/support/sanitized.hpp>
 #include <tests/support/tiny_model.hpp>
 
 #include <cmath>
@@ -104,7 +105,7 @@ std::vector<token_id> some_tokens(std::size_t n, std::size_t n_vocab, std::uint3
   return tokens;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(CRIA_TEST_EMULATED)
+#if CRIA_TEST_SANITIZED || defined(CRIA_TEST_EMULATED)
 constexpr bool is_slow_build = true;   // fewer repetitions of the same thing
 #else
 constexpr bool is_slow_build = false;

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <tests/support/run_model.hpp>
+#include <tests/support/sanitized.hpp>
 #include <tests/support/tiny_model.hpp>
 
 #include <cstddef>
@@ -80,7 +81,7 @@ TEST_CASE("weight_loader: each byte of each tensor is read once, and nothing els
 
 #if defined(__linux__)
 TEST_CASE("weight_loader: a model of 100 MB takes 1.1 times its size while it is loaded") {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if CRIA_TEST_SANITIZED
   std::cerr << "SKIPPED: memory of a load, which a sanitizer multiplies\n";
 #else
   // A sparse file of zeros, which take no disk but are read into memory like any others.

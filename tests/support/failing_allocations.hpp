@@ -9,6 +9,8 @@
 
 #include <doctest/doctest.h>
 
+#include <tests/support/sanitized.hpp>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdlib>
@@ -48,17 +50,7 @@ inline void release(void* p) noexcept {
   std::free(p);
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr long long step = 5;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-inline constexpr long long step = 5;
-#else
-inline constexpr long long step = 1;
-#endif
-#else
-inline constexpr long long step = 1;
-#endif
+inline constexpr long long step = CRIA_TEST_SANITIZED ? 5 : 1;   ///< between the allocations that fail, behind the first few
 
 inline constexpr int no_error = -1, has_thrown = -100;
 
@@ -67,25 +59,38 @@ int code_of(const cria::result<T>& r) {
   return r ? no_error : static_cast<int>(r.error().code);
 }
 
+/// What became of a piece of work while its allocation `n`, and with all_later those behind it, failed.
+struct failed_run {
+  int code = has_thrown;
+  long long lost = 0;      ///< allocations that live on
+  bool reached = false;    ///< it had so many
+};
+
+template <class Work>
+failed_run run_failing(Work&& work, long long n, bool all_later) {
+  failed_run r;
+  fail_after = all_later;
+  allocations = 0;
+  const long long before = alive;
+  fail_at = n;
+  try {
+    r.code = work();
+  } catch (const std::bad_alloc&) {
+  }
+  fail_at = -1;
+  r.reached = allocations > n;
+  r.lost = alive - before;
+  return r;
+}
+
 /// Runs `work`, which returns code_of() an error or no_error, with each of its allocations failing once, and then from each one on: it must end with
 /// out_of_memory or without an error, throw nothing and leak nothing. `after` is then called with memory there again.
 template <class Work, class After>
 void fail_each(Work&& work, After&& after, long long by = step) {
   for (const bool all_later : {false, true}) {
     std::size_t refused = 0, wrong = 0;
-    for (long long n = 0; wrong < 5; n += by) {
-      fail_after = all_later;
-      allocations = 0;
-      const long long before = alive;
-      fail_at = n;
-      int code = has_thrown;
-      try {
-        code = work();
-      } catch (const std::bad_alloc&) {
-      }
-      fail_at = -1;
-      const bool reached = allocations > n;
-      const long long lost = alive - before;
+    for (long long n = 0; wrong < 5; n += n < 5 ? 1 : by) {
+      const auto [code, lost, reached] = run_failing(work, n, all_later);
       if (lost != 0 || (code != no_error && code != static_cast<int>(cria::errc::out_of_memory))) {
         ++wrong;
         CAPTURE(n);

@@ -2,17 +2,13 @@
 // tests/tokenizer/timing.hpp - how much slower than a plain optimised build this one may be: sanitizers and -O0 cost a factor.
 #pragma once
 
+#include <tests/support/sanitized.hpp>
+
 #include <ctime>
 
 namespace cria_test {
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define CRIA_TEST_SANITIZED 1
-#endif
-#endif
-#if defined(CRIA_TEST_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
-    !(defined(__OPTIMIZE__) || (defined(_MSC_VER) && defined(NDEBUG)))
+#if CRIA_TEST_SANITIZED || !(defined(__OPTIMIZE__) || (defined(_MSC_VER) && defined(NDEBUG)))
 inline constexpr double slowness = 30;
 #else
 inline constexpr double slowness = 1;

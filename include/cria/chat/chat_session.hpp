@@ -3,7 +3,7 @@
 //
 //   auto chat = cria::chat_session::create(model);
 //   chat->set_system("Be brief.");
-//   auto reply = chat->say("What is a cria?", {}, [](std::string_view text) { std::cout << text << std::flush; });
+//   auto reply = chat->say("What is a cria?", {}, [](std::string_view text) { show(text); });
 //
 // Thinking and calls of tools (reply_parser.hpp) are no part of a reply's text; the message that is added has them as reasoning_content and tool_calls:
 //

@@ -2,7 +2,7 @@
 // generate/session.hpp - a conversation with a model: prompt in, text out.
 //
 //   auto session = cria::session::create(model);
-//   session->generate("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { std::cout << text << std::flush; });
+//   session->generate("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { show(text); });
 //
 // Ensures   Memory is taken by create() and at the start of a generation, never per token. A prompt that begins as what the cache holds is
 //           processed from the first difference on; the result is the same bits as of a fresh session.

@@ -2,7 +2,7 @@
 // generate/token_stream.hpp - a generation as a C++20 input range: one token per increment, computed when it is asked for.
 //
 //   auto stream = session.stream(prompt);
-//   for (std::string_view piece : stream) std::cout << piece << std::flush;
+//   for (std::string_view piece : stream) show(piece);
 //   if (!stream.has_error()) ... stream.result()->tokens_per_second()
 //
 // Ensures   breaking out of the loop is stopping: nothing is computed ahead

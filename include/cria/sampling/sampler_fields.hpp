@@ -2,7 +2,7 @@
 // sampling/sampler_fields.hpp - the fields of a sampler_config by name, as text: for command lines, settings that are kept, and whoever types them.
 //
 //   cria::set_sampler_field(config, "top_k", "20");
-//   for (std::string_view field : cria::sampler_field_names()) std::cout << field << " " << *cria::sampler_field_text(config, field) << "\n";
+//   for (std::string_view field : cria::sampler_field_names()) show(field, *cria::sampler_field_text(config, field));
 //
 // All numbers, the seed and the order; not logit_bias and dry_breakers, which are lists of tokens.
 // Ensures   a field's text sets it to what it is; the decimal point is a point whatever the locale
