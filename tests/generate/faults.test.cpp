@@ -8,6 +8,7 @@
 #include <cria/generate/session_file.hpp>
 #include <cria/generate/speculative.hpp>
 
+#include <tests/support/adapter_parts.hpp>
 #include <tests/support/sanitized.hpp>
 #include <tests/support/tiny_model.hpp>
 
@@ -229,21 +230,68 @@ TEST_CASE("faults: where the system lets files grow no further, saving is io, th
   CHECK(save_session(s, path));
 }
 
+namespace {
+
+/// Returns how a forked child that runs `work` ends: 0 if that says true.
+template <class Work>
+int child_of(Work&& work) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(20);
+    ::_exit(work() ? 0 : 1);
+  }
+  int status = -1;
+  ::waitpid(child, &status, 0);
+  return status;
+}
+
+/// Returns whether a child that writes there what is there already is killed for it.
+bool is_read_only(const void* at) {
+  const int status = child_of([at] {
+    for (const int fault : {SIGSEGV, SIGBUS}) std::signal(fault, SIG_DFL);
+    auto* const byte = static_cast<volatile unsigned char*>(const_cast<void*>(at));
+    *byte = *byte;
+    return true;
+  });
+  return WIFSIGNALED(status) && (WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGBUS);
+}
+
+}  // namespace
+
+TEST_CASE("faults: a write into a weight of a model or an adapter is the end of its process; both can be let go of and loaded again") {
+  std::vector<unsigned char> plain(1);
+  CHECK_FALSE(is_read_only(plain.data()));   // the child lives where a write is fine
+  auto parts = tiny_model({.biases = true});
+  const adapter_parts adapted(parts, {"blk.0.attn_q.weight"}, 4, 8, 3);
+  const auto check = [](const model& m) {
+    const decoder_weights& w = m.weights();
+    const auto check_weight = [](const nn::weight& each) {
+      CHECK(is_read_only(each.panels.data()));
+      CHECK(is_read_only(each.panels.data() + each.panels.size() - 1));
+      if (each.bias.size() > 0) CHECK(is_read_only(each.bias.data()));
+    };
+    const decoder_layer& l = w.layers.back();
+    for (const nn::weight* each : {&l.attn_q, &l.attn_k, &l.attn_output, &l.ffn_gate, &l.ffn_down, &w.output}) check_weight(*each);
+    CHECK(is_read_only(l.attn_norm.data()));
+    CHECK(is_read_only(w.output_norm.data()));
+    if (!w.is_tied()) CHECK(is_read_only(w.token_embd.bytes.data()));
+  };
+  const std::string bytes = parts.build(), tied = tiny_model({.type = tensor_type::q4_0, .tied = true}).build();
+  for (int times = 0; times < 2; ++times) {
+    const model m = load_bytes(bytes).value();
+    check(m);
+    const adapter a = adapter_of(adapted.file, m);
+    CHECK(is_read_only(a.use().set->pairs.front().a.panels.data()));
+    CHECK(is_read_only(a.use().set->pairs.front().b.panels.data()));
+    check(load_bytes(tied).value());
+  }
+}
+
 #if !CRIA_TEST_SANITIZED   // a forked child of a program with several threads is more than the thread sanitizer follows
 TEST_CASE("faults: a child forked after the load or between two tokens goes on by itself, and so does its parent") {
   const model m = small_model();
   const auto expected = make_session(m).generate(prompt, greedy(12)).value().tokens;
   session s = session::create(m, {.context_size = 48, .n_threads = 3}).value();
-  const auto child_of = [](auto&& work) {
-    const pid_t child = ::fork();
-    if (child == 0) {
-      ::alarm(20);
-      ::_exit(work() ? 0 : 1);
-    }
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    return status;
-  };
   const auto generates = [&] {
     const auto done = s.generate(prompt, greedy(12));
     return done && done->tokens == expected;

@@ -165,6 +165,7 @@ class adapter {
     CRIA_TRY(w.panels, aligned_buffer::allocate(w.n_panels() * 16 * columns * sizeof(float)));
     base.kernels().pack[w.format](
         {.rows = reinterpret_cast<const std::byte*>(dense.data()), .n_rows = rows, .k = columns, .n_panels = w.n_panels(), .panels = w.panels.data()});
+    static_cast<void>(w.panels.make_read_only());   // as a model's own weights are
     return w;
   }
 

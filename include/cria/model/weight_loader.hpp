@@ -2,7 +2,8 @@
 // model/weight_loader.hpp - from tensors in a file to packed weights: read, check, pack on all threads.
 //
 // Requires  a file that was opened (its tensors lie inside it)
-// Ensures   at most one staging buffer of about 1 MiB a thread beside the result; nothing of the file stays mapped.
+// Ensures   at most one staging buffer of about 1 MiB a thread beside the result; nothing of the file stays mapped. What is returned is read-only
+//           memory where the system grants it: a stray write into a weight is a fault, and no text of another model.
 //           A loader that only checks reads no byte: the whole model is checked before its first tensor is read.
 // Errors    missing_tensor, bad_shape, unsupported_type, non_finite, bad_value, io, truncated, out_of_memory, cancelled; `where` is the tensor
 // Threads   reads and packs on the executor; progress and cancellation are asked on the calling thread, between tensors
@@ -95,13 +96,14 @@ class weight_loader {
     CRIA_TRY(array_buffer<float> bias, vector(name + ".bias", rows));
     if (pass_ == load_pass::check) return {};
     if (parts.size() == 1) {
-      parts.front().to->bias = std::move(bias);
+      parts.front().to->bias = std::move(bias);   // sealed as a vector
       return {};
     }
     const float* from = bias.data();
     for (const part& p : parts) {
       CRIA_TRY(p.to->bias, named(name, array_buffer<float>::allocate(round_up(p.rows, 16))));
       std::copy_n(from, p.rows, p.to->bias.data());
+      seal(p.to->bias);
       from += p.rows;
     }
     return {};
@@ -130,6 +132,7 @@ class weight_loader {
       if (check == values_check::positive && !(values[i] > 0)) return error{errc::bad_value, name, "value " + std::to_string(i) + " is not above zero", info->offset};
     }
     CRIA_CHECK(advance(*info));
+    seal(values);
     return values;
   }
 
@@ -141,6 +144,7 @@ class weight_loader {
     CRIA_TRY(auto bytes, named(name, aligned_buffer::allocate(static_cast<std::size_t>(info->size_bytes))));
     CRIA_CHECK(file_.read(*info, 0, bytes.span()));
     CRIA_CHECK(advance(*info));
+    seal(bytes);
     return bytes;
   }
 
@@ -163,6 +167,12 @@ class weight_loader {
     return info;
   }
 
+  /// A system that refuses, as one whose process has too many maps, leaves the memory as it is: weights work either way.
+  template <class Buffer>
+  static void seal(Buffer& loaded) noexcept {
+    static_cast<void>(loaded.make_read_only());
+  }
+
   /// Returns memory, or the error with the tensor that it was for.
   template <class Buffer>
   static result<Buffer> named(const std::string& name, result<Buffer> memory) {
@@ -181,6 +191,7 @@ class weight_loader {
       if (pass_ == load_pass::check) continue;
       CRIA_TRY(w.panels, named(name, aligned_buffer::allocate(w.n_panels() * 16 * row_bytes(info.type, columns))));
       CRIA_CHECK(pack(info, first_row, w, check));
+      seal(w.panels);
       first_row += p.rows;
     }
     return pass_ == load_pass::check ? result<void>{} : advance(info);
