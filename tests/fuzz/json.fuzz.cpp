@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -43,13 +44,15 @@ bool is_same(const json& a, const nlohmann::json& b) {
   return true;
 }
 
-/// Returns whether a number in it is beyond double's range, where the other implementation stops.
-bool is_beyond(const json& a) {
-  if (const auto* x = a.get_if<double>()) return !(*x - *x == 0);
-  if (const auto* x = a.get_if<json::big_integer>()) return x->digits.size() > 300;
-  if (const auto* x = a.get_if<json::array>()) return std::any_of(x->begin(), x->end(), is_beyond);
-  const auto* x = a.get_if<json::object>();
-  return x != nullptr && std::any_of(x->begin(), x->end(), [](const auto& member) { return is_beyond(member.second); });
+/// Returns whether what may be a number in the text is beyond double's range, where the other implementation stops.
+bool is_beyond(std::string_view text) {
+  constexpr std::string_view of_numbers = "0123456789.eE+-";
+  for (std::size_t at = text.find_first_of(of_numbers); at != text.npos; at = text.find_first_of(of_numbers, at)) {
+    const std::size_t end = std::min(text.find_first_not_of(of_numbers, at), text.size());
+    if (std::isinf(std::strtod(std::string(text.substr(at, end - at)).c_str(), nullptr))) return true;
+    at = end;
+  }
+  return false;
 }
 
 }  // namespace
@@ -65,8 +68,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     expect(other.is_discarded() || has_nul || parsed.error().code == errc::limit_exceeded);
     return 0;
   }
-  if (is_beyond(*parsed)) return 0;
-  expect(!other.is_discarded() && is_same(*parsed, other));
+  if (other.is_discarded()) return expect(is_beyond(text)), 0;
+  expect(is_same(*parsed, other));
   const auto again = json::parse(parsed->dump(), {.max_depth = 20});
   expect(again.has_value() && *again == *parsed);
   return 0;
