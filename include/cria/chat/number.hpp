@@ -9,6 +9,7 @@
 
 #include <cria/core/config.hpp>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -24,17 +25,28 @@
 
 namespace cria::inline v0::detail {
 
+/// Returns whether a decimal number is less than 1, by its digits: where a double cannot say it. Requires a number, not 0.
+[[nodiscard]] inline bool is_below_one(std::string_view text) noexcept {
+  const std::size_t e = std::min(text.find_first_of("eE"), text.size());
+  const std::string_view digits = text.substr(0, e);
+  const auto point = static_cast<std::int64_t>(std::min(digits.find('.'), digits.size())), first = static_cast<std::int64_t>(digits.find_first_not_of("0."));
+  std::string_view power = text.substr(std::min(e + 1, text.size()));
+  if (power.starts_with('+')) power.remove_prefix(1);
+  std::int64_t exponent = 0;
+  const auto read = std::from_chars(power.data(), power.data() + power.size(), exponent);
+  if (read.ec == std::errc::result_out_of_range) return power.starts_with('-');
+  // 0.d1d2d3... times 10 to the power of what is left of the point, or of the zeros behind it.
+  const std::int64_t magnitude = first < point ? point - first : point + 1 - first;
+  return exponent <= -magnitude;
+}
+
 /// Reads the whole of `text` as a decimal number: digits, fraction, exponent, no sign. Beyond the range it is infinite or zero.
 [[nodiscard]] inline std::optional<double> parse_decimal(std::string_view text) {
   double value = 0;
 #if defined(__cpp_lib_to_chars)
   const auto [stop, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (failure == std::errc::invalid_argument || stop != text.data() + text.size()) return std::nullopt;
-  if (failure == std::errc::result_out_of_range) {
-    const std::size_t e = text.find_first_of("eE");
-    const bool is_tiny = e != text.npos ? text.substr(e + 1).starts_with('-') : text.find_first_not_of("0.") > text.find('.');
-    return is_tiny ? 0.0 : std::numeric_limits<double>::infinity();
-  }
+  if (failure == std::errc::result_out_of_range) return is_below_one(text) ? 0.0 : std::numeric_limits<double>::infinity();
 #else
   const std::string copy(text);
   char* stop = nullptr;
