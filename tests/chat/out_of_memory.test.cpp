@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Every allocation of templates, conversations, JSON, schemas and grammars fails once, and from each one on: errc::out_of_memory or success, no leak, no
+// Every allocation of templates, conversations, replies, JSON, schemas and grammars fails once, and from each one on: errc::out_of_memory or success, no leak, no
 // other end; and a chat whose reply had no memory is the conversation that it was.
 #include <tests/support/failing_allocations.hpp>
 
 #include <cria/chat/chat_session.hpp>
 #include <cria/chat/json_schema.hpp>
+#include <cria/chat/reply_parser.hpp>
 #include <cria/sampling/sampler_fields.hpp>
 
 #include <tests/support/tiny_model.hpp>
@@ -79,6 +80,26 @@ TEST_CASE("out_of_memory: JSON, schemas, grammars and settings with any allocati
   sampler_config config;
   fail_each([&] { return code_of(set_sampler_field(config, "order", "top_k;temperature;penalties;min_p")); });
   fail_each([&] { return code_unless(set_sampler_field(config, "temperature", "as warm as it gets in here"), errc::bad_argument); });
+}
+
+TEST_CASE("out_of_memory: parting a reply with any allocation failing is std::bad_alloc and nothing lost, and the parser can be let go of") {
+  constexpr std::string_view replies[] = {"<think>which of the tools is it that knows</think>  text before <tool_call>{\"name\": \"weather_of_a_city\", \"arguments\": {\"city\": "
+                                          "\"Lima\", \"days\": [1, 2.5, null]}}</tool_call><tool_call>{no JSON}</tool_call> text behind",
+                                          "[TOOL_CALLS]weather_of_a_city[ARGS]{\"city\": \"Lima\"}",
+                                          "{\"name\": \"weather_of_a_city\", \"parameters\": {\"city\": \"Lima\"}}; {\"name\": \"b\", \"parameters\": {}}"};
+  for (const std::string_view reply : replies) {
+    for (const std::size_t n : {std::size_t{1}, std::size_t{7}, reply.size()}) {
+      const reply_syntax syntax{.has_thinking = true, .has_call_tags = true, .has_call_list = true, .has_bare_calls = true};
+      fail_each([&]() -> int {
+        return code_of(catch_bad_alloc([&]() -> result<void> {
+          reply_parser parser(syntax);
+          for (std::size_t at = 0; at < reply.size(); at += n) parser.push(reply.substr(at, n));
+          parser.finish();
+          return {};
+        }, "reply"));
+      });
+    }
+  }
 }
 
 TEST_CASE("out_of_memory: a generation that keeps to a grammar with any allocation failing is a typed error, and the session goes on") {

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
-// Every allocation of making and using sessions, streams, batches and session files fails once, and from each one on: errc::out_of_memory or success,
+// Every allocation of making and using sessions, streams, batches, session files, adapters and measurements fails once, and from each one on: errc::out_of_memory or success,
 // no leak, no other end; and what was used goes on.
 #include <tests/support/failing_allocations.hpp>
 
 #include <cria/generate/batch_engine.hpp>
 #include <cria/generate/beam_search.hpp>
+#include <cria/generate/logits_file.hpp>
+#include <cria/generate/perplexity.hpp>
 #include <cria/generate/session.hpp>
 #include <cria/generate/session_file.hpp>
 #include <cria/generate/speculative.hpp>
 
+#include <tests/support/adapter_parts.hpp>
 #include <tests/support/tiny_model.hpp>
 
 #include <doctest/doctest.h>
@@ -205,6 +208,100 @@ TEST_CASE("out_of_memory: beams and guesses with any allocation failing are type
     REQUIRE(next);
     CHECK(next->tokens == expected);
   });
+}
+
+TEST_CASE("out_of_memory: loading, choosing and using an adapter with any allocation failing is a typed error, and the session says what it says without") {
+  const model& m = small_model();
+  auto base = tiny_model({.n_layers = 1});
+  const adapter_parts parts(base, {"blk.0.attn_q.weight", "blk.0.ffn_down.weight", "output.weight"}, 4, 8, 3);
+  const std::string bytes = parts.file.build();
+  const auto source = memory_source(std::as_bytes(std::span(bytes)));
+  const auto load = [&]() -> result<adapter> {
+    CRIA_TRY(const auto file, gguf::file::open(source));
+    return adapter::load(file, m);
+  };
+  fail_each([&] { return code_of(load()); });
+  const adapter_choice choice{load().value(), 1.5f};
+  session s = make_session(48);
+  const auto plain = s.generate(prompt, greedy(5)).value().tokens;
+  REQUIRE(s.set_adapters({&choice, 1}));
+  const generation_options options = greedy(5);
+  const auto adapted = s.generate(prompt, options).value().tokens;
+  CHECK(adapted != plain);
+  fail_each([&]() -> int {
+    auto fresh = session::create(m, {.context_size = 48, .n_threads = 1});
+    if (!fresh) return code_of(fresh);
+    const auto set = fresh->set_adapters({&choice, 1});
+    return set ? code_of(fresh->generate(prompt, options)) : code_of(set);
+  });
+  for (const bool all_later : {false, true}) {
+    failed_run r{.reached = true};
+    for (long long n = 0; r.reached; n += step) {
+      r = run_failing([&] { return code_of(s.set_adapters({&choice, 1})); }, n, all_later);
+      REQUIRE(s.set_adapters({}));
+      CHECK(s.generate(prompt, greedy(5)).value().tokens == plain);
+    }
+    CHECK(r.code == no_error);
+  }
+}
+
+TEST_CASE("out_of_memory: measuring a text and keeping its logits with any allocation failing is a typed error, and the session measures the same again") {
+  session s = make_session();
+  const auto& t = small_model().tokenizer();
+  const std::string text = "t4t5t6t7t8t9t4t6t8t5t7t9t4t4t5t5";
+  const text_window_options small{.window = 8};
+  const auto windows = text_windows::create(t, text, small).value();
+  const double expected = measure_perplexity(s, windows).value().value();
+  fail_each([&] { return code_of(text_windows::create(t, text, small)); });
+  const auto unless = [](const auto& r, errc code) { return r ? -2 : r.error().code == code ? no_error : code_of(r); };
+  for (const text_window_options& refused : {text_window_options{.window = 2}, text_window_options{.window = 500}, text_window_options{.window = 8, .max_windows = 0}}) {
+    fail_each([&] { return unless(text_windows::create(t, text, refused), errc::bad_argument); });
+  }
+  fail_each([&]() -> int {
+    auto fresh = session::create(small_model(), {.context_size = 16, .n_threads = 1});
+    return fresh ? code_of(measure_perplexity(*fresh, windows)) : code_of(fresh);
+  });
+  CHECK(run_failing([&] { return code_of(measure_perplexity(s, windows)); }, 0, false).code == static_cast<int>(errc::out_of_memory));
+  CHECK(measure_perplexity(s, windows).value().value() == expected);
+
+  std::vector<std::byte> bytes;
+  const auto begin = [&]() -> result<logits_file_writer> {
+    CRIA_TRY(auto sink, catch_bad_alloc([&]() -> result<std::unique_ptr<byte_sink>> { return memory_sink(bytes); }, "sink"));
+    return logits_file_writer::create(std::move(sink), t, windows);
+  };
+  const auto commit_nothing = [&]() -> result<void> {
+    CRIA_TRY(auto writer, begin());
+    return writer.commit();
+  };
+  const auto write = [&]() -> result<void> {
+    CRIA_TRY(auto writer, begin());
+    CRIA_TRY(const auto measured, measure_perplexity(s, windows, {}, writer));
+    static_cast<void>(measured);
+    return writer.commit();
+  };
+  fail_each([&] {
+    const int code = unless(commit_nothing(), errc::bad_argument);
+    std::vector<std::byte>().swap(bytes);
+    return code;
+  });
+  fail_each([&] {
+    const int code = code_of(write());
+    std::vector<std::byte>().swap(bytes);
+    return code;
+  });
+  REQUIRE(write());
+  const auto source = memory_source(bytes);
+  const auto compare = [&](const text_windows& of) -> result<void> {
+    CRIA_TRY(auto file, logits_file::open(source));
+    CRIA_CHECK(file.check(t, of));
+    divergence sum;
+    CRIA_TRY(const auto measured, measure_perplexity(s, of, {}, [&](const scored_position& p) { return file.compare(p, sum); }));
+    static_cast<void>(measured);
+    return {};
+  };
+  fail_each([&] { return code_of(compare(windows)); });
+  const auto others = text_windows::create({1, 4, 5, 6, 7, 8, 9, 4, 3, 3, 3, 3, 3, 3, 3, 3}, 1, small).value();
+  fail_each([&] { return unless(compare(others), errc::mismatch); });
 }
 
 #endif

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-// Every allocation of opening, loading and running a model fails once, and from each one on: errc::out_of_memory or success, no leak, no other end.
+// Every allocation of opening, loading, running and quantising a model fails once, and from each one on: errc::out_of_memory or success, no leak, no other end.
 // Memory comes from operator new and, for weights and caches, from mmap; both fail here, counted together.
 #include <tests/support/failing_allocations.hpp>
 
 #include <cria/model/model.hpp>
+#include <cria/model/quantize.hpp>
 
 #include <doctest/doctest.h>
 
@@ -11,6 +12,7 @@
 #include <tests/support/tiny_model.hpp>
 
 #include <cstddef>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -86,6 +88,43 @@ TEST_CASE("out_of_memory: refusing a damaged file with any allocation failing is
     const auto m = cria::model::load(*file, options);
     return m ? -6 : m.error().code == cria::errc::non_finite ? -1 : code_of(m);
   });
+}
+
+TEST_CASE("out_of_memory: quantising with any allocation failing is a typed error, leaks nothing and leaves the target as it was") {
+  const std::string bytes = tiny_model({.n_layers = 1}).build();
+  const auto path = std::filesystem::temp_directory_path() / "cria-out_of_memory-quantised.gguf", source = std::filesystem::path(path.string() + ".source");
+  for (const auto& to : {path, source}) {
+    const auto sink = *cria::replace_file(to);
+    REQUIRE(sink->write(std::as_bytes(std::span(bytes).first(to == path ? 5 : bytes.size()))));
+    REQUIRE(sink->commit());
+  }
+  cria::quantize_options options{.type = cria::file_type::q4_0};
+  for (const std::size_t n_threads : {1u, 3u}) {
+    options.n_threads = n_threads;
+    fail_each([&]() -> int {
+      const int code = code_of(cria::quantize_file(source, path, options));
+      std::error_code ignored;
+      if (code == no_error) std::filesystem::resize_file(path, 5, ignored);
+      return std::filesystem::file_size(path, ignored) == 5 ? code : -2;
+    }, n_threads == 1 ? step : 5 * step);
+  }
+  std::filesystem::remove(path);
+  std::filesystem::remove(source);
+  const auto file = cria::gguf::file::open(cria::memory_source(std::as_bytes(std::span(bytes))));
+  REQUIRE(file);
+  std::vector<std::byte> out;
+  const auto unless = [](const auto& r, cria::errc code) { return r ? -2 : r.error().code == code ? no_error : code_of(r); };
+  const auto refused = [&](const cria::quantize_options& with, cria::errc code) {
+    fail_each([&] {
+      auto sink = cria::catch_bad_alloc([&]() -> cria::result<std::unique_ptr<cria::byte_sink>> { return cria::memory_sink(out); }, "sink");
+      const int found = sink ? unless(cria::quantize(*file, *std::move(sink), with), code) : code_of(sink);
+      std::vector<std::byte>().swap(out);
+      return found;
+    });
+  };
+  cria::quantize_options impatient = options;
+  impatient.progress = [](const cria::quantize_progress& p) { return p.n_tensors_done < 3; };
+  refused(impatient, cria::errc::cancelled);
 }
 
 #endif

@@ -31,7 +31,7 @@ namespace cria_test {
 inline std::atomic<long long> fail_at{-1};         ///< the number of the allocation that fails; negative: none
 inline std::atomic<bool> fail_after{false};        ///< all later ones too
 inline std::atomic<long long> allocations{0};
-inline std::atomic<long long> alive{0};
+inline std::atomic<long long> alive{0};            ///< blocks, and pages: what was mapped at once may go back in pieces
 
 inline bool is_to_fail() noexcept {
   const long long number = allocations++, at = fail_at;
@@ -62,7 +62,7 @@ int code_of(const cria::result<T>& r) {
 /// What became of a piece of work while its allocation `n`, and with all_later those behind it, failed.
 struct failed_run {
   int code = has_thrown;
-  long long lost = 0;      ///< allocations that live on
+  long long lost = 0;      ///< blocks and pages that live on
   bool reached = false;    ///< it had so many
 };
 
@@ -129,6 +129,13 @@ void operator delete(void* p, std::size_t) noexcept { cria_test::release(p); }
 void operator delete[](void* p, std::size_t) noexcept { cria_test::release(p); }
 
 #if defined(__linux__)
+namespace cria_test {
+inline long long pages_of(std::size_t n) noexcept {
+  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return static_cast<long long>((n + page - 1) / page);
+}
+}  // namespace cria_test
+
 // In front of the C library's: whoever asks for pages asks here.
 extern "C" void* mmap(void* at, std::size_t n, int protection, int flags, int descriptor, off_t offset) noexcept {
   if (cria_test::is_to_fail()) {
@@ -136,12 +143,12 @@ extern "C" void* mmap(void* at, std::size_t n, int protection, int flags, int de
     return MAP_FAILED;
   }
   void* p = reinterpret_cast<void*>(::syscall(SYS_mmap, at, n, protection, flags, descriptor, offset));
-  cria_test::alive += p != MAP_FAILED;
+  if (p != MAP_FAILED) cria_test::alive += cria_test::pages_of(n);
   return p;
 }
 extern "C" int munmap(void* at, std::size_t n) noexcept {
   const auto done = static_cast<int>(::syscall(SYS_munmap, at, n));
-  cria_test::alive -= done == 0;
+  if (done == 0) cria_test::alive -= cria_test::pages_of(n);
   return done;
 }
 #endif

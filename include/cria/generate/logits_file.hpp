@@ -133,6 +133,7 @@ class logits_file {
       : source_(std::move(source)), layout_(layout), text_(std::move(text)), row_(layout.row_bytes()), log_p_(layout.vocab_size) {}
 
   [[nodiscard]] static result<logits_file> read_head(std::shared_ptr<const byte_source> source);
+  [[nodiscard]] result<void> check_same(const tokenizer& t, const text_windows& windows) const;
   [[nodiscard]] result<void> add(const scored_position& p, divergence& sum);
 
   [[nodiscard]] error differs(std::string message) const { return {errc::mismatch, printable(source_->name(), 1024), std::move(message), error::no_offset}; }
@@ -244,8 +245,10 @@ CRIA_INLINE result<void> logits_file_writer::write(const scored_position& p) {
 }
 
 CRIA_INLINE result<void> logits_file_writer::commit() {
-  if (n_left_ != 0) return error{errc::bad_argument, "logits file", std::to_string(n_left_) + " rows are missing", error::no_offset};
-  return sink_->commit();
+  return catch_bad_alloc([&]() -> result<void> {
+    if (n_left_ != 0) return error{errc::bad_argument, "logits file", std::to_string(n_left_) + " rows are missing", error::no_offset};
+    return sink_->commit();
+  }, "logits file");
 }
 
 CRIA_INLINE result<logits_file> logits_file::open(std::shared_ptr<const byte_source> source) {
@@ -259,6 +262,10 @@ CRIA_INLINE result<logits_file> logits_file::open(const std::filesystem::path& p
 }
 
 CRIA_INLINE result<void> logits_file::check(const tokenizer& t, const text_windows& windows) const {
+  return catch_bad_alloc([&] { return check_same(t, windows); }, "logits file");
+}
+
+CRIA_INLINE result<void> logits_file::check_same(const tokenizer& t, const text_windows& windows) const {
   if (t.vocab_size() != layout_.vocab_size) {
     return differs("is of a vocabulary of " + std::to_string(layout_.vocab_size) + " tokens, the model has " + std::to_string(t.vocab_size()));
   }

@@ -7,7 +7,7 @@
 // The definition is llama-perplexity's, so that figures compare: the text's tokens (no special tokens parsed) are cut into windows, the rest at the end
 // is left out, the first token of each window becomes BOS where the model wants one, and positions window/2 to window - 2 are scored.
 // Ensures   the logits of a few positions are held at once, never those of a window; the same bits for any threads and batches
-// Errors    bad_argument (window, a text of less than two windows), context_full, cancelled, non_finite, those of an observer
+// Errors    bad_argument (window, a text of less than two windows), context_full, cancelled, non_finite, out_of_memory, those of an observer
 // Threads   the session's
 // Source    llama.cpp's perplexity tool (August 2026)
 #pragma once
@@ -62,6 +62,8 @@ class text_windows {
   }
 
  private:
+  [[nodiscard]] static result<text_windows> cut(std::vector<token_id> tokens, token_id first, const text_window_options& options);
+
   text_windows(std::vector<token_id> tokens, std::size_t length, std::size_t n) noexcept : tokens_(std::move(tokens)), length_(length), n_windows_(n) {}
 
   std::vector<token_id> tokens_;
@@ -171,6 +173,10 @@ CRIA_INLINE result<text_windows> text_windows::create(const tokenizer& t, std::s
 }
 
 CRIA_INLINE result<text_windows> text_windows::create(std::vector<token_id> tokens, token_id first, const text_window_options& options) {
+  return catch_bad_alloc([&] { return cut(std::move(tokens), first, options); }, "text");
+}
+
+CRIA_INLINE result<text_windows> text_windows::cut(std::vector<token_id> tokens, token_id first, const text_window_options& options) {
   if (options.window < 4 || options.window > tokens.max_size() / 2) return error{errc::bad_argument, "window", "is not in 4 to 2^60", error::no_offset};
   if (tokens.size() < 2 * options.window) {
     return error{errc::bad_argument, "text", "has " + std::to_string(tokens.size()) + " tokens, two windows of " + std::to_string(options.window) + " are needed",
