@@ -25,7 +25,7 @@ namespace cria::inline v0::isa {
 template <class Isa>
 struct vec;
 
-/// Sixteen plain values with the operators of an xsimd batch.
+/// Sixteen plain values with the operators of an xsimd batch. Each operation is a call, which costs little beside sixteen lanes and keeps kernels small.
 template <class T>
 struct scalar_lanes {
   T v[16];
@@ -36,26 +36,26 @@ struct scalar_lanes {
     for (std::size_t n = 0; n < 16; ++n) r.v[n] = static_cast<T>(f(n));
     return r;
   }
-  friend CRIA_ALWAYS_INLINE scalar_lanes operator+(const scalar_lanes& a, const scalar_lanes& b) noexcept {
-    return make([&](std::size_t n) { return a.v[n] + b.v[n]; });
+  friend CRIA_NOINLINE scalar_lanes operator+(const scalar_lanes& a, const scalar_lanes& b) noexcept {
+    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] + b.v[n]; });
   }
-  friend CRIA_ALWAYS_INLINE scalar_lanes operator-(const scalar_lanes& a, const scalar_lanes& b) noexcept {
-    return make([&](std::size_t n) { return a.v[n] - b.v[n]; });
+  friend CRIA_NOINLINE scalar_lanes operator-(const scalar_lanes& a, const scalar_lanes& b) noexcept {
+    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] - b.v[n]; });
   }
-  friend CRIA_ALWAYS_INLINE scalar_lanes operator*(const scalar_lanes& a, const scalar_lanes& b) noexcept {
-    return make([&](std::size_t n) { return a.v[n] * b.v[n]; });
+  friend CRIA_NOINLINE scalar_lanes operator*(const scalar_lanes& a, const scalar_lanes& b) noexcept {
+    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] * b.v[n]; });
   }
-  friend CRIA_ALWAYS_INLINE scalar_lanes operator/(const scalar_lanes& a, const scalar_lanes& b) noexcept {
-    return make([&](std::size_t n) { return a.v[n] / b.v[n]; });
+  friend CRIA_NOINLINE scalar_lanes operator/(const scalar_lanes& a, const scalar_lanes& b) noexcept {
+    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] / b.v[n]; });
   }
-  friend CRIA_ALWAYS_INLINE scalar_lanes operator&(const scalar_lanes& a, const scalar_lanes& b) noexcept {
-    return make([&](std::size_t n) { return a.v[n] & b.v[n]; });
+  friend CRIA_NOINLINE scalar_lanes operator&(const scalar_lanes& a, const scalar_lanes& b) noexcept {
+    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] & b.v[n]; });
   }
-  friend CRIA_ALWAYS_INLINE scalar_lanes operator|(const scalar_lanes& a, const scalar_lanes& b) noexcept {
-    return make([&](std::size_t n) { return a.v[n] | b.v[n]; });
+  friend CRIA_NOINLINE scalar_lanes operator|(const scalar_lanes& a, const scalar_lanes& b) noexcept {
+    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] | b.v[n]; });
   }
-  friend CRIA_ALWAYS_INLINE scalar_lanes operator^(const scalar_lanes& a, const scalar_lanes& b) noexcept {
-    return make([&](std::size_t n) { return a.v[n] ^ b.v[n]; });
+  friend CRIA_NOINLINE scalar_lanes operator^(const scalar_lanes& a, const scalar_lanes& b) noexcept {
+    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] ^ b.v[n]; });
   }
 };
 
@@ -66,114 +66,114 @@ struct vec<scalar> {
   using i = scalar_lanes<std::int32_t>;
   static constexpr std::size_t lanes = 16;
 
-  static CRIA_ALWAYS_INLINE f set(float x) noexcept { return f::make([=](std::size_t) { return x; }); }
-  static CRIA_ALWAYS_INLINE i set_i(std::int32_t x) noexcept { return i::make([=](std::size_t) { return x; }); }
-  static CRIA_ALWAYS_INLINE f load(const float* p) noexcept { return f::make([=](std::size_t n) { return p[n]; }); }
-  static CRIA_ALWAYS_INLINE void store(float* p, const f& x) noexcept { std::memcpy(p, x.v, sizeof x.v); }
-  static CRIA_ALWAYS_INLINE i load_i(const void* p) noexcept {
+  static CRIA_NOINLINE f set(float x) noexcept { return f::make([=](std::size_t) CRIA_LAMBDA_INLINE { return x; }); }
+  static CRIA_NOINLINE i set_i(std::int32_t x) noexcept { return i::make([=](std::size_t) CRIA_LAMBDA_INLINE { return x; }); }
+  static CRIA_NOINLINE f load(const float* p) noexcept { return f::make([=](std::size_t n) CRIA_LAMBDA_INLINE { return p[n]; }); }
+  static CRIA_NOINLINE void store(float* p, const f& x) noexcept { std::memcpy(p, x.v, sizeof x.v); }
+  static CRIA_NOINLINE i load_i(const void* p) noexcept {
     i r;
     std::memcpy(r.v, p, sizeof r.v);
     return r;
   }
-  static CRIA_ALWAYS_INLINE f fma(const f& a, const f& b, const f& c) noexcept {
-    return f::make([&](std::size_t n) { return std::fma(a.v[n], b.v[n], c.v[n]); });
+  static CRIA_NOINLINE f fma(const f& a, const f& b, const f& c) noexcept {
+    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return std::fma(a.v[n], b.v[n], c.v[n]); });
   }
-  static CRIA_ALWAYS_INLINE f max(const f& a, const f& b) noexcept {
-    return f::make([&](std::size_t n) { return a.v[n] > b.v[n] ? a.v[n] : b.v[n]; });
+  static CRIA_NOINLINE f max(const f& a, const f& b) noexcept {
+    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] > b.v[n] ? a.v[n] : b.v[n]; });
   }
-  static CRIA_ALWAYS_INLINE f min(const f& a, const f& b) noexcept {
-    return f::make([&](std::size_t n) { return a.v[n] < b.v[n] ? a.v[n] : b.v[n]; });
+  static CRIA_NOINLINE f min(const f& a, const f& b) noexcept {
+    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] < b.v[n] ? a.v[n] : b.v[n]; });
   }
-  static CRIA_ALWAYS_INLINE f abs(const f& a) noexcept {
-    return f::make([&](std::size_t n) { return std::fabs(a.v[n]); });
+  static CRIA_NOINLINE f abs(const f& a) noexcept {
+    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return std::fabs(a.v[n]); });
   }
-  static CRIA_ALWAYS_INLINE f div(const f& a, const f& b) noexcept { return a / b; }
+  static CRIA_NOINLINE f div(const f& a, const f& b) noexcept { return a / b; }
   /// Exchanges lanes 2n and 2n + 1.
-  static CRIA_ALWAYS_INLINE f swap_pairs(const f& a) noexcept {
-    return f::make([&](std::size_t n) { return a.v[n ^ 1]; });
+  static CRIA_NOINLINE f swap_pairs(const f& a) noexcept {
+    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n ^ 1]; });
   }
-  static CRIA_ALWAYS_INLINE float hmax(const f& a) noexcept {
+  static CRIA_NOINLINE float hmax(const f& a) noexcept {
     float m = a.v[0];
     for (const float x : a.v) m = x > m ? x : m;
     return m;
   }
-  static CRIA_ALWAYS_INLINE std::int32_t hsum_i(const i& a) noexcept {
+  static CRIA_NOINLINE std::int32_t hsum_i(const i& a) noexcept {
     std::int32_t s = 0;
     for (const std::int32_t x : a.v) s += x;
     return s;
   }
   template <int N>
-  static CRIA_ALWAYS_INLINE i shl(const i& a) noexcept {
-    return i::make([&](std::size_t n) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.v[n]) << N); });
+  static CRIA_NOINLINE i shl(const i& a) noexcept {
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.v[n]) << N); });
   }
   template <int N>
-  static CRIA_ALWAYS_INLINE i shr(const i& a) noexcept {
-    return i::make([&](std::size_t n) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.v[n]) >> N); });
+  static CRIA_NOINLINE i shr(const i& a) noexcept {
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.v[n]) >> N); });
   }
-  static CRIA_ALWAYS_INLINE i shr_by(const i& a, int count) noexcept {
-    return i::make([&](std::size_t n) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.v[n]) >> count); });
+  static CRIA_NOINLINE i shr_by(const i& a, int count) noexcept {
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return static_cast<std::int32_t>(static_cast<std::uint32_t>(a.v[n]) >> count); });
   }
   template <int N>
-  static CRIA_ALWAYS_INLINE i sra(const i& a) noexcept {
-    return i::make([&](std::size_t n) { return a.v[n] >> N; });
+  static CRIA_NOINLINE i sra(const i& a) noexcept {
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] >> N; });
   }
-  static CRIA_ALWAYS_INLINE f to_float(const i& a) noexcept {
-    return f::make([&](std::size_t n) { return static_cast<float>(a.v[n]); });
+  static CRIA_NOINLINE f to_float(const i& a) noexcept {
+    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return static_cast<float>(a.v[n]); });
   }
-  static CRIA_ALWAYS_INLINE i to_int(const f& a) noexcept {
-    return i::make([&](std::size_t n) {
+  static CRIA_NOINLINE i to_int(const f& a) noexcept {
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE {
       const float r = std::nearbyint(a.v[n]);
       return r >= -2147483648.0f && r < 2147483648.0f ? static_cast<std::int32_t>(r) : INT32_MIN;
     });
   }
-  static CRIA_ALWAYS_INLINE i max_i(const i& a, const i& b) noexcept {
-    return i::make([&](std::size_t n) { return a.v[n] > b.v[n] ? a.v[n] : b.v[n]; });
+  static CRIA_NOINLINE i max_i(const i& a, const i& b) noexcept {
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] > b.v[n] ? a.v[n] : b.v[n]; });
   }
-  static CRIA_ALWAYS_INLINE std::int32_t hmax_i(const i& a) noexcept {
+  static CRIA_NOINLINE std::int32_t hmax_i(const i& a) noexcept {
     std::int32_t m = a.v[0];
     for (const std::int32_t x : a.v) m = x > m ? x : m;
     return m;
   }
-  static CRIA_ALWAYS_INLINE i as_int(const f& a) noexcept {
-    return i::make([&](std::size_t n) { return std::bit_cast<std::int32_t>(a.v[n]); });
+  static CRIA_NOINLINE i as_int(const f& a) noexcept {
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return std::bit_cast<std::int32_t>(a.v[n]); });
   }
-  static CRIA_ALWAYS_INLINE f as_float(const i& a) noexcept {
-    return f::make([&](std::size_t n) { return std::bit_cast<float>(a.v[n]); });
+  static CRIA_NOINLINE f as_float(const i& a) noexcept {
+    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return std::bit_cast<float>(a.v[n]); });
   }
-  static CRIA_ALWAYS_INLINE f load_f16(const void* p) noexcept {
+  static CRIA_NOINLINE f load_f16(const void* p) noexcept {
     f16 h[16];
     std::memcpy(h, p, sizeof h);
-    return f::make([&](std::size_t n) { return cria::to_float(h[n]); });
+    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return cria::to_float(h[n]); });
   }
-  static CRIA_ALWAYS_INLINE void store_f16(void* p, const f& x) noexcept {
+  static CRIA_NOINLINE void store_f16(void* p, const f& x) noexcept {
     f16 h[16];
     for (std::size_t n = 0; n < 16; ++n) h[n] = to_f16(x.v[n]);
     std::memcpy(p, h, sizeof h);
   }
-  static CRIA_ALWAYS_INLINE f load_bf16(const void* p) noexcept {
+  static CRIA_NOINLINE f load_bf16(const void* p) noexcept {
     std::uint16_t h[16];
     std::memcpy(h, p, sizeof h);
-    return f::make([&](std::size_t n) { return std::bit_cast<float>(std::uint32_t{h[n]} << 16); });
+    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return std::bit_cast<float>(std::uint32_t{h[n]} << 16); });
   }
-  static CRIA_ALWAYS_INLINE i load_u8(const void* p) noexcept {
+  static CRIA_NOINLINE i load_u8(const void* p) noexcept {
     std::uint8_t b[16];
     std::memcpy(b, p, sizeof b);
-    return i::make([&](std::size_t n) { return b[n]; });
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return b[n]; });
   }
-  static CRIA_ALWAYS_INLINE i load_s8(const void* p) noexcept {
+  static CRIA_NOINLINE i load_s8(const void* p) noexcept {
     std::int8_t b[16];
     std::memcpy(b, p, sizeof b);
-    return i::make([&](std::size_t n) { return b[n]; });
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return b[n]; });
   }
   /// Stores each lane's low byte.
-  static CRIA_ALWAYS_INLINE void store_s8(void* p, const i& a) noexcept {
+  static CRIA_NOINLINE void store_s8(void* p, const i& a) noexcept {
     std::uint8_t b[16];
     for (std::size_t n = 0; n < 16; ++n) b[n] = static_cast<std::uint8_t>(a.v[n]);
     std::memcpy(p, b, sizeof b);
   }
   /// Returns table[byte & 15] for every byte of `a`.
-  static CRIA_ALWAYS_INLINE i lookup(const std::uint8_t (&table)[16], const i& a) noexcept {
-    return i::make([&](std::size_t n) {
+  static CRIA_NOINLINE i lookup(const std::uint8_t (&table)[16], const i& a) noexcept {
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE {
       std::uint32_t r = 0;
       for (int b = 0; b < 32; b += 8) r |= std::uint32_t{table[(static_cast<std::uint32_t>(a.v[n]) >> b) & 15]} << b;
       return static_cast<std::int32_t>(r);

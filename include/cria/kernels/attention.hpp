@@ -20,6 +20,7 @@
 #include <cria/core/types.hpp>
 #include <cria/isa/f32x16.hpp>
 #include <cria/kernels/kernel_table.hpp>
+#include <cria/kernels/online_softmax.hpp>
 
 #include <cstddef>
 #include <cstring>
@@ -153,11 +154,11 @@ struct kv_element<kv_type::q8_0, Isa> {
 template <kv_type Type, class Isa, class Element = kv_element<Type, Isa>>
 struct attention {
   using v = isa::f32x16<Isa>;
-  using op = isa::vec<Isa>;
   using element = Element;
-  static constexpr std::size_t chunk = 256;
-  static constexpr std::size_t rows_at_once = op::lanes == 16 ? 8 : 4;
-  static constexpr float hidden = -3.0e38f;  ///< below every score, above what exp would turn into NaN
+  using softmax = online_softmax<Isa>;
+  using row_state = typename softmax::row_state;
+  static constexpr std::size_t chunk = softmax::chunk;
+  static constexpr std::size_t rows_at_once = isa::vec<Isa>::lanes == 16 ? 8 : 4;
 
   static void run(const attention_args& a) noexcept {
     for (std::size_t first = 0; first < a.n_rows; first += rows_at_once) {
@@ -167,12 +168,6 @@ struct attention {
   }
 
  private:
-  struct row_state {
-    const float* q;
-    std::size_t begin, end;   // visible positions
-    float max, sum;
-  };
-
   static CRIA_NOINLINE void block(const attention_args& a, std::size_t first, std::size_t count) noexcept {
     const std::size_t stride = round_up(a.head_dim, 16);
     float* scores = a.scratch;
@@ -192,12 +187,12 @@ struct attention {
     for (std::size_t base = begin / chunk * chunk; base < end; base += chunk) {
       const std::size_t from = begin > base ? begin : base, to = end < base + chunk ? end : base + chunk;
       scores_of(a, rows, base, from, to, scores);
-      for (std::size_t r = 0; r < count; ++r) join_maximum(rows[r], base, from, to, scores + r * chunk, total + r * stride, stride);
+      for (std::size_t r = 0; r < count; ++r) softmax::join_maximum(rows[r], base, from, to, a.soft_cap, scores + r * chunk, total + r * stride, stride);
       for (std::size_t r = count; r < rows_at_once; ++r) std::memset(scores + r * chunk, 0, chunk * sizeof(float));
       values_of(a, base, from, to, scores, part);
-      for (std::size_t r = 0; r < count; ++r) join_values(rows[r], base, part + r * stride, total + r * stride, stride);
+      for (std::size_t r = 0; r < count; ++r) softmax::join_values(rows[r], base, part + r * stride, total + r * stride, stride);
     }
-    for (std::size_t r = 0; r < count; ++r) finish(a, rows[r], total + r * stride, a.out[first + r]);
+    for (std::size_t r = 0; r < count; ++r) softmax::finish(rows[r], total + r * stride, a.head_dim, a.out[first + r]);
   }
 
   /// scores[r][pos - base] = q_r . k_pos for the panels of positions [from, to).
@@ -214,48 +209,9 @@ struct attention {
         element::dot(in.k + element::k_bytes(pos - in.first_pos, a.head_dim), in.v + element::v_bytes(pos - in.first_pos, a.v_stride), a.head_dim,
                      [&](std::size_t r) CRIA_LAMBDA_INLINE { return rows[r].q; }, acc);
         CRIA_UNROLL
-        for (std::size_t r = 0; r < rows_at_once; ++r) (a.soft_cap > 0 ? capped(acc[r], a.soft_cap) : acc[r]).store(scores + r * chunk + (pos - base));
+        for (std::size_t r = 0; r < rows_at_once; ++r) acc[r].store(scores + r * chunk + (pos - base));
       }
     }
-  }
-
-  /// cap tanh(x / cap), tanh(y) = 1 - 2 / (e^2y + 1).
-  static CRIA_ALWAYS_INLINE v capped(const v& x, float cap) noexcept {
-    const v e = isa::exp<Isa>(x * v::set(2.0f / cap));
-    return v::set(cap) * (v::set(1) - v::set(2) / (e + v::set(1)));
-  }
-
-  /// Turns the row's scores of the chunk into e^(score - maximum), zero where hidden, with the maximum so far; scales what it has to that maximum.
-  static void join_maximum(row_state& row, std::size_t base, std::size_t from, std::size_t to, float* scores, float* total, std::size_t stride) noexcept {
-    const std::size_t begin = row.begin > from ? row.begin : from, end = row.end < to ? row.end : to;
-    if (begin >= end) {
-      std::memset(scores, 0, chunk * sizeof(float));
-      return;
-    }
-    const std::size_t low = (begin - base) / 16 * 16, high = round_up(end - base, 16);
-    for (std::size_t n = low; n < begin - base; ++n) scores[n] = hidden;
-    for (std::size_t n = end - base; n < high; ++n) scores[n] = hidden;
-    v largest = v::load(scores + low);
-    for (std::size_t n = low + 16; n < high; n += 16) largest = v::max(largest, v::load(scores + n));
-    const float chunk_max = largest.hmax();
-    const bool is_first = row.sum == 0;
-    const float joint = is_first || chunk_max > row.max ? chunk_max : row.max;
-    for (std::size_t n = low; n < high; n += 16) isa::exp<Isa>(v::load(scores + n) - v::set(joint)).store(scores + n);
-    std::memset(scores, 0, (begin - base) * sizeof(float));
-    std::memset(scores + (end - base), 0, (chunk - (end - base)) * sizeof(float));
-    v sum = v::set(0);
-    for (std::size_t n = low; n < high; n += 16) sum = sum + v::load(scores + n);
-    if (is_first) {
-      row.sum = sum.sum();
-    } else {
-      const v scale = isa::exp<Isa>(v::set(row.max) - v::set(joint));
-      float old[16];
-      scale.store(old);
-      row.sum = row.sum * old[0];
-      row.sum = row.sum + sum.sum();
-      for (std::size_t c = 0; c < stride; c += 16) (v::load(total + c) * scale).store(total + c);
-    }
-    row.max = joint;
   }
 
   /// part[r] = sum over positions [from, to) of scores[r][pos - base] v_pos, in the order of positions.
@@ -278,26 +234,6 @@ struct attention {
       }
       CRIA_UNROLL
       for (std::size_t r = 0; r < rows_at_once; ++r) acc[r].store(part + r * stride + c);
-    }
-  }
-
-  static void join_values(const row_state& row, std::size_t base, const float* part, float* total, std::size_t stride) noexcept {
-    if (row.end <= base || row.begin >= base + chunk) return;
-    const bool is_first = row.begin / chunk == base / chunk;
-    for (std::size_t c = 0; c < stride; c += 16) (is_first ? v::load(part + c) : v::load(total + c) + v::load(part + c)).store(total + c);
-  }
-
-  static void finish(const attention_args& a, const row_state& row, const float* total, float* out) noexcept {
-    const v scale = v::set(1.0f / row.sum);
-    for (std::size_t c = 0; c < a.head_dim; c += 16) {
-      const v value = v::load(total + c) * scale;
-      if (a.head_dim - c >= 16) {
-        value.store(out + c);
-      } else {
-        float staged[16];
-        value.store(staged);
-        std::memcpy(out + c, staged, (a.head_dim - c) * sizeof(float));
-      }
     }
   }
 };

@@ -67,6 +67,8 @@ struct gemm {
 
   /// Row vectors that a tile of several tokens takes at once: two where vectors are short and there are 32 of them.
   static constexpr std::size_t row_vectors = op::lanes == 4 && CRIA_HAS_NEON64 ? 2 : 1;
+  /// One token's row vectors one after the other: not where four of them would fill the 16 registers, and the program.
+  static constexpr bool are_vectors_unrolled = op::lanes > 4 || CRIA_HAS_NEON64;
   /// Which of an activation group's sums belong to scale group Sub.
   template <std::size_t Sub>
   static constexpr std::size_t which = layout::subs == 1 ? 0 : Sub + 1;
@@ -110,17 +112,22 @@ struct gemm {
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
       for (std::size_t g = 0; g < layout::groups; ++g, x += P * group_steps, ++fields) {
         each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
-          each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
-            const std::size_t r = Vector * op::lanes;
+          const auto vector = [&](std::size_t n) CRIA_LAMBDA_INLINE {
+            const std::size_t r = n * op::lanes;
             i plane[P];
             plane[0] = op::set_i(0);
             plane[P - 1] = start(fields[at.bias + which<Sub> * at.step]);
             steps<1, P, Sub, true>(block, g, r, x, plane);
             const i sum[1] = {Exact ? op::template shl<7>(plane[0]) + plane[P - 1] : plane[0]};
-            f one[1] = {acc[Vector]};
+            f one[1] = {acc[n]};
             scale_and_add<1, Sub>(block, g, r, fields, at, sum, one);
-            acc[Vector] = one[0];
-          });
+            acc[n] = one[0];
+          };
+          if constexpr (are_vectors_unrolled) {
+            each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE { vector(Vector); });
+          } else {
+            for (std::size_t n = 0; n < V; ++n) vector(n);
+          }
         });
       }
     }

@@ -29,8 +29,8 @@ struct int8_dot<isa::scalar> {
   static constexpr int max_weight = 255;
   static constexpr int max_steps(int) noexcept { return 8; }
 
-  static CRIA_ALWAYS_INLINE op::i step(const op::i& sum, const op::i& w, const op::i& x) noexcept {
-    return op::i::make([&](std::size_t n) {
+  static CRIA_NOINLINE op::i step(const op::i& sum, const op::i& w, const op::i& x) noexcept {
+    return op::i::make([&](std::size_t n) CRIA_LAMBDA_INLINE {
       std::int32_t s = sum.v[n];
       for (int b = 0; b < 32; b += 8) {
         const auto weight = static_cast<std::uint8_t>(static_cast<std::uint32_t>(w.v[n]) >> b);
