@@ -79,6 +79,15 @@ order random_order(std::mt19937& random, const model& m) {
   return o;
 }
 
+/// Files of models whose layers have windows: all of them, and some.
+std::vector<std::string> windowed_models() {
+  model_parts all = tiny_model({.dim = 64, .n_heads = 4, .n_kv_heads = 2, .vocab_size = 97, .type = tensor_type::q4_0});
+  all.set("llama.attention.sliding_window", std::uint32_t{21});
+  std::vector<std::string> out{all.build()};
+  if (has_data("models/arch/gemma3.Q4_0.gguf")) out.push_back(read_data("models/arch/gemma3.Q4_0.gguf"));   // 16, every other layer
+  return out;
+}
+
 }  // namespace
 
 TEST_CASE("batch_engine: golden prompts side by side give their golden texts, and each callback its own") {
@@ -109,6 +118,7 @@ TEST_CASE("batch_engine: logits and tokens are the same bits alone and in any co
   const std::string quantised = tiny_model({.dim = 64, .n_heads = 4, .n_kv_heads = 2, .vocab_size = 97, .type = tensor_type::q4_0, .output_type = tensor_type::q8_0}).build();
   std::vector<model> models{load_bytes(quantised).value()};
   if (has_data(stories)) models.push_back(load_stories());
+  for (const std::string& windowed : windowed_models()) models.push_back(load_bytes(windowed).value());
   for (const model& m : models) {
     const auto vocab = static_cast<token_id>(m.vocab_size());
     const auto prompt_of = [&](std::size_t i) {
@@ -591,4 +601,58 @@ TEST_CASE("batch_engine: hundreds of requests that arrive, end and are cancelled
   CHECK(engine.statistics().pages.n_used == 0);
   MESSAGE(n_requests << " requests, " << s.n_generated_tokens << " tokens in " << s.n_passes << " passes, hit rate " << s.hit_rate() << ", preempted " << s.n_preempted
                      << ", cancelled " << cancelled.size() << ", pages at most " << s.pages.most_used << " of " << s.pages.n_pages << ", " << s.busy_seconds << " s busy");
+}
+
+TEST_CASE("batch_engine: windowed layers keep their windows only, whatever is shared, preempted, cancelled and computed again") {
+  for (const std::string& bytes : windowed_models()) {
+    const model m = load_bytes(bytes).value();
+    const std::size_t window = m.cache_shape().widest_window();
+    REQUIRE(window > 0);
+    batch_options options{.max_sequences = 4, .context_size = 1024, .page_size = 16, .max_batch = 32, .prompt_share = 8, .n_threads = 1};
+    for (const std::size_t cache_positions : {0u, 1024u}) {   // room for all; so little that the youngest start over
+      CAPTURE(cache_positions);
+      options.cache_positions = cache_positions;
+      auto engine = batch_engine::create(m, options).value();
+      std::mt19937 random(9);
+      std::map<batch_id, order> orders;
+      std::set<batch_id> cancelled;
+      std::size_t n_wrong = 0, n_ended = 0;
+      constexpr std::size_t n_requests = 24;
+      const auto add = [&](std::size_t i) {
+        order o;
+        o.prompt.resize(i % 3 == 0 ? 200 + random() % 300 : 1 + random() % 40);
+        for (std::size_t n = 0; n < o.prompt.size(); ++n) o.prompt[n] = static_cast<token_id>((n < 100 + i % 2 * 60 ? n * n : n * i) % m.vocab_size());
+        o.options = greedy(i % 2 == 0 ? 300 : 10);
+        o.options.ignore_eos = true;
+        orders.emplace(engine.add(o.prompt, o.options).value(), std::move(o));
+      };
+      auto alone = make_session(m, {.context_size = 1024});
+      for (std::size_t n_added = 0; n_ended < n_requests;) {
+        while (n_added < n_requests && random() % 10 == 0) add(n_added++);
+        if (n_added > 4 && random() % 200 == 0 && engine.cancel(n_added - 2)) cancelled.insert(n_added - 2);
+        REQUIRE(engine.step());
+        while (auto ended = engine.next_finished()) {
+          ++n_ended;
+          REQUIRE_MESSAGE(ended->outcome, (ended->outcome ? "" : ended->outcome.error().to_string()));
+          const order& o = orders.at(ended->id);
+          alone.reset();
+          const generation wanted = alone.generate(o.prompt, o.options).value();
+          const auto& got = ended->outcome->tokens;
+          n_wrong += cancelled.count(ended->id) != 0 ? !std::equal(got.begin(), got.end(), wanted.tokens.begin()) : got != wanted.tokens;
+        }
+      }
+      CHECK(n_wrong == 0);
+      batch_statistics s = engine.statistics();
+      CHECK(s.pages.n_windowed_pages == windowed_pages(window, 16, 4, 32) + window / 16 + 2);
+      CHECK(s.pages.n_windowed_pages < s.pages.n_pages);
+      CHECK(s.pages.most_used > s.pages.n_windowed_pages);   // more than windows hold was there to be seen
+      CHECK(s.pages.most_windowed_used <= s.pages.n_windowed_pages);
+      CHECK(s.n_reused_tokens > 0);
+      if (cache_positions != 0) CHECK(s.n_preempted > 0);
+      engine.forget_prefixes();
+      s = engine.statistics();
+      CHECK(s.pages.n_used == 0);
+      CHECK(s.pages.n_windowed_used == 0);
+    }
+  }
 }

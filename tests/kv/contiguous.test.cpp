@@ -77,34 +77,6 @@ struct without_import : contiguous_kv_cache<kv_type::f16> {
 };
 static_assert(!saved_kv_cache<whole> && !saved_kv_cache<without_import>);
 
-/// Counts what is wrong of what the next queries see of each layer's last window.
-template <class Cache>
-std::size_t wrong_in_windows(const Cache& cache, const kv_shape& shape) {
-  std::size_t n_wrong = 0;
-  for (std::size_t layer = 0; layer < shape.n_layers; ++layer) {
-    const std::size_t window = shape.window_of(layer), end = cache.length(), begin = window != 0 && end + 1 > window ? end + 1 - window : 0;
-    for (std::size_t head = 0; head < shape.n_kv_heads; ++head) {
-      std::vector<kv_segment> segments(cache.max_segments());
-      const std::size_t n = cache.segments({layer, head}, segments);
-      std::size_t next = segments[0].first_pos;
-      n_wrong += n == 0 || n > segments.size() || next > begin;
-      for (std::size_t i = 0; i < n; ++i) {
-        n_wrong += segments[i].first_pos != next || next % 16 != 0;
-        next += segments[i].length;
-        for (std::size_t pos = std::max(begin, segments[i].first_pos); pos < next; ++pos) {
-          const std::size_t index = pos - segments[i].first_pos;
-          for (const std::size_t c : {std::size_t{1}, shape.head_dim - 1}) {
-            n_wrong += key_at(Cache::type, segments[i], index, c, shape.head_dim) != mark({layer, head}, pos, c, false);
-            n_wrong += value_at(Cache::type, segments[i], index, c, cache.v_stride()) != mark({layer, head}, pos, c, true);
-          }
-        }
-      }
-      n_wrong += next != end;
-    }
-  }
-  return n_wrong;
-}
-
 }  // namespace
 
 TEST_CASE_TEMPLATE("contiguous: what is written can be read through segments, for every head, layer and position", Cache, ALL_CACHES) {

@@ -305,6 +305,134 @@ TEST_CASE_TEMPLATE("paged: positions come out as those of a contiguous cache, an
   CHECK(fork.pages()[0] != cache.pages()[0]);
 }
 
+TEST_CASE_TEMPLATE("paged: layers with a window keep what the next queries see, through forks, copies, steps back and deaths, in windowed parts that are counted", Cache,
+                   cache_of<kv_type::f16>, cache_of<kv_type::q8_0>) {
+  const auto windows = std::make_shared<const std::vector<std::size_t>>(std::vector<std::size_t>{40, 0, 70, 1});
+  const kv_shape shape{4, 2, 8, windows};
+  for (const std::size_t slack : {std::size_t{0}, std::size_t{50}}) {
+    auto pool = Cache::pool_type::create(shape, {.n_pages = 200, .page_size = 16, .n_windowed_pages = 72, .slack = slack}).value();
+    CHECK(pool->statistics().page_bytes * 3 == pool->statistics().windowed_bytes);   // one layer and three
+    CHECK(pool->statistics().n_windowed_pages == 72);
+    std::vector<Cache> caches;
+    std::mt19937 random(11);
+    std::size_t n_wrong = 0, n_stepped_back = 0, n_refused = 0, longest = 0;
+    for (int step = 0; step < 1500; ++step) {
+      const std::size_t i = caches.empty() ? 0 : random() % caches.size();
+      switch (random() % 8) {
+        case 0:
+          if (caches.size() < 5) caches.push_back(*Cache::create(pool, 700));
+          break;
+        case 1:
+          if (!caches.empty() && caches.size() < 5) caches.push_back(*caches[i].fork());
+          break;
+        case 2: {
+          if (caches.empty()) break;
+          const std::size_t back = std::min(caches[i].length(), random() % 60), n = caches[i].length() - back;
+          if (slack > 0 && back <= slack && step % 2 == 0) n_wrong += caches[i].keepable(n) != n && caches[i].keepable(n) != 0;
+          if (caches[i].keepable(n) != n) break;
+          caches[i].truncate(n);
+          n_stepped_back += back > 0;
+          break;
+        }
+        case 3:
+          if (!caches.empty() && random() % 12 == 0) caches.erase(caches.begin() + static_cast<std::ptrdiff_t>(i));
+          break;
+        default: {
+          if (caches.empty()) break;
+          const std::size_t n = std::min<std::size_t>(1 + random() % (random() % 8 == 0 ? 100 : 20), caches[i].capacity() - caches[i].length());
+          const auto before = pool->statistics().n_used;
+          if (auto room = caches[i].reserve(n); !room) {
+            CHECK(room.error().where == "pages");
+            CHECK(pool->statistics().n_used == before);
+            ++n_refused;
+            break;
+          }
+          append(caches[i], shape, n);
+          longest = std::max(longest, caches[i].length());
+        }
+      }
+      std::map<page_id, std::uint32_t> counted, seen;
+      for (const Cache& c : caches) {
+        n_wrong += wrong_in_windows(c, shape);
+        for (const page_id page : c.pages()) ++counted[page];
+        for (const page_id page : c.pages().last(c.n_seen_pages())) ++seen[page];
+      }
+      std::size_t n_miscounted = pool->statistics().n_used != counted.size() || pool->statistics().n_windowed_used != seen.size();
+      for (const auto& [page, n] : counted) n_miscounted += pool->references(page) != n;
+      for (const auto& [page, n] : seen) n_miscounted += pool->windowed_references(page) != n;
+      REQUIRE(n_miscounted == 0);
+    }
+    CHECK(n_wrong == 0);
+    CHECK(n_stepped_back > 20);
+    CHECK(longest > 500);
+    caches.clear();
+    CHECK(pool->n_free() == 200);
+    CHECK(pool->n_free_windowed() == 72);
+    CHECK(pool->statistics().most_windowed_used <= 72);
+  }
+}
+
+TEST_CASE("paged: a cache of windowed layers refers to no more of their parts than windowed_pages() says, and can go back by the slack") {
+  const auto windows = std::make_shared<const std::vector<std::size_t>>(std::vector<std::size_t>{30, 0});
+  const kv_shape shape{2, 1, 8, windows};
+  for (const std::size_t n : {1u, 7u, 33u}) {
+    const std::size_t bound = windowed_pages(30, 16, 1, n);
+    auto pool = pool_f16::create(shape, {.n_pages = 80, .page_size = 16, .n_windowed_pages = bound, .slack = 0}).value();
+    auto cache = *cache_f16::create(pool, 1280);
+    while (cache.length() + n <= 1280) append(cache, shape, n);
+    CHECK(wrong_in_windows(cache, shape) == 0);
+    CHECK(pool->statistics().most_windowed_used <= bound);
+    CHECK(cache.pages().size() > 75);
+    CHECK(cache.bytes() == cache.pages().size() * pool->page_bytes() + cache.n_seen_pages() * pool->windowed_bytes());
+  }
+  auto cache = *cache_f16::create(shape, 3000);   // a pool of its own, with the usual slack
+  for (int i = 0; i < 28; ++i) append(cache, shape, 100);
+  CHECK(cache.n_seen_pages() < cache.pages().size() / 2);
+  CHECK(cache.keepable(2800 - window_slack) == 2800 - window_slack);
+  CHECK(cache.keepable(1000) == 0);
+  CHECK(cache.keepable(0) == 0);
+  cache.truncate(2800 - window_slack);
+  CHECK(wrong_in_windows(cache, shape) == 0);
+  append(cache, shape, 5);
+  CHECK(wrong_in_windows(cache, shape) == 0);
+  cache.truncate(0);
+  append(cache, shape, 20);
+  CHECK(cache.keepable(3) == 3);
+}
+
+TEST_CASE_TEMPLATE("paged: positions of windowed layers go from cache to cache of either kind, and nobody goes back to what was forgotten", Cache, ALL_CACHES) {
+  const auto windows = std::make_shared<const std::vector<std::size_t>>(std::vector<std::size_t>{40, 0});
+  const kv_shape shape{2, 2, 9, windows};
+  const std::size_t length = 1500;
+  auto pool = Cache::pool_type::create(shape, {.n_pages = 100, .page_size = 16, .slack = 0}).value();
+  auto paged = *Cache::create(pool, length + 50);
+  auto plain = *contiguous_kv_cache<Cache::type>::create(shape, length + 50);
+  for (std::size_t n = 0; n < length; n += 100) append(paged, shape, 100), append(plain, shape, 100);
+  const auto move = [&](const auto& from, auto& to) {
+    REQUIRE(to.reserve(length));
+    std::vector<std::byte> bytes(length * from.position_bytes());
+    for (std::size_t i = 0; i < 4; ++i) {
+      from.export_positions({{i / 2, i % 2}, 0, length}, bytes);
+      to.import_positions({{i / 2, i % 2}, 0, length}, bytes);
+    }
+    to.commit(length);
+    CHECK(wrong_in_windows(to, shape) == 0);
+    CHECK(to.keepable(length) == length);
+    CHECK(to.keepable(length - 1) == 0);   // nobody knows what it had before
+    append(to, shape, 20);
+    CHECK(wrong_in_windows(to, shape) == 0);
+    CHECK(to.keepable(length) == length);
+  };
+  auto new_plain = *contiguous_kv_cache<Cache::type>::create(shape, length + 50);
+  auto new_paged = *Cache::create(shape, length + 50), other_paged = *Cache::create(shape, length + 50);
+  move(paged, new_plain);
+  move(plain, new_paged);
+  move(paged, other_paged);
+  CHECK(paged.check_replace(length));
+  auto fork = *paged.fork();
+  CHECK_FALSE(paged.check_replace(length));   // what it holds would stay the fork's
+}
+
 TEST_CASE("paged: absurd pools and capacities are typed errors") {
   const auto code = [](const kv_shape& shape, const page_pool_options& options) {
     const auto pool = pool_f16::create(shape, options);
@@ -321,6 +449,15 @@ TEST_CASE("paged: absurd pools and capacities are typed errors") {
   CHECK(code({1, 1, biggest}, {.n_pages = 1}) == refused);
   CHECK(code({biggest, 1, 16}, {.n_pages = 1}) == too_large);
   CHECK(code({1 << 20, 1 << 20, 1 << 20}, {.n_pages = 1 << 20}) == too_large);
+  const auto two = std::make_shared<const std::vector<std::size_t>>(std::vector<std::size_t>{1, std::size_t{1} << 31});
+  CHECK(code({3, 1, 16, two}, {.n_pages = 1}) == refused);
+  const auto wide = pool_f16::create({2, 1, 16, two}, {.n_pages = 3, .page_size = 16, .n_windowed_pages = biggest}).value();
+  CHECK(wide->statistics().n_windowed_pages == 3);
+  CHECK(wide->page_bytes() == 0);   // every layer has a window
+  auto in_windows = *cache_f16::create(wide, 48);
+  append(in_windows, wide->shape(), 48);
+  CHECK(in_windows.n_seen_pages() == 3);
+  CHECK(wrong_in_windows(in_windows, wide->shape()) == 0);
   CHECK(cache_f16::create(make_pool({1, 1, 16}, 1), 0).error().code == errc::bad_argument);
 }
 
@@ -390,4 +527,59 @@ TEST_CASE("prefix_index: gives back the longest unused pages first, children bef
   index.clear();
   CHECK(pool->n_free() == 6);
   CHECK(index.find(old, found) == 0);
+}
+
+TEST_CASE("prefix_index: a beginning is found as far as what its next query sees through a window is there, and is completed by who computes it again") {
+  const auto windows = std::make_shared<const std::vector<std::size_t>>(std::vector<std::size_t>{20, 0});
+  const kv_shape shape{2, 1, 8, windows};
+  auto pool = pool_f16::create(shape, {.n_pages = 40, .page_size = 16, .n_windowed_pages = 20, .slack = 0}).value();
+  auto index = *prefix_index<kv_type::f16>::create(pool);
+  std::vector<token_id> story(160);
+  for (std::size_t i = 0; i < story.size(); ++i) story[i] = static_cast<token_id>(i * i % 97);
+  std::vector<page_id> found(16);
+  {
+    auto cache = *cache_f16::create(pool, 200);
+    for (std::size_t n = 0; n < 160; n += 16) append(cache, shape, 16);
+    CHECK(cache.n_seen_pages() < 10);
+    index.insert(story, cache.pages());   // the last pages only have their windowed part
+  }
+  CHECK(index.size() == 10);
+  CHECK(pool->statistics().n_windowed_used == 3);   // positions 125 on, seen from 144
+  CHECK(index.find(story, found) == 160);
+  CHECK(index.find(std::span(story).first(150), found) == 150);
+  CHECK(index.find(std::span(story).first(120), found) == 0);   // 101 on: without their windowed part
+  {
+    auto cache = *cache_f16::create(pool, 200);
+    cache.share(std::span(found).first(0), 0);
+    for (std::size_t n = 0; n < 160; n += 16) {
+      append(cache, shape, 16);
+      index.insert(std::span(story).first(n + 16), cache.pages());   // while each page is seen
+    }
+    CHECK(wrong_in_windows(cache, shape) == 0);
+  }
+  CHECK(index.size() == 10);   // the same nodes, in other pages where that gave them their windowed part
+  CHECK(pool->statistics().n_used == 10);
+  CHECK(pool->statistics().n_windowed_used == 10);
+  for (const std::size_t n : {160u, 150u, 120u, 31u, 16u, 3u}) {
+    CAPTURE(n);
+    REQUIRE(index.find(std::span(story).first(n), found) == n);
+    auto user = *cache_f16::create(pool, 200);
+    user.share(std::span(found).first((n + 15) / 16), n);
+    append(user, shape, 20);
+    CHECK(wrong_in_windows(user, shape) == 0);
+  }
+  // Parts go before pages: those of the longest unused ones, never one in use.
+  REQUIRE(index.find(std::span(story).first(32), found) == 32);
+  auto user = *cache_f16::create(pool, 200);
+  user.share(std::span(found).first(2), 32);
+  CHECK(index.make_windowed_room(18));
+  CHECK(pool->n_free_windowed() == 18);
+  CHECK_FALSE(index.make_windowed_room(19));
+  CHECK(index.size() == 10);
+  CHECK(index.find(story, found) == 32);
+  CHECK(wrong_in_windows(user, shape) == 0);
+  user.truncate(0);
+  CHECK(index.make_room(40));
+  CHECK(index.size() == 0);
+  CHECK(pool->n_free_windowed() == 20);
 }

@@ -10,7 +10,7 @@
 //
 // Ensures   a request's tokens, text and logits are the bits that it would have alone, with its own adapters, whoever comes, goes, fails or shares pages with it.
 //           Requests start in the order of arrival. When the pages run out, the youngest gives its own back and is computed again later.
-//           Memory is taken by create(), add(), the start and the end of a request: never per token.
+//           Memory is taken by create(), add(), the start and the end of a request: never per token. Layers with a window keep that of each sequence and of one prompt more.
 // Errors    create: bad_argument, out_of_memory. add: bad_argument (also an adapter of another model), context_full ("prompt", "sequences", "pages"), limit_exceeded, out_of_memory, those of
 //           tokenizer and sampler. step: cancelled, bad_argument (from inside a callback); what concerns one request is in its outcome.
 // Threads   one at a time; other threads may end a request by its stop token. A callback may add, cancel and take, not step.
@@ -19,11 +19,11 @@
 #pragma once
 
 #include <cria/core/stop_token.hpp>
-#include <cria/core/thread_pool.hpp>
 #include <cria/generate/adapter_companies.hpp>
 #include <cria/generate/batch_schedule.hpp>
 #include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/options.hpp>
+#include <cria/generate/paged_compute.hpp>
 #include <cria/model/model.hpp>
 #include <cria/sampling/runtime_sampler.hpp>
 
@@ -53,23 +53,18 @@ class basic_batch_engine {
   [[nodiscard]] static result<basic_batch_engine> create(cria::model model, const batch_options& options = {}) {
     return catch_bad_alloc([&]() -> result<basic_batch_engine> {
       CRIA_CHECK(check(options));
-      std::unique_ptr<thread_pool> threads;
-      if (!options.executor) threads = std::make_unique<thread_pool>(options.n_threads);
-      const executor_ref executor = options.executor ? *options.executor : executor_ref(*threads);
-      const model_config& c = model.config();
-      const std::size_t wanted = session_options{.context_size = options.context_size}.context_for(c.context_length);
-      const std::size_t context = c.has_learned_positions ? std::min<std::size_t>(wanted, c.context_length) : wanted;
-      const std::size_t pages_each = (context - 1) / options.page_size + 1;
-      const std::size_t n_pages = options.cache_positions != 0 ? (options.cache_positions - 1) / options.page_size + 1 : options.max_sequences * pages_each;
-      using pool_type = page_pool<Type>;
-      CRIA_TRY(auto pool, pool_type::create(model.cache_shape(), {.n_pages = n_pages, .page_size = options.page_size}));
-      CRIA_TRY(auto index, prefix_index<Type>::create(pool));
-      const std::size_t capacity = std::min(context, pool->n_pages() * pool->page_size());
-      const std::size_t n_tokens = std::max(options.max_batch, options.max_sequences);
-      CRIA_TRY(auto activations, nn::activations::create(model.activation_shape(n_tokens), model.precision(), executor.concurrency(), pool->pages_for(capacity)));
-      CRIA_TRY(auto logits, array_buffer<float>::allocate(options.max_sequences * round_up(model.vocab_size(), 16)));
-      return basic_batch_engine(std::move(model), options, std::move(threads), executor, std::move(activations), std::move(logits),
-                                {options, capacity, std::move(pool), std::move(index)});
+      CRIA_TRY(auto compute, detail::paged_compute<Type>::create(model, {.n_rows = options.max_sequences,
+                                                                          .n_caches = options.max_sequences,
+                                                                          .n_kept_prefixes = 1,
+                                                                          .context_size = options.context_size,
+                                                                          .cache_positions = options.cache_positions,
+                                                                          .page_size = options.page_size,
+                                                                          .max_batch = options.max_batch,
+                                                                          .n_threads = options.n_threads,
+                                                                          .executor = options.executor}));
+      CRIA_TRY(auto index, prefix_index<Type>::create(compute.pool()));
+      detail::batch_schedule<Type, Sampler> schedule(options, compute.capacity(), compute.pool(), std::move(index));
+      return basic_batch_engine(std::move(model), options, std::move(compute), std::move(schedule));
     }, "batch engine");
   }
 
@@ -143,15 +138,8 @@ class basic_batch_engine {
     ~stepping_guard() { *flag = false; }
   };
 
-  basic_batch_engine(cria::model m, const batch_options& options, std::unique_ptr<thread_pool> threads, executor_ref executor, nn::activations activations,
-                     array_buffer<float> logits, detail::batch_schedule<Type, Sampler> schedule)
-      : model_(std::move(m)),
-        options_(options),
-        threads_(std::move(threads)),
-        executor_(executor),
-        activations_(std::move(activations)),
-        logits_(std::move(logits)),
-        schedule_(std::move(schedule)) {
+  basic_batch_engine(cria::model m, const batch_options& options, detail::paged_compute<Type> compute, detail::batch_schedule<Type, Sampler> schedule)
+      : model_(std::move(m)), compute_(std::move(compute)), schedule_(std::move(schedule)) {
     slices_.reserve(options.max_sequences);
   }
 
@@ -160,12 +148,7 @@ class basic_batch_engine {
       return error{errc::bad_argument, std::string(field), "is not in 1 to " + std::to_string(highest), error::no_offset};
     };
     if (o.max_sequences == 0 || o.max_sequences > batch_options::most_sequences) return refuse("max_sequences", batch_options::most_sequences);
-    if (o.max_batch == 0 || o.max_batch > session_options::most_batch) return refuse("max_batch", session_options::most_batch);
     if (o.prompt_share == 0) return refuse("prompt_share", o.max_batch);
-    if (o.context_size > session_options::max_context) return refuse("context_size", session_options::max_context);
-    if (o.cache_positions > session_options::max_context) return refuse("cache_positions", session_options::max_context);
-    if (o.page_size == 0 || o.page_size % 16 != 0 || o.page_size > 65'536) return error{errc::bad_argument, "page_size", "is not a multiple of 16 up to 65536", error::no_offset};
-    if (o.n_threads > thread_pool::max_threads) return refuse("n_threads", thread_pool::max_threads);
     return {};
   }
 
@@ -230,26 +213,18 @@ class basic_batch_engine {
       slices_.back().adapters = one->adapters();
       n_rows += is_all;
     }
-    const std::size_t stride = round_up(model_.vocab_size(), 16);
-    CRIA_CHECK(model_.template forward<cache_type>(executor_, activations_, std::span(slices_), {logits_.data(), stride, n_rows, model_.vocab_size()}, stop));
-    const float* row = logits_.data();
-    for (std::size_t i = 0; i < slices_.size(); ++i) {
+    CRIA_CHECK(compute_.forward(model_, slices_, n_rows, stop));
+    for (std::size_t i = 0, row = 0; i < slices_.size(); ++i) {
       sequence& one = *schedule_.planned[i].one;
       schedule_.note_evaluated(one, slices_[i].tokens.size());
-      if (slices_[i].n_logits == 0) continue;
-      schedule_.advance(one, {row, model_.vocab_size()});
-      row += stride;
+      if (slices_[i].n_logits != 0) schedule_.advance(one, compute_.row(row++));
     }
     ++schedule_.counts.n_passes;
     return {};
   }
 
   cria::model model_;
-  batch_options options_;
-  std::unique_ptr<thread_pool> threads_;   // none with the host's executor
-  executor_ref executor_;
-  nn::activations activations_;
-  array_buffer<float> logits_;             // [max_sequences][V]
+  detail::paged_compute<Type> compute_;
   detail::batch_schedule<Type, Sampler> schedule_;
   std::vector<nn::sequence_slice<cache_type>> slices_;
   detail::adapter_companies companies_;

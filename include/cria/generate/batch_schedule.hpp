@@ -93,7 +93,7 @@ class batch_schedule {
       share_out();
       std::size_t n_pages = 0;
       for (const share& s : planned) n_pages += s.one->cache().pages_needed(s.n_tokens);
-      if (index.make_room(n_pages)) return;
+      if (index.make_room(n_pages) && index.make_windowed_room(n_pages)) return;
       if (running.size() > 1) {
         preempt();
       } else if (index.size() > 0) {

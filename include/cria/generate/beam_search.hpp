@@ -15,9 +15,9 @@
 //           keeping `width` live: A. Vaswani et al., Tensor2Tensor, arXiv 1803.07416
 #pragma once
 
-#include <cria/core/thread_pool.hpp>
 #include <cria/generate/beam_options.hpp>
 #include <cria/generate/grammar_guard.hpp>
+#include <cria/generate/paged_compute.hpp>
 #include <cria/kv/paged.hpp>
 #include <cria/model/model.hpp>
 #include <cria/sampling/candidate.hpp>
@@ -46,25 +46,19 @@ class basic_beam_search {
   [[nodiscard]] static result<basic_beam_search> create(cria::model model, const beam_limits& limits = {}) {
     return catch_bad_alloc([&]() -> result<basic_beam_search> {
       if (limits.max_width == 0 || limits.max_width > beam_limits::most_beams) return refuse("max_width", "is not in 1 to " + std::to_string(beam_limits::most_beams));
-      if (limits.max_batch == 0 || limits.max_batch > session_options::most_batch) return refuse("max_batch", "is not in 1 to " + std::to_string(session_options::most_batch));
-      if (limits.context_size > session_options::max_context) return refuse("context_size", "is more than 2^31");
-      if (limits.n_threads > thread_pool::max_threads) return refuse("n_threads", "is not in 0 to " + std::to_string(thread_pool::max_threads));
-      std::unique_ptr<thread_pool> threads;
-      if (!limits.executor) threads = std::make_unique<thread_pool>(limits.n_threads);
-      const executor_ref executor = limits.executor ? *limits.executor : executor_ref(*threads);
-      const model_config& c = model.config();
-      const std::size_t wanted = session_options{.context_size = limits.context_size}.context_for(c.context_length);
-      const std::size_t context = c.has_learned_positions ? std::min<std::size_t>(wanted, c.context_length) : wanted;
       constexpr std::size_t page_size = 16;   // a beam that parts from another copies one page
-      const std::size_t pages_each = (context - 1) / page_size + 1;
-      using pool_type = page_pool<Type>;
-      CRIA_TRY(auto pool, pool_type::create(model.cache_shape(), {.n_pages = 2 * limits.max_width * pages_each, .page_size = page_size}));
-      const std::size_t n_tokens = std::max(limits.max_batch, limits.max_width);
-      CRIA_TRY(auto activations, nn::activations::create(model.activation_shape(n_tokens), model.precision(), executor.concurrency(), pages_each));
-      CRIA_TRY(auto logits, array_buffer<float>::allocate(limits.max_width * round_up(model.vocab_size(), 16)));
-      basic_beam_search made(std::move(model), limits, std::move(threads), executor, std::move(activations), std::move(logits));
+      CRIA_TRY(auto compute, detail::paged_compute<Type>::create(model, {.n_rows = limits.max_width,
+                                                                          .n_caches = 2 * limits.max_width,
+                                                                          .n_kept_prefixes = 0,
+                                                                          .context_size = limits.context_size,
+                                                                          .cache_positions = 0,
+                                                                          .page_size = page_size,
+                                                                          .max_batch = limits.max_batch,
+                                                                          .n_threads = limits.n_threads,
+                                                                          .executor = limits.executor}));
+      basic_beam_search made(std::move(model), limits, std::move(compute));
       for (std::size_t i = 0; i < 2 * limits.max_width; ++i) {
-        CRIA_TRY(auto cache, cache_type::create(pool, context));
+        CRIA_TRY(auto cache, cache_type::create(made.compute_.pool(), made.compute_.capacity()));
         (i % 2 == 0 ? made.caches_ : made.spare_).push_back(std::move(cache));
       }
       return made;
@@ -92,7 +86,7 @@ class basic_beam_search {
   }
 
   [[nodiscard]] const cria::model& model() const noexcept { return model_; }
-  [[nodiscard]] page_pool_statistics pages() const noexcept { return caches_.front().pool()->statistics(); }
+  [[nodiscard]] page_pool_statistics pages() const noexcept { return compute_.pool()->statistics(); }
 
  private:
   /// A continuation of a live beam.
@@ -108,9 +102,7 @@ class basic_beam_search {
     }
   };
 
-  basic_beam_search(cria::model m, const beam_limits& limits, std::unique_ptr<thread_pool> threads, executor_ref executor, nn::activations activations,
-                    array_buffer<float> logits)
-      : model_(std::move(m)), limits_(limits), threads_(std::move(threads)), executor_(executor), activations_(std::move(activations)), logits_(std::move(logits)) {}
+  basic_beam_search(cria::model m, const beam_limits& limits, detail::paged_compute<Type> compute) : model_(std::move(m)), limits_(limits), compute_(std::move(compute)) {}
 
   [[nodiscard]] static error refuse(std::string field, std::string why) { return {errc::bad_argument, std::move(field), std::move(why), error::no_offset}; }
 
@@ -125,7 +117,7 @@ class basic_beam_search {
     for (const token_id id : o.stop_tokens) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "stop_tokens", id));
     if (prompt.empty()) return refuse("prompt", "has no tokens");
     for (const token_id id : prompt) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "prompt", id));
-    if (prompt.size() > caches_.front().capacity()) return error{errc::context_full, "prompt", std::to_string(prompt.size()) + " tokens", error::no_offset};
+    if (prompt.size() > compute_.capacity()) return error{errc::context_full, "prompt", std::to_string(prompt.size()) + " tokens", error::no_offset};
     return {};
   }
 
@@ -182,19 +174,14 @@ class basic_beam_search {
   }
 
   [[nodiscard]] result<void> forward(std::span<nn::sequence_slice<cache_type>> slices, std::size_t n_rows, const beam_options& o) {
-    const std::size_t stride = round_up(model_.vocab_size(), 16);
     for (nn::sequence_slice<cache_type>& s : slices) s.adapters = adapters_.uses();
-    CRIA_CHECK(model_.template forward<cache_type>(executor_, activations_, slices, {logits_.data(), stride, n_rows, model_.vocab_size()}, o.stop));
+    CRIA_CHECK(compute_.forward(model_, slices, n_rows, o.stop));
     for (std::size_t i = 0; i < n_rows; ++i) {
-      for (const float x : row(i)) {
+      for (const float x : compute_.row(i)) {
         if (!(x < std::numeric_limits<float>::infinity())) return error{errc::non_finite, "logits", "the model gave inf or NaN", error::no_offset};
       }
     }
     return {};
-  }
-
-  [[nodiscard]] std::span<const float> row(std::size_t i) const noexcept {
-    return logits_.span().subspan(i * round_up(model_.vocab_size(), 16), model_.vocab_size());
   }
 
   /// Replaces live beams by their best continuations, and moves those that end to `finished`.
@@ -245,7 +232,7 @@ class basic_beam_search {
     std::vector<extension> out;
     std::vector<candidate> all(model_.vocab_size());
     for (std::size_t i = 0; i < live.size(); ++i) {
-      const auto logits = row(i);
+      const auto logits = compute_.row(i);
       for (std::size_t t = 0; t < all.size(); ++t) all[t] = {static_cast<token_id>(t), logits[t]};
       const softmax_scale scale = softmax_over(all);
       const double log_total = math::log(scale.total) + static_cast<double>(scale.highest);
@@ -312,10 +299,7 @@ class basic_beam_search {
 
   cria::model model_;
   beam_limits limits_;
-  std::unique_ptr<thread_pool> threads_;   // none with the host's executor
-  executor_ref executor_;
-  nn::activations activations_;
-  array_buffer<float> logits_;             // [max_width][V]
+  detail::paged_compute<Type> compute_;
   adapter_set adapters_;                   // of the search
   std::vector<cache_type> caches_, spare_; // of the live beams; of the next ones
   std::optional<token_filter> filter_;     // none without a grammar

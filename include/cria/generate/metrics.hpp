@@ -126,7 +126,11 @@ CRIA_INLINE std::string prometheus_text(const batch_statistics& s, const metrics
   w.gauge("cache_pages_shared", "Pages that are referred to more than once.", real(s.pages.n_shared));
   w.gauge("cache_pages_indexed", "Pages kept for prompts to come.", real(s.n_indexed_pages));
   w.gauge("cache_pages_used_max", "Pages used at once, the most so far.", real(s.pages.most_used));
-  w.gauge("cache_page_bytes", "Bytes of a page.", real(s.pages.page_bytes));
+  w.gauge("cache_page_bytes", "Bytes of a page, without its windowed layers.", real(s.pages.page_bytes));
+  w.gauge("cache_windowed_pages", "Pages whose windowed layers there is room for.", real(s.pages.n_windowed_pages));
+  w.gauge("cache_windowed_pages_used", "Pages whose windowed layers something still sees.", real(s.pages.n_windowed_used));
+  w.gauge("cache_windowed_pages_used_max", "The same at once, the most so far.", real(s.pages.most_windowed_used));
+  w.gauge("cache_windowed_page_bytes", "Bytes of a page's windowed layers.", real(s.pages.windowed_bytes));
   w.counter("cache_page_copies_total", "Pages copied because of a write to a shared one.", real(s.pages.n_copies));
   return w.finish();
 }

@@ -35,6 +35,12 @@ struct kv_shape {
   layer_windows windows = {};  ///< [n_layers]; none: all layers see all positions
 
   [[nodiscard]] std::size_t window_of(std::size_t layer) const noexcept { return windows == nullptr ? 0 : (*windows)[layer]; }
+  /// Returns the most positions that a layer with a window sees; 0: there is none.
+  [[nodiscard]] std::size_t widest_window() const noexcept {
+    std::size_t widest = 0;
+    for (std::size_t i = 0; windows != nullptr && i < windows->size(); ++i) widest = (*windows)[i] > widest ? (*windows)[i] : widest;
+    return widest;
+  }
 };
 
 /// Positions that a pass may add to a layer with a window, and that truncate() may take back, whatever the window.

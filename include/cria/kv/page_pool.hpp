@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // kv/page_pool.hpp - a bounded number of pages of keys and values, each counted by who refers to it: what paged caches are made of.
 //
-// Shapes    page: [layer][kv head]: keys [page_size / 16][head_dim][16], values [page_size][v_stride], as kv/contiguous.hpp
+// A page has two parts: the layers that see all positions, and those with a window, whose part goes back to the pool as soon as nobody sees it, while
+// the page itself lives on. Who refers to both is counted apart. A page that has lost its windowed part never gets it again.
+// Shapes    part of a page: [layer][kv head]: keys [page_size / 16][head_dim][16], values [page_size][v_stride], as kv/contiguous.hpp
 // Ensures   nothing is allocated after create(); the system gives memory when a page is first written, so unused pages cost address space only
 // Errors    create: bad_argument, out_of_memory
 // Threads   one at a time; pages may be read and written by several threads meanwhile
@@ -12,6 +14,7 @@
 #include <cria/kv/contiguous.hpp>
 #include <cria/kv/kv_cache.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -28,7 +31,9 @@ using page_id = std::uint32_t;
 
 struct page_pool_options {
   std::size_t n_pages = 0;
-  std::size_t page_size = 64;   ///< positions, a multiple of 16: fewer share more of two prompts, more make attention's runs longer
+  std::size_t page_size = 64;        ///< positions, a multiple of 16: fewer share more of two prompts, more make attention's runs longer
+  std::size_t n_windowed_pages = 0;  ///< how many of them have room for their windowed part at once; 0: all
+  std::size_t slack = window_slack;  ///< positions before a window that are kept, for truncate() to go back to
 };
 
 /// What the counts of a pool say.
@@ -38,8 +43,18 @@ struct page_pool_statistics {
   std::size_t n_shared = 0;    ///< referred to more than once
   std::size_t most_used = 0;   ///< at once, since the pool was made
   std::size_t n_copies = 0;    ///< pages copied because of a write to a shared one
-  std::size_t page_bytes = 0;
+  std::size_t page_bytes = 0;         ///< without the windowed part
+  std::size_t n_windowed_pages = 0;   ///< windowed parts that there is room for; 0: the model has no windows
+  std::size_t n_windowed_used = 0;
+  std::size_t most_windowed_used = 0;
+  std::size_t windowed_bytes = 0;     ///< of a page's windowed part
 };
+
+/// Returns the windowed parts that many caches, which never go back, refer to at most while they grow by `n_tokens` together in a pass: each its window,
+/// with a page begun at either end, one begun by the pass and one copied by it, and what this pass and the last one add.
+[[nodiscard]] constexpr std::size_t windowed_pages(std::size_t window, std::size_t page_size, std::size_t n_caches, std::size_t n_tokens) noexcept {
+  return n_caches * (window / page_size + 5) + 2 * (n_tokens / page_size + 1);
+}
 
 template <kv_type Type>
 class page_pool {
@@ -56,41 +71,51 @@ class page_pool {
     if (shape.n_layers == 0 || shape.n_kv_heads == 0 || shape.head_dim == 0 || shape.head_dim > widest) {
       return refuse("shape", "a cache needs layers, heads and 1 to 1048576 channels");
     }
-    const std::size_t v_stride = round_up(shape.head_dim, storage::v_step);
-    const std::size_t k_bytes = options.page_size / 16 * storage::k_panel_bytes(shape.head_dim), v_bytes = options.page_size * storage::v_row_bytes(v_stride);
-    const auto page = (checked_u64(k_bytes + v_bytes) * checked_u64(shape.n_layers) * checked_u64(shape.n_kv_heads));
-    const auto all = (page * checked_u64(options.n_pages)).get();
-    if (!all || *all > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "n_pages", {}, error::no_offset};
+    if (shape.windows != nullptr && shape.windows->size() != shape.n_layers) return refuse("windows", "are not one for each layer");
     return catch_bad_alloc([&]() -> result<std::shared_ptr<page_pool>> {
-      CRIA_TRY(auto memory, aligned_buffer::allocate(static_cast<std::size_t>(*all)));
-      std::shared_ptr<page_pool> made(new page_pool(shape, options, std::move(memory)));
-      made->v_stride_ = v_stride;
-      made->k_bytes_ = k_bytes;
-      made->head_bytes_ = k_bytes + v_bytes;
-      made->page_bytes_ = static_cast<std::size_t>(*page.get());
+      std::shared_ptr<page_pool> made(new page_pool(shape, options));
+      CRIA_CHECK(made->allocate(options.n_pages));
       return made;
     }, "pages");
   }
 
   [[nodiscard]] const kv_shape& shape() const noexcept { return shape_; }
   [[nodiscard]] std::size_t page_size() const noexcept { return page_size_; }
-  [[nodiscard]] std::size_t page_bytes() const noexcept { return page_bytes_; }
+  [[nodiscard]] std::size_t page_bytes() const noexcept { return whole_.bytes; }
   [[nodiscard]] std::size_t v_stride() const noexcept { return v_stride_; }
   [[nodiscard]] std::size_t n_pages() const noexcept { return references_.size(); }
   [[nodiscard]] std::size_t n_free() const noexcept { return free_.size(); }
   [[nodiscard]] std::size_t pages_for(std::size_t positions) const noexcept { return positions / page_size_ + (positions % page_size_ != 0); }
   [[nodiscard]] std::uint32_t references(page_id page) const noexcept { return references_[page]; }
   [[nodiscard]] page_pool_statistics statistics() const noexcept {
-    return {n_pages(), n_pages() - n_free(), n_shared_, most_used_, n_copies_, page_bytes_};
+    return {n_pages(), n_pages() - n_free(), n_shared_, most_used_, n_copies_, whole_.bytes, n_slots_, n_slots_ - free_slots_.size(), most_slots_used_, windowed_.bytes};
   }
 
-  /// Returns a page with one reference. Requires n_free() > 0.
+  /// Returns the positions that the widest window sees; 0: no layer has one.
+  [[nodiscard]] std::size_t window() const noexcept { return window_; }
+  [[nodiscard]] std::size_t slack() const noexcept { return slack_; }
+  [[nodiscard]] std::size_t windowed_bytes() const noexcept { return windowed_.bytes; }
+  /// Returns how many windowed parts are free; no less than n_free() where no layer has a window.
+  [[nodiscard]] std::size_t n_free_windowed() const noexcept { return window_ == 0 ? n_free() : free_slots_.size(); }
+  /// Returns how many pages allocate() can give.
+  [[nodiscard]] std::size_t n_allocatable() const noexcept { return std::min(n_free(), n_free_windowed()); }
+  /// Returns the first page that a query at a position behind `length` others, or a later one, sees through a window.
+  [[nodiscard]] std::size_t first_seen_page(std::size_t length) const noexcept { return window_ == 0 || length + 1 <= window_ ? 0 : (length + 1 - window_) / page_size_; }
+  [[nodiscard]] std::uint32_t windowed_references(page_id page) const noexcept { return window_ == 0 ? references_[page] : slots_[page].references; }
+  /// Returns whether a page has its windowed part; always where no layer has a window.
+  [[nodiscard]] bool is_seen(page_id page) const noexcept { return window_ == 0 || slots_[page].references > 0; }
+
+  /// Returns a page with one reference, to its windowed part too. Requires n_allocatable() > 0.
   [[nodiscard]] page_id allocate() noexcept {
-    CRIA_ASSERT(!free_.empty());
+    CRIA_ASSERT(n_allocatable() > 0);
     const page_id page = free_.back();
     free_.pop_back();
     references_[page] = 1;
-    most_used_ = n_pages() - n_free() > most_used_ ? n_pages() - n_free() : most_used_;
+    most_used_ = std::max(most_used_, n_pages() - n_free());
+    if (window_ == 0) return page;
+    slots_[page] = {free_slots_.back(), 1};
+    free_slots_.pop_back();
+    most_slots_used_ = std::max(most_slots_used_, n_slots_ - free_slots_.size());
     return page;
   }
   void retain(page_id page) noexcept {
@@ -103,31 +128,104 @@ class page_pool {
     n_shared_ -= left == 1;
     if (left == 0) free_.push_back(page);
   }
+  /// The same for the windowed part, apart from the page. Requires is_seen(page).
+  void retain_windowed(page_id page) noexcept {
+    CRIA_ASSERT(is_seen(page));
+    if (window_ != 0) ++slots_[page].references;
+  }
+  void release_windowed(page_id page) noexcept {
+    CRIA_ASSERT(is_seen(page));
+    if (window_ != 0 && --slots_[page].references == 0) free_slots_.push_back(slots_[page].number);
+  }
+  /// Copies both parts. Requires a page that has them to write to.
   void copy(page_id from, page_id to) noexcept {
-    std::memcpy(memory_.data() + to * page_bytes_, memory_.data() + from * page_bytes_, page_bytes_);
+    whole_.copy(from, to);
+    if (window_ != 0 && is_seen(from)) windowed_.copy(slots_[from].number, slots_[to].number);
     ++n_copies_;
   }
 
+  /// Requires is_seen(page) for a layer with a window.
   [[nodiscard]] std::byte* keys(page_id page, kv_head head) noexcept {
-    return memory_.data() + page * page_bytes_ + (head.layer * shape_.n_kv_heads + head.head) * head_bytes_;
+    const layer_place& l = layers_[head.layer];
+    CRIA_ASSERT(!l.is_windowed || is_seen(page));
+    return (l.is_windowed ? windowed_.at(slots_[page].number) : whole_.at(page)) + (l.rank * shape_.n_kv_heads + head.head) * head_bytes_;
   }
   [[nodiscard]] std::byte* values(page_id page, kv_head head) noexcept { return keys(page, head) + k_bytes_; }
 
  private:
-  page_pool(const kv_shape& shape, const page_pool_options& options, aligned_buffer memory)
-      : shape_(shape), page_size_(options.page_size), memory_(std::move(memory)), references_(options.n_pages) {
-    free_.reserve(options.n_pages);
-    for (std::size_t page = options.n_pages; page-- > 0;) free_.push_back(static_cast<page_id>(page));
+  /// Where a layer is: the how-manieth of its kind.
+  struct layer_place {
+    std::size_t rank;
+    bool is_windowed;
+  };
+  /// Where a page's windowed part is; nowhere without references.
+  struct slot {
+    page_id number;
+    std::uint32_t references;
+  };
+  /// The memory of one kind of part.
+  struct part {
+    aligned_buffer memory = {};
+    std::size_t bytes = 0;
+
+    [[nodiscard]] std::byte* at(std::size_t n) noexcept { return memory.data() + n * bytes; }
+    void copy(std::size_t from, std::size_t to) noexcept {
+      if (bytes != 0) std::memcpy(at(to), at(from), bytes);
+    }
+    [[nodiscard]] result<void> allocate(std::size_t n, std::size_t n_layers, std::size_t layer_bytes) {
+      const auto one = checked_u64(layer_bytes) * checked_u64(n_layers);
+      const auto all = (one * checked_u64(n)).get();
+      if (!all || *all > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "n_pages", {}, error::no_offset};
+      CRIA_TRY(memory, aligned_buffer::allocate(static_cast<std::size_t>(*all)));
+      bytes = static_cast<std::size_t>(*one.get());
+      return {};
+    }
+  };
+
+  page_pool(const kv_shape& shape, const page_pool_options& options)
+      : shape_(shape), page_size_(options.page_size), slack_(options.slack), window_(shape.widest_window()), v_stride_(round_up(shape.head_dim, storage::v_step)) {
+    k_bytes_ = page_size_ / 16 * storage::k_panel_bytes(shape.head_dim);
+    head_bytes_ = k_bytes_ + page_size_ * storage::v_row_bytes(v_stride_);
+    if (window_ != 0) n_slots_ = options.n_windowed_pages == 0 ? options.n_pages : std::min(options.n_windowed_pages, options.n_pages);
+  }
+
+  [[nodiscard]] result<void> allocate(std::size_t n_pages) {
+    const auto layer_bytes = (checked_u64(head_bytes_) * checked_u64(shape_.n_kv_heads)).get();
+    const std::size_t n_windowed = window_ == 0 ? 0 : shape_.n_layers - static_cast<std::size_t>(std::count(shape_.windows->begin(), shape_.windows->end(), std::size_t{0}));
+    if (!layer_bytes || *layer_bytes > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "n_pages", {}, error::no_offset};
+    CRIA_CHECK(whole_.allocate(n_pages, shape_.n_layers - n_windowed, static_cast<std::size_t>(*layer_bytes)));
+    CRIA_CHECK(windowed_.allocate(n_slots_, n_windowed, static_cast<std::size_t>(*layer_bytes)));
+    references_.resize(n_pages);
+    slots_.resize(window_ == 0 ? 0 : n_pages);
+    free_ = all_of(n_pages);
+    free_slots_ = all_of(n_slots_);
+    layers_.reserve(shape_.n_layers);
+    for (std::size_t i = 0, ranks[2] = {}; i < shape_.n_layers; ++i) {
+      const bool is_windowed = shape_.window_of(i) != 0;
+      layers_.push_back({ranks[is_windowed]++, is_windowed});
+    }
+    return {};
+  }
+
+  /// Returns the numbers below n, the first one last.
+  [[nodiscard]] static std::vector<page_id> all_of(std::size_t n) {
+    std::vector<page_id> out(n);
+    for (page_id& x : out) x = static_cast<page_id>(--n);
+    return out;
   }
 
   [[nodiscard]] static error refuse(const char* field, const char* why) { return {errc::bad_argument, field, why, error::no_offset}; }
 
   kv_shape shape_;
-  std::size_t page_size_;
-  std::size_t v_stride_ = 0, k_bytes_ = 0, head_bytes_ = 0, page_bytes_ = 0;   // k_bytes_, head_bytes_: of one head's part of a page
-  aligned_buffer memory_;
+  std::size_t page_size_, slack_, window_;
+  std::size_t v_stride_, k_bytes_ = 0, head_bytes_ = 0;   // k_bytes_, head_bytes_: of one head's part of a page
+  part whole_, windowed_;
+  std::vector<layer_place> layers_;
   std::vector<std::uint32_t> references_;
   std::vector<page_id> free_;
+  std::vector<slot> slots_;            // [page]; none without windows
+  std::vector<page_id> free_slots_;
+  std::size_t n_slots_ = 0, most_slots_used_ = 0;
   std::size_t n_shared_ = 0, most_used_ = 0, n_copies_ = 0;
 };
 

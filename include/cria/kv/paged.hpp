@@ -2,7 +2,8 @@
 // kv/paged.hpp - a cache made of pages from a bounded pool, so that many sequences share memory, and what they have in common.
 //
 // A page holds `page_size` positions of all layers and heads, as whole panels. Pages are counted: a fork, or a prompt that begins as another one,
-// refers to the same pages; who writes into a page that others see gets a copy of it first.
+// refers to the same pages; who writes into a page that others see gets a copy of it first. Of pages that layers with a window see no more, a cache keeps
+// the other layers' part alone: reserve() gives the windowed part back.
 // Shapes    a page: [layer][kv head]: keys [page_size / 16][head_dim][16], values [page_size][v_stride]
 // Ensures   the kernels see the same numbers in the same order as in a contiguous cache: the same bits. Forks and copies change nobody else's positions.
 //           No allocation after create(), fork() excepted.
@@ -55,6 +56,8 @@ class paged_kv_cache {
         capacity_(other.capacity_),
         length_(std::exchange(other.length_, 0)),
         pending_(std::exchange(other.pending_, 0)),
+        first_seen_(std::exchange(other.first_seen_, 0)),
+        floor_(std::exchange(other.floor_, 0)),
         pages_(std::exchange(other.pages_, {})) {}
   paged_kv_cache& operator=(paged_kv_cache&& other) noexcept {
     if (this == &other) return *this;
@@ -63,6 +66,8 @@ class paged_kv_cache {
     capacity_ = other.capacity_;
     length_ = std::exchange(other.length_, 0);
     pending_ = std::exchange(other.pending_, 0);
+    first_seen_ = std::exchange(other.first_seen_, 0);
+    floor_ = std::exchange(other.floor_, 0);
     pages_ = std::exchange(other.pages_, {});
     return *this;
   }
@@ -80,26 +85,29 @@ class paged_kv_cache {
   /// Holds what `other`, of the same pool, holds instead of what this one held. Allocates nothing. Requires other.length() <= capacity().
   void share(const paged_kv_cache& other) noexcept {
     CRIA_ASSERT(other.pool_ == pool_ && other.length_ <= capacity_);
-    if (this != &other) share(std::span<const page_id>(other.pages_).first(pages_for(other.length_)), other.length_);
+    if (this == &other) return;
+    share(std::span<const page_id>(other.pages_).first(pages_for(other.length_)), other.length_, other.first_seen_);
+    floor_ = other.floor_;
   }
 
-  /// Holds the first `length` positions of these pages, which are of its pool and hold at least as many. Requires length <= capacity().
+  /// Holds the first `length` positions of these pages, which are of its pool and hold at least as many. Requires length <= capacity(), and the windowed part
+  /// of those from pool.first_seen_page(length) on.
   void share(std::span<const page_id> pages, std::size_t length) noexcept {
     CRIA_ASSERT(pages.size() == pages_for(length) && length <= capacity_);
-    for (const page_id page : pages) pool_->retain(page);
-    truncate(0);
-    pages_.assign(pages.begin(), pages.end());
-    length_ = length;
+    share(pages, length, pool_->first_seen_page(length));
   }
 
   [[nodiscard]] std::size_t length() const noexcept { return length_; }
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   /// Returns the bytes of the pages that it refers to, shared ones too.
-  [[nodiscard]] std::size_t bytes() const noexcept { return pages_.size() * pool_->page_bytes(); }
+  [[nodiscard]] std::size_t bytes() const noexcept { return pages_.size() * pool_->page_bytes() + n_seen_pages() * pool_->windowed_bytes(); }
   [[nodiscard]] std::size_t v_stride() const noexcept { return pool_->v_stride(); }
   [[nodiscard]] std::size_t max_segments() const noexcept { return pages_for(capacity_); }
   [[nodiscard]] std::span<const page_id> pages() const noexcept { return pages_; }
+  /// Returns how many of the pages it has the windowed part of: the last ones.
+  [[nodiscard]] std::size_t n_seen_pages() const noexcept { return pages_.size() - first_seen_; }
   [[nodiscard]] const std::shared_ptr<pool_type>& pool() const noexcept { return pool_; }
+  [[nodiscard]] std::size_t keepable(std::size_t n) const noexcept { return n == length_ || n >= floor_ ? n : 0; }
 
   /// Returns how many free pages reserve(n) would take from the pool, a copy included. Requires n <= capacity() - length().
   [[nodiscard]] std::size_t pages_needed(std::size_t n) const noexcept {
@@ -113,7 +121,12 @@ class paged_kv_cache {
       return error{errc::context_full, "context", std::to_string(n) + " positions do not fit " + std::to_string(capacity_), error::no_offset};
     }
     const auto is_own = [this](page_id page) { return pool_->references(page) == 1; };
-    const std::size_t n_free = pool_->n_free() + static_cast<std::size_t>(std::count_if(pages_.begin(), pages_.end(), is_own));
+    std::size_t n_free = pool_->n_free() + static_cast<std::size_t>(std::count_if(pages_.begin(), pages_.end(), is_own));
+    if (pool_->window() != 0) {
+      const auto is_seen_by_others = [this](page_id page) { return pool_->windowed_references(page) > 1; };
+      const auto n_kept = static_cast<std::size_t>(std::count_if(pages_.begin() + static_cast<std::ptrdiff_t>(first_seen_), pages_.end(), is_seen_by_others));
+      n_free = std::min(n_free, pool_->n_free_windowed() + n_seen_pages() - n_kept);
+    }
     if (pages_for(n) <= n_free) return {};
     return error{errc::context_full, "pages",
                  std::to_string(n_free) + " of " + std::to_string(pool_->n_pages()) + " would be free, " + std::to_string(pages_for(n)) + " are needed", error::no_offset};
@@ -124,15 +137,17 @@ class paged_kv_cache {
       return error{errc::context_full, "context",
                    std::to_string(length_) + " of " + std::to_string(capacity_) + " positions are taken, " + std::to_string(n) + " more do not fit", error::no_offset};
     }
-    if (pages_needed(n) > pool_->n_free()) {
+    forget_unseen();
+    if (pages_needed(n) > pool_->n_allocatable()) {
       return error{errc::context_full, "pages",
-                   std::to_string(pool_->n_free()) + " of " + std::to_string(pool_->n_pages()) + " are free, " + std::to_string(pages_needed(n)) + " are needed",
+                   std::to_string(pool_->n_allocatable()) + " of " + std::to_string(pool_->n_pages()) + " are free, " + std::to_string(pages_needed(n)) + " are needed",
                    error::no_offset};
     }
     if (n > 0 && writes_into_shared()) {
       page_id& page = pages_[length_ / pool_->page_size()];
       const page_id copy = pool_->allocate();
       pool_->copy(page, copy);
+      pool_->release_windowed(page);
       pool_->release(std::exchange(page, copy));
     }
     while (pages_.size() < pages_for(length_ + n)) pages_.push_back(pool_->allocate());
@@ -154,17 +169,23 @@ class paged_kv_cache {
 
   /// Gives pages that hold nothing any more back to the pool.
   void truncate(std::size_t n) noexcept {
-    CRIA_ASSERT(n <= length_);
+    CRIA_ASSERT(n <= length_ && keepable(n) == n);
     length_ = n;
     pending_ = 0;
-    for (; pages_.size() > pages_for(n); pages_.pop_back()) pool_->release(pages_.back());
+    for (; pages_.size() > pages_for(n); pages_.pop_back()) {
+      if (pages_.size() > first_seen_) pool_->release_windowed(pages_.back());
+      pool_->release(pages_.back());
+    }
+    first_seen_ = std::min(first_seen_, pages_.size());
+    if (n == 0) floor_ = 0;
   }
 
   std::size_t segments(kv_head head, std::span<kv_segment> out) const noexcept {
-    const std::size_t size = pool_->page_size(), end = length_ + pending_;
+    const std::size_t size = pool_->page_size(), end = length_ + pending_, window = shape().window_of(head.layer);
     std::size_t n = 0;
-    for (std::size_t first = 0; first < end; first += size, ++n) {
-      out[n] = {pool_->keys(pages_[n], head), pool_->values(pages_[n], head), first, std::min(size, end - first)};
+    // A window: from the page of the first position that the first new query sees.
+    for (std::size_t i = window == 0 ? 0 : (length_ + 1 - std::min(window, length_ + 1)) / size; i * size < end; ++i, ++n) {
+      out[n] = {pool_->keys(pages_[i], head), pool_->values(pages_[i], head), i * size, std::min(size, end - i * size)};
     }
     return n;
   }
@@ -177,6 +198,10 @@ class paged_kv_cache {
     const std::size_t part = storage::part_bytes(shape().head_dim);
     std::byte* to = out.data();
     for (std::size_t pos = range.first; pos < range.first + range.n; ++pos, to += 2 * part) {
+      if (!has(range.head.layer, pos)) {
+        std::memset(to, 0, 2 * part);   // forgotten: nobody sees it
+        continue;
+      }
       storage::export_key(key_panel({range.head, pos}), pos % 16, to, shape().head_dim);
       std::memcpy(to + part, value_row({range.head, pos}), part);
     }
@@ -187,13 +212,43 @@ class paged_kv_cache {
     const std::size_t part = storage::part_bytes(shape().head_dim);
     const std::byte* from = in.data();
     for (std::size_t pos = range.first; pos < range.first + range.n; ++pos, from += 2 * part) {
+      if (!has(range.head.layer, pos)) continue;
       storage::import_key(key_panel({range.head, pos}), pos % 16, from, shape().head_dim);
       std::memcpy(value_row({range.head, pos}), from + part, part);
     }
+    // Where they came from may have kept the last window only.
+    const std::size_t window = shape().window_of(range.head.layer);
+    if (window != 0 && range.first + range.n > window) floor_ = std::max(floor_, range.first + range.n);
   }
 
  private:
   paged_kv_cache(std::shared_ptr<pool_type> pool, std::size_t capacity) noexcept : pool_(std::move(pool)), capacity_(capacity) {}
+
+  void share(std::span<const page_id> pages, std::size_t length, std::size_t first_seen) noexcept {
+    for (std::size_t i = 0; i < pages.size(); ++i) {
+      pool_->retain(pages[i]);
+      if (i >= first_seen) pool_->retain_windowed(pages[i]);
+    }
+    truncate(0);
+    pages_.assign(pages.begin(), pages.end());
+    length_ = length;
+    first_seen_ = std::min(first_seen, pages.size());
+    floor_ = floor_of(first_seen_);
+  }
+
+  /// Gives back the windowed parts that no query from length() on sees, but for the pool's slack.
+  void forget_unseen() noexcept {
+    const std::size_t first = std::min(pool_->first_seen_page(length_ - std::min(length_, pool_->slack())), pages_.size());
+    if (first <= first_seen_) return;
+    for (std::size_t i = first_seen_; i < first; ++i) pool_->release_windowed(pages_[i]);
+    first_seen_ = first;
+    floor_ = std::max(floor_, floor_of(first));
+  }
+
+  /// Returns the shortest length whose queries see nothing before a page.
+  [[nodiscard]] std::size_t floor_of(std::size_t page) const noexcept { return page == 0 ? 0 : page * pool_->page_size() + pool_->window() - 1; }
+
+  [[nodiscard]] bool has(std::size_t layer, std::size_t pos) const noexcept { return shape().window_of(layer) == 0 || pos / pool_->page_size() >= first_seen_; }
 
   [[nodiscard]] std::byte* key_panel(kv_slot slot) const noexcept {
     const std::size_t size = pool_->page_size();
@@ -211,6 +266,8 @@ class paged_kv_cache {
 
   std::shared_ptr<pool_type> pool_;
   std::size_t capacity_ = 0, length_ = 0, pending_ = 0;
+  std::size_t first_seen_ = 0;   // the pages before it are without their windowed part
+  std::size_t floor_ = 0;        // lengths below it cannot be gone back to
   std::vector<page_id> pages_;   // the positions [0, length + pending), page by page
 };
 

@@ -2,7 +2,8 @@
 // kv/prefix_index.hpp - which page holds which tokens behind which other tokens: finds the pages of a prompt that begins as an earlier one.
 //
 // A tree: a node is one full page, its path from the root the tokens before it. The index refers to its pages itself, so they outlive the sequence that
-// wrote them, until somebody needs the room. Tokens have different pages for each `owner`: who computed them otherwise, with adapters for example.
+// wrote them, until somebody needs the room. It keeps windowed parts where there is room for them; without those that its first query sees, a beginning is
+// not found. Tokens have different pages for each `owner`: who computed them otherwise, with adapters for example.
 // Units     positions, one token each
 // Ensures   find() compares tokens, never hashes alone; nothing is allocated after create()
 // Errors    create: out_of_memory
@@ -36,8 +37,8 @@ class prefix_index {
     if (pool_ != nullptr) clear();
   }
 
-  /// Writes the pages of the longest known beginning of `tokens` to `out` and returns its length; the last page may hold more than that. Requires out
-  /// to have room for pool.pages_for(tokens.size()).
+  /// Writes the pages of the longest known beginning of `tokens` to `out` and returns its length; the last page may hold more than that. What a query behind
+  /// it sees is there. Requires out to have room for pool.pages_for(tokens.size()).
   std::size_t find(std::span<const token_id> tokens, std::span<page_id> out, std::uint64_t owner = 0) noexcept {
     const std::size_t size = pool_->page_size();
     std::size_t length = 0;
@@ -50,7 +51,7 @@ class prefix_index {
       if (n_common < size) break;
       parent = child;
     }
-    return length;
+    return seen_beginning(out, length);
   }
 
   /// Remembers the full pages of a sequence. Requires pages to hold `tokens` from the first on.
@@ -59,18 +60,20 @@ class prefix_index {
     page_id parent = root;
     for (std::size_t n = 0; (n + 1) * size <= tokens.size() && n < pages.size(); ++n) {
       const auto part = tokens.subspan(n * size, size);
+      const page_id page = pages[n];
       if (const auto [child, n_common] = best_child(parent, part, owner); n_common == size) {
         nodes_[child].last_use = ++clock_;
         parent = child;
-        continue;
+        // The same tokens with what a window sees are worth more than without.
+        if (nodes_[child].is_seen || nodes_[page].is_used || !pool_->is_seen(page)) continue;
+        replace(child, page);
+      } else {
+        if (nodes_[page].is_used) return;
+        nodes_[page] = {parent, none, first_child_of(parent), ++clock_, owner, true, false};
+        first_child_of(parent) = page;
+        ++n_nodes_;
       }
-      const page_id page = pages[n];
-      if (nodes_[page].is_used) return;
-      pool_->retain(page);
-      nodes_[page] = {parent, none, first_child_of(parent), ++clock_, owner, true};
-      first_child_of(parent) = page;
-      std::copy(part.begin(), part.end(), tokens_of(page).begin());
-      ++n_nodes_;
+      keep(page, part);
       parent = page;
     }
   }
@@ -90,10 +93,26 @@ class prefix_index {
     return true;
   }
 
+  /// Gives up windowed parts that nobody else refers to, the longest unused first, until the pool has room for n. Returns whether it has.
+  bool make_windowed_room(std::size_t n) noexcept {
+    while (pool_->n_free_windowed() < n) {
+      page_id oldest = none;
+      for (page_id page = 0; page < nodes_.size(); ++page) {
+        const node& one = nodes_[page];
+        if (!one.is_seen || pool_->windowed_references(page) > 1) continue;
+        if (oldest == none || one.last_use < nodes_[oldest].last_use) oldest = page;
+      }
+      if (oldest == none) return false;
+      nodes_[oldest].is_seen = false;
+      pool_->release_windowed(oldest);
+    }
+    return true;
+  }
+
   /// Gives up everything.
   void clear() noexcept {
     for (page_id page = 0; page < nodes_.size(); ++page) {
-      if (std::exchange(nodes_[page], node{}).is_used) pool_->release(page);
+      if (nodes_[page].is_used) let_go(page);
     }
     first_ = none;
     n_nodes_ = 0;
@@ -116,6 +135,7 @@ class prefix_index {
     std::uint64_t last_use = 0;
     std::uint64_t owner = 0;
     bool is_used = false;
+    bool is_seen = false;   // refers to the windowed part too
   };
 
   explicit prefix_index(std::shared_ptr<pool_type> pool) : pool_(std::move(pool)), nodes_(pool_->n_pages()), tokens_(pool_->n_pages() * pool_->page_size()) {}
@@ -143,9 +163,38 @@ class prefix_index {
     page_id* link = &first_child_of(nodes_[page].parent);
     while (*link != page) link = &nodes_[*link].next_sibling;
     *link = nodes_[page].next_sibling;
-    nodes_[page] = {};
     --n_nodes_;
+    let_go(page);
+  }
+
+  /// Fills a new node: its page stays, and its windowed part where there is one.
+  void keep(page_id page, std::span<const token_id> tokens) noexcept {
+    std::copy(tokens.begin(), tokens.end(), tokens_of(page).begin());
+    pool_->retain(page);
+    nodes_[page].is_seen = pool_->is_seen(page);
+    if (nodes_[page].is_seen) pool_->retain_windowed(page);
+  }
+  void let_go(page_id page) noexcept {
+    if (nodes_[page].is_seen) pool_->release_windowed(page);
     pool_->release(page);
+    nodes_[page] = {};
+  }
+  /// Puts a page in a node's place in the tree.
+  void replace(page_id old, page_id page) noexcept {
+    page_id* link = &first_child_of(nodes_[old].parent);
+    while (*link != old) link = &nodes_[*link].next_sibling;
+    *link = page;
+    for (page_id child = nodes_[old].first_child; child != none; child = nodes_[child].next_sibling) nodes_[child].parent = page;
+    nodes_[page] = nodes_[old];
+    let_go(old);
+  }
+
+  /// Returns the longest beginning of the pages' first `length` positions of which there is all that a query behind it sees.
+  [[nodiscard]] std::size_t seen_beginning(std::span<const page_id> pages, std::size_t length) const noexcept {
+    for (std::size_t i = pool_->pages_for(length); i > pool_->first_seen_page(length); --i) {
+      if (!pool_->is_seen(pages[i - 1])) length = (i - 1) * pool_->page_size();
+    }
+    return length;
   }
 
   std::shared_ptr<pool_type> pool_;
