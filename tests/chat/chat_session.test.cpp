@@ -105,15 +105,38 @@ TEST_CASE("chat_session: whatever stops a reply, what was said is kept") {
 }
 
 #if CRIA_HAS_EXCEPTIONS
-TEST_CASE("chat_session: an exception of the callback leaves the conversation as it was") {
+TEST_CASE("chat_session: what a callback throws at any call leaves the conversation as it was, and the next reply is the right one") {
   if (!has_data(stories)) return;
   const model m = load_stories();
   chat_session chat = make_chat(m);
   REQUIRE(chat.say("Once", greedy_chat(4)));
   const conversation before = chat.conversation();
-  CHECK_THROWS_AS(static_cast<void>(chat.say("x", greedy_chat(8), [](std::string_view) { throw 5; })), int);
-  CHECK(chat.conversation() == before);
-  CHECK(chat.say("And then?", greedy_chat(4)));
+  const std::string expected = chat.say("And then?", greedy_chat(6)).value().text;
+  chat.undo();
+  const auto throw_each = [&](auto&& say) {
+    int n_thrown = 0;
+    for (bool has_thrown = true; has_thrown; n_thrown += has_thrown) {
+      int left = n_thrown;
+      has_thrown = false;
+      try {
+        const bool is_said = say(left);
+        CHECK(is_said);
+        CHECK(chat.undo().size() == 2);
+      } catch (int) {
+        has_thrown = true;
+      }
+      CHECK(chat.conversation() == before);
+      CHECK(chat.say("And then?", greedy_chat(6)).value().text == expected);
+      chat.undo();
+    }
+    CHECK(n_thrown >= 6);
+  };
+  const auto burn = [](int& left) {
+    if (left-- == 0) throw 5;
+  };
+  throw_each([&](int& left) { return chat.say("x", greedy_chat(8), [&](const token_event&) { burn(left); }).has_value(); });
+  throw_each([&](int& left) { return chat.say("x", greedy_chat(8), [&](std::string_view) { burn(left); }).has_value(); });
+  throw_each([&](int& left) { return chat.say("x", greedy_chat(8), [&](const reply_piece&) { burn(left); }).has_value(); });
 }
 #endif
 

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT
-// What hosts, disks and threads do to a load, a session and a batch: special files, a file that changes under its reader, a real full disk, throwing code of
-// the host at every call, forks, many threads. Nothing hangs, everything goes on.
+// What hosts, disks and threads do to a load, a session, a batch and the rest: special files, a file that changes under its reader, a real full disk,
+// code of the host that throws at any call, a stop between any two steps of the work, forks, many threads. Nothing hangs, everything goes on.
 #include <cria/core/stop_token.hpp>
 #include <cria/generate/batch_engine.hpp>
+#include <cria/generate/beam_search.hpp>
 #include <cria/generate/load.hpp>
+#include <cria/generate/logits_file.hpp>
+#include <cria/generate/perplexity.hpp>
 #include <cria/generate/session.hpp>
 #include <cria/generate/session_file.hpp>
 #include <cria/generate/speculative.hpp>
+#include <cria/model/quantize.hpp>
 
 #include <tests/support/adapter_parts.hpp>
 #include <tests/support/sanitized.hpp>
@@ -23,6 +27,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -441,6 +446,145 @@ TEST_CASE("faults: many sessions of one model on many threads, stopped and destr
   CHECK(n_wrong == 0);
 }
 
+namespace {
+
+/// A host's executor: calls `at_run` before each of its runs, which are the steps of a pass that are large enough to be shared.
+struct hooked_executor {
+  std::function<void()> at_run;
+  std::size_t concurrency() const noexcept { return 2; }
+  void run(std::size_t n, task_ref task) {
+    if (at_run) at_run();
+    for (std::size_t i = 0; i < n; ++i) task(i);
+  }
+};
+
+/// Large enough that its products and its attention are shared out.
+const std::string& wide_bytes() {
+  static const std::string bytes = tiny_model({.dim = 128, .n_heads = 4, .n_kv_heads = 2, .head_dim = 32, .ffn_dim = 512}).build();
+  return bytes;
+}
+
+/// Everything that computes with a model, on an executor of the host.
+class workshop {
+ public:
+  explicit workshop(hooked_executor& threads) : threads_(threads) {}
+
+  static constexpr int n_kinds = 8;
+
+  /// Does one kind of work; returns what came of it, as text.
+  result<std::string> work(int kind, const stop_token& stop) {
+    generation_options options = greedy(6);
+    options.stop = stop;
+    const auto text_of = [](const auto& done) -> result<std::string> {
+      if (!done) return done.error();
+      if (done->reason == finish_reason::cancelled) return error{errc::cancelled, "text", {}, error::no_offset};
+      return numbers(done->tokens);
+    };
+    switch (kind) {
+      case 0: return text_of(session_.generate(prompt, options));
+      case 1: {
+        auto stream = session_.stream(prompt, options);
+        for (auto at = stream.begin(); at != stream.end(); ++at) {
+        }
+        return text_of(stream.result());
+      }
+      case 2: {
+        lookup_drafter drafter;
+        return text_of(generate_speculatively(session_, prompt, options, drafter));
+      }
+      case 3: {
+        const auto measured = measure_perplexity(session_, windows_, {.stop = stop});
+        return measured ? result<std::string>(std::to_string(measured->value())) : measured.error();
+      }
+      case 4: {
+        const auto vector = session_.embed(prompt, {.stop = stop});
+        return vector ? result<std::string>(std::to_string(vector->front())) : vector.error();
+      }
+      case 5: {
+        beam_options beams{.width = 2, .max_tokens = 5};
+        beams.stop = stop;
+        const auto found = search_.search(prompt, beams);
+        return found ? result<std::string>(numbers(found->front().tokens)) : found.error();
+      }
+      case 6: return batch(stop);
+      default: {
+        std::vector<std::byte> out;
+        quantize_options small{.type = file_type::q8_0};
+        small.executor = executor_ref(threads_);
+        small.stop = stop;
+        const auto done = quantize(file_, memory_sink(out), small);
+        return done ? result<std::string>(std::string(reinterpret_cast<const char*>(out.data()), out.size())) : done.error();
+      }
+    }
+  }
+
+ private:
+  static std::string numbers(std::span<const token_id> tokens) {
+    std::string out;
+    for (const token_id id : tokens) out += std::to_string(id) + " ";
+    return out;
+  }
+
+  /// Two requests side by side. After an error the engine goes on with what it has, which must be right in the end.
+  result<std::string> batch(const stop_token& stop) {
+    while (engine_.next_finished()) {
+    }
+    if (!engine_.has_work()) {
+      for (const token_id last : {7, 5}) REQUIRE(engine_.add(std::vector<token_id>{1, 4, 9, last}, greedy(5)));
+    }
+    CRIA_CHECK(engine_.run(stop));
+    std::vector<std::string> texts;
+    while (const auto ended = engine_.next_finished()) texts.push_back(ended->outcome ? numbers(ended->outcome->tokens) : ended->outcome.error().to_string());
+    std::sort(texts.begin(), texts.end());
+    std::string all;
+    for (const std::string& t : texts) all += t + "\n";
+    return all;
+  }
+
+  hooked_executor& threads_;
+  model model_ = load_bytes(wide_bytes()).value();
+  session session_ = session::create(model_, {.context_size = 48, .max_batch = 4, .executor = executor_ref(threads_)}).value();
+  beam_search search_ = beam_search::create(model_, {.max_width = 2, .context_size = 48, .executor = executor_ref(threads_)}).value();
+  batch_engine engine_ = batch_engine::create(model_, {.max_sequences = 2, .context_size = 48, .page_size = 16, .executor = executor_ref(threads_)}).value();
+  text_windows windows_ = text_windows::create({1, 4, 5, 6, 7, 8, 9, 4, 3, 5, 7, 3, 3, 4, 3, 3}, 1, {.window = 8}).value();
+  gguf::file file_ = open_bytes(wide_bytes()).value();
+};
+
+}  // namespace
+
+TEST_CASE("faults: a stop at any step of a pass ends generating, measuring, batches, beams and quantising within a layer, and they go on as if it had not been") {
+  hooked_executor threads;
+  workshop shop(threads);
+  constexpr int steps_of_layer = 10;   // norms, products and attention, some for each of two sequences; a pass of two layers has twice as many
+  for (int kind = 0; kind < workshop::n_kinds; ++kind) {
+    CAPTURE(kind);
+    threads.at_run = {};
+    const std::string expected = shop.work(kind, {}).value();
+    int n_cancelled = 0, most_after = 0;
+    for (int length = 0;; ++length) {
+      CAPTURE(length);
+      stop_source stop;
+      int left = length, n_after = 0;
+      threads.at_run = [&] {
+        if (left-- == 0) stop.request_stop();
+        n_after += left < -1;
+      };
+      const auto done = shop.work(kind, stop.get_token());
+      threads.at_run = {};
+      most_after = std::max(most_after, n_after);
+      if (done) CHECK(*done == expected);
+      else CHECK(done.error().code == errc::cancelled);
+      n_cancelled += !done;
+      const auto next = shop.work(kind, {});
+      REQUIRE(next);
+      CHECK(*next == expected);
+      if (left >= 0) break;
+    }
+    CHECK(n_cancelled > (kind == 7 ? 4 : 8));
+    CHECK(most_after <= steps_of_layer);
+  }
+}
+
 #if CRIA_HAS_EXCEPTIONS
 namespace {
 
@@ -613,5 +757,118 @@ TEST_CASE("faults: what one request's sampler or callback throws at any call end
       if (f.left >= 0) break;
     }
   }
+}
+
+TEST_CASE("faults: what the host's executor throws at any step reaches the caller of all that computes, which then goes on") {
+  hooked_executor threads;
+  workshop shop(threads);
+  for (int kind = 0; kind < workshop::n_kinds; ++kind) {
+    CAPTURE(kind);
+    threads.at_run = {};
+    const std::string expected = shop.work(kind, {}).value();
+    burn_each([&](fuse& f) {
+      threads.at_run = [&f] { f.burn(); };
+      static_cast<void>(shop.work(kind, {}));
+    }, [&] {
+      threads.at_run = {};
+      const auto next = shop.work(kind, {});
+      REQUIRE(next);
+      CHECK(*next == expected);
+    });
+  }
+}
+
+namespace {
+
+/// Bytes whose every reading burns a fuse.
+class fused_source final : public byte_source {
+ public:
+  fused_source(std::span<const std::byte> bytes, fuse& own) : bytes_(bytes), own_(own) {}
+  [[nodiscard]] std::uint64_t size() const noexcept override { return bytes_.size(); }
+  [[nodiscard]] std::string name() const override { return "fused"; }
+  [[nodiscard]] result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+    own_.burn();
+    std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(offset), out.size(), out.begin());
+    return {};
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+  fuse& own_;
+};
+
+/// Keeps what it gets; every call burns a fuse.
+class fused_sink final : public byte_sink {
+ public:
+  fused_sink(std::vector<std::byte>& out, fuse& own) : out_(out), own_(own) { out_.clear(); }
+  [[nodiscard]] result<void> write(std::span<const std::byte> bytes) override {
+    own_.burn();
+    out_.insert(out_.end(), bytes.begin(), bytes.end());
+    return {};
+  }
+  [[nodiscard]] result<void> commit() override { return own_.burn(), result<void>{}; }
+  [[nodiscard]] std::string name() const override { return "fused"; }
+
+ private:
+  std::vector<std::byte>& out_;
+  fuse& own_;
+};
+
+}  // namespace
+
+TEST_CASE("faults: what sources, sinks, observers and progress of the host throw at any call reaches the caller of loading, saving, measuring and quantising") {
+  const auto bytes = std::as_bytes(std::span(model_bytes()));
+  const auto nothing = [] {};
+  const auto must = [](auto&& done) { CHECK(done.has_value()); };   // doctest's macros would catch what is thrown
+  const auto open = [&](fuse& f) { return gguf::file::open(std::make_shared<fused_source>(bytes, f)); };
+  burn_each([&](fuse& f) { must(open(f)); }, nothing);
+  for (const std::size_t n : {1u, 3u}) {
+    burn_each([&](fuse& f) { must(load_model(open(f).value(), threads_of(n))); }, nothing);
+  }
+
+  const model m = small_model();
+  session s = make_session(m);
+  REQUIRE(s.evaluate(prompt));
+  const auto goes_on = [&] { CHECK(s.tokens().size() == prompt.size()); };
+  std::vector<std::byte> saved, other;
+  burn_each([&](fuse& f) {
+    fused_sink sink(saved, f);
+    must(save_session(s, sink));
+  }, goes_on);
+  burn_each([&](fuse& f) {
+    const fused_source source(saved, f);
+    const auto file = session_file::open(source, s);
+    REQUIRE(file);
+    must(file->restore(s));
+  }, goes_on);
+
+  const gguf::file file = open_bytes(model_bytes()).value();
+  for (const std::size_t n : {1u, 3u}) {
+    quantize_options options{.type = file_type::q8_0, .n_threads = n};
+    burn_each([&](fuse& f) { must(quantize(file, std::make_unique<fused_sink>(other, f), options)); }, nothing);
+    burn_each([&](fuse& f) { must(quantize(open(f).value(), memory_sink(other), options)); other.clear(); }, [&] { other.clear(); });
+    burn_each([&](fuse& f) {
+      options.progress = [&](const quantize_progress&) { return f.burn(), true; };
+      must(quantize(file, memory_sink(other), options));
+    }, [&] { other.clear(); });
+  }
+
+  const text_windows windows = text_windows::create({1, 4, 5, 6, 7, 8, 9, 4, 3, 5, 7, 3, 3, 4, 3, 3}, 1, {.window = 8}).value();
+  const double expected = measure_perplexity(s, windows).value().value();
+  const auto measures = [&] { CHECK(measure_perplexity(s, windows).value().value() == expected); };
+  burn_each([&](fuse& f) { must(measure_perplexity(s, windows, {.progress = [&](const perplexity&) { return f.burn(), true; }})); }, measures);
+  burn_each([&](fuse& f) { must(measure_perplexity(s, windows, {}, [&](const scored_position&) -> result<void> { return f.burn(), result<void>{}; })); }, measures);
+  burn_each([&](fuse& f) {
+    auto writer = logits_file_writer::create(std::make_unique<fused_sink>(other, f), m.tokenizer(), windows);
+    REQUIRE(writer);
+    must(measure_perplexity(s, windows, {}, *writer));
+    must(writer->commit());
+  }, measures);
+  burn_each([&](fuse& f) {
+    auto reference = logits_file::open(std::make_shared<fused_source>(other, f));
+    REQUIRE(reference);
+    divergence sum;
+    must(measure_perplexity(s, windows, {}, [&](const scored_position& p) { return reference->compare(p, sum); }));
+  }, measures);
 }
 #endif
