@@ -6,6 +6,8 @@
 
 #include <doctest/doctest.h>
 
+#include <tests/support/stack_use.hpp>
+
 #include <algorithm>
 #include <cstddef>
 #include <stop_token>
@@ -137,6 +139,29 @@ TEST_CASE("chat_session: what a callback throws at any call leaves the conversat
   throw_each([&](int& left) { return chat.say("x", greedy_chat(8), [&](const token_event&) { burn(left); }).has_value(); });
   throw_each([&](int& left) { return chat.say("x", greedy_chat(8), [&](std::string_view) { burn(left); }).has_value(); });
   throw_each([&](int& left) { return chat.say("x", greedy_chat(8), [&](const reply_piece&) { burn(left); }).has_value(); });
+}
+#endif
+
+#if defined(__unix__) || defined(__APPLE__)
+TEST_CASE("chat_session: a reply takes less than 128 KiB of the caller's stack, a template or JSON that is nested without end less than 256") {
+  if (!has_data(stories)) return;
+  if constexpr (stack_frames_are_usual) {
+    const model m = load_stories();
+    const std::size_t to_reply = stack_use_of([&] {
+      chat_session chat = make_chat(m);
+      static_cast<void>(chat.say("Once", greedy_chat(4)).has_value());
+    });
+    std::string parentheses, loops, lists;
+    for (int i = 0; i < 2000; ++i) parentheses += "{{ (", loops += "{% for x in [1] %}", lists += "[";
+    const std::size_t to_fail = stack_use_of([&] {
+      for (const std::string& source : {parentheses, loops, "{{ " + std::string(2000, '(') + "1" + std::string(2000, ')') + " }}", "{{ " + std::string(2000, '[') + "}}"}) {
+        static_cast<void>(chat_template::compile(source).has_value());
+      }
+      static_cast<void>(json::parse(lists).has_value());
+    });
+    CHECK(to_reply < 128 << 10);   // 22 KiB with GCC 12
+    CHECK(to_fail < 256 << 10);    // 96 KiB
+  }
 }
 #endif
 

@@ -14,6 +14,7 @@
 
 #include <tests/support/adapter_parts.hpp>
 #include <tests/support/sanitized.hpp>
+#include <tests/support/stack_use.hpp>
 #include <tests/support/tiny_model.hpp>
 
 #include <doctest/doctest.h>
@@ -369,6 +370,36 @@ TEST_CASE("faults: threads with little stack load and generate, one session or a
 }
 #endif
 
+#if defined(__unix__) || defined(__APPLE__)
+TEST_CASE("faults: loading, generating, batches, beams and guesses take less than 128 KiB of the caller's stack") {
+  if constexpr (stack_frames_are_usual) {
+    const std::string bytes = tiny_model({.type = tensor_type::q4_0, .tied = true}).build();
+    const std::size_t to_load = stack_use_of([&] { static_cast<void>(load_bytes(bytes, threads_of(2)).has_value()); });
+    const model m = load_bytes(bytes).value();
+    generation_options sampled = greedy(8);
+    sampled.sampling = sampler_config::balanced();
+    const std::size_t to_generate = stack_use_of([&] {
+      auto s = session::create(m, {.context_size = 48, .n_threads = 2});
+      static_cast<void>(s && s->generate(prompt, sampled) && s->generate(std::string_view("t4 t5"), greedy(8)) && s->embed(prompt));
+    });
+    const std::size_t to_search = stack_use_of([&] {
+      auto search = beam_search::create(m, {.max_width = 3, .context_size = 48, .n_threads = 1});
+      static_cast<void>(search && search->search(prompt, {.width = 3, .max_tokens = 5}));
+    });
+    const std::size_t to_batch = stack_use_of([&] {
+      auto engine = batch_engine::create(m, {.max_sequences = 2, .context_size = 48, .page_size = 16, .n_threads = 2});
+      static_cast<void>(engine && engine->add(prompt, sampled) && engine->run());
+    });
+    const std::size_t to_guess = stack_use_of([&] {
+      auto s = session::create(m, {.context_size = 48, .n_threads = 1});
+      lookup_drafter drafter;
+      static_cast<void>(s && generate_speculatively(*s, prompt, greedy(8), drafter));
+    });
+    for (const std::size_t used : {to_load, to_generate, to_search, to_batch, to_guess}) CHECK(used < 128 << 10);   // 16 to 57 KiB with GCC 12
+  }
+}
+#endif
+
 TEST_CASE("faults: a model of 700 layers loads and says something") {
   const std::string bytes = tiny_model({.n_layers = 700, .ffn_dim = 32}).build();
   const auto m = load_bytes(bytes);
@@ -652,8 +683,7 @@ class fused_cache {
 static_assert(kv_cache<fused_cache>);
 
 /// Calls `work` with a fuse of every length until it does not burn; each time it must throw oops, and `after` is called.
-template <class Work, class After>
-void burn_each(Work&& work, After&& after) {
+void burn_each(const std::function<void(fuse&)>& work, const std::function<void()>& after) {
   int n_thrown = 0;
   for (int length = 0;; ++length) {
     CAPTURE(length);
