@@ -6,6 +6,7 @@
 // Errors    none (noexcept): absence of a value is the failure, the caller knows what to call it
 #pragma once
 
+#include <cria/core/bit_cast.hpp>
 #include <cria/core/config.hpp>
 
 #include <array>
@@ -66,14 +67,14 @@ template <class T>
   if constexpr (std::endian::native == std::endian::big) {
     for (std::size_t i = 0; i < sizeof(T) / 2; ++i) std::swap(native[i], native[sizeof(T) - 1 - i]);
   }
-  return std::bit_cast<T>(native);
+  return bit_cast<T>(native);
 }
 
 /// Writes `value` as sizeof(T) little-endian bytes.
 template <class T>
   requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>)
 [[nodiscard]] std::array<std::byte, sizeof(T)> store_le(T value) noexcept {
-  auto bytes = std::bit_cast<std::array<std::byte, sizeof(T)>>(value);
+  auto bytes = bit_cast<std::array<std::byte, sizeof(T)>>(value);
   if constexpr (std::endian::native == std::endian::big) {
     for (std::size_t i = 0; i < sizeof(T) / 2; ++i) std::swap(bytes[i], bytes[sizeof(T) - 1 - i]);
   }

@@ -11,9 +11,9 @@
 // Source    IEEE 754-2019 binary16; bfloat16 is the upper half of binary32
 #pragma once
 
+#include <cria/core/bit_cast.hpp>
 #include <cria/core/config.hpp>
 
-#include <bit>
 #include <cstdint>
 
 namespace cria::inline v0 {
@@ -52,13 +52,13 @@ inline constexpr std::uint32_t float_quiet_bit = 0x00400000;
   std::uint32_t bits = magnitude + rebias;
   bits += detail::select(magnitude >= 0x7c00u << 13, rebias, 0);   // exponent 31 is that of infinity and NaN
   bits |= detail::select(magnitude > 0x7c00u << 13, detail::float_quiet_bit, 0);
-  bits = detail::select(magnitude < 0x0400u << 13, std::bit_cast<std::uint32_t>(subnormal), bits);
-  return std::bit_cast<float>(bits | sign);
+  bits = detail::select(magnitude < 0x0400u << 13, bit_cast<std::uint32_t>(subnormal), bits);
+  return bit_cast<float>(bits | sign);
 }
 
 /// Returns the value, exactly.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr float to_float(bf16 b) noexcept {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(b.bits) << 16);
+  return bit_cast<float>(static_cast<std::uint32_t>(b.bits) << 16);
 }
 
 /// Returns the nearest half.
@@ -66,11 +66,11 @@ inline constexpr std::uint32_t float_quiet_bit = 0x00400000;
   constexpr std::uint32_t rebias = (127u - 15u) << 23;
   constexpr std::uint32_t too_large = (127u + 16u) << 23;   // 65536; from 65520 on the rounding itself carries into infinity
   constexpr std::uint32_t min_normal = (127u - 14u) << 23;
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t bits = bit_cast<std::uint32_t>(value);
   const std::uint32_t magnitude = bits & 0x7fffffffu;
   // Adding 0.5 rounds to multiples of 2^-24, the step of the half's subnormals, by the addition's own rounding.
   const std::uint32_t subnormal =
-      std::bit_cast<std::uint32_t>(std::bit_cast<float>(detail::select(magnitude < min_normal, magnitude, 0)) + 0.5f) - 0x3f000000u;
+      bit_cast<std::uint32_t>(bit_cast<float>(detail::select(magnitude < min_normal, magnitude, 0)) + 0.5f) - 0x3f000000u;
   std::uint32_t half = (magnitude - rebias + 0xfffu + ((magnitude >> 13) & 1u)) >> 13;
   half = detail::select(magnitude < min_normal, subnormal, half);
   half = detail::select(magnitude >= too_large, 0x7c00u, half);
@@ -80,7 +80,7 @@ inline constexpr std::uint32_t float_quiet_bit = 0x00400000;
 
 /// Returns the nearest bfloat16.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr bf16 to_bf16(float value) noexcept {
-  const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t bits = bit_cast<std::uint32_t>(value);
   const std::uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
   const bool is_nan = (bits & 0x7fffffffu) > detail::float_infinity_bits;
   return {static_cast<std::uint16_t>((is_nan ? bits | detail::float_quiet_bit : rounded) >> 16)};

@@ -14,9 +14,9 @@
 //           table-driven exp: P. Tang, ACM TOMS 15 (1989). Constants computed with 300 bits (mpmath), rounded to nearest.
 #pragma once
 
+#include <cria/core/bit_cast.hpp>
 #include <cria/core/config.hpp>
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -41,9 +41,9 @@ namespace detail {
 /// Returns x; a product that the caller passes is rounded here, not fused with the first addition of the function.
 CRIA_ALWAYS_INLINE double rounded(double x) noexcept {
 #if defined(__GNUC__)
-  auto bits = std::bit_cast<std::int64_t>(x);
+  auto bits = bit_cast<std::int64_t>(x);
   __asm__("" : "+r"(bits));  // no instruction: the compiler may not look through it
-  return std::bit_cast<double>(bits);
+  return bit_cast<double>(bits);
 #else
   return x;  // MSVC fuses only under /fp:contract
 #endif
@@ -105,7 +105,7 @@ CRIA_ALWAYS_INLINE double exp(double x) noexcept {
   const double head = static_cast<float>(r);  // 24 bits: its square is exact
   const double scaled = detail::exp2_coarse[(k >> 12) & 63] * detail::exp2_middle[(k >> 6) & 63] * detail::exp2_fine[k & 63] *
                         (1.0 + (r + 0.5 * head * head));
-  return std::bit_cast<double>(std::bit_cast<std::int64_t>(scaled) + (k >> 18) * (std::int64_t{1} << 52));
+  return bit_cast<double>(bit_cast<std::int64_t>(scaled) + (k >> 18) * (std::int64_t{1} << 52));
 }
 
 /// Returns the natural logarithm; -inf for 0, NaN for negative x.
@@ -122,8 +122,8 @@ CRIA_ALWAYS_INLINE double log(double x) noexcept {
     e = -54;
   }
   constexpr std::int64_t sqrt_half = 0x3fe6a09e667f3bcd;
-  const std::int64_t steps = (std::bit_cast<std::int64_t>(x) - sqrt_half) >> 52;
-  const double m = std::bit_cast<double>(std::bit_cast<std::int64_t>(x) - steps * (std::int64_t{1} << 52));
+  const std::int64_t steps = (bit_cast<std::int64_t>(x) - sqrt_half) >> 52;
+  const double m = bit_cast<double>(bit_cast<std::int64_t>(x) - steps * (std::int64_t{1} << 52));
   const auto ed = static_cast<double>(e + steps);
   const double f = m - 1.0;
   const double s = f / (2.0 + f);

@@ -11,9 +11,12 @@
 
 #include <cria/generate/batch_options.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -88,9 +91,18 @@ class prometheus_writer {
 
   /// The shortest text that reads back as x.
   [[nodiscard]] static std::string number(double x) {
-    char text[32];
-    const auto end = std::to_chars(text, text + sizeof text, x).ptr;
-    return {text, end};
+    char text[40];
+#if defined(__cpp_lib_to_chars)
+    return {text, std::to_chars(text, text + sizeof text, x).ptr};
+#else
+    int n = 0;
+    for (int digits = 15; digits <= 17; ++digits) {
+      n = std::snprintf(text, sizeof text, "%.*g", digits, x);
+      if (std::strtod(text, nullptr) == x) break;
+    }
+    std::replace(text, text + n, ',', '.');   // what some locales part the fraction with
+    return {text, static_cast<std::size_t>(n)};
+#endif
   }
 
   std::string prefix_, labels_, name_, text_;

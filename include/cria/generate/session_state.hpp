@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cria/core/aligned_buffer.hpp>
+#include <cria/core/bit_cast.hpp>
 #include <cria/core/checksum.hpp>
 #include <cria/core/executor.hpp>
 #include <cria/core/result.hpp>
@@ -23,7 +24,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -152,7 +152,7 @@ class session_state {
     if (is_long) sum.update(std::string_view("long"));
     for (const adapter_choice& c : adapters_.choices()) {
       sum.update(c.adapter.fingerprint());
-      sum.update(std::bit_cast<std::uint32_t>(c.scale));
+      sum.update(bit_cast<std::uint32_t>(c.scale));
     }
     return sum.value();
   }

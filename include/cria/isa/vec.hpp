@@ -10,11 +10,11 @@
 // The xsimd half is here; what xsimd lacks (fused multiply-add on AVX-512 before 11.0, half precision, byte loads) is in vec.<isa>.hpp.
 #pragma once
 
+#include <cria/core/bit_cast.hpp>
 #include <cria/core/config.hpp>
 #include <cria/core/float16.hpp>
 #include <cria/isa/tags.hpp>
 
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -135,10 +135,10 @@ struct vec<scalar> {
     return m;
   }
   static CRIA_NOINLINE i as_int(const f& a) noexcept {
-    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return std::bit_cast<std::int32_t>(a.v[n]); });
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return bit_cast<std::int32_t>(a.v[n]); });
   }
   static CRIA_NOINLINE f as_float(const i& a) noexcept {
-    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return std::bit_cast<float>(a.v[n]); });
+    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return bit_cast<float>(a.v[n]); });
   }
   static CRIA_NOINLINE f load_f16(const void* p) noexcept {
     f16 h[16];
@@ -153,7 +153,7 @@ struct vec<scalar> {
   static CRIA_NOINLINE f load_bf16(const void* p) noexcept {
     std::uint16_t h[16];
     std::memcpy(h, p, sizeof h);
-    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return std::bit_cast<float>(std::uint32_t{h[n]} << 16); });
+    return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return bit_cast<float>(std::uint32_t{h[n]} << 16); });
   }
   static CRIA_NOINLINE i load_u8(const void* p) noexcept {
     std::uint8_t b[16];

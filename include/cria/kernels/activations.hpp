@@ -17,12 +17,12 @@
 //           up to rounding; a group of zeros has d = 0. inf or NaN in a group make its d, and so every output it meets, non-finite.
 #pragma once
 
+#include <cria/core/bit_cast.hpp>
 #include <cria/core/types.hpp>
 #include <cria/isa/f32x16.hpp>
 #include <cria/kernels/activation_size.hpp>
 #include <cria/kernels/panel.hpp>
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -86,7 +86,7 @@ struct quantize_activations {
   static CRIA_ALWAYS_INLINE void quantize(const float* x, std::int32_t* word, std::size_t width, std::int32_t* field, std::size_t step, precision p) noexcept {
     v a = v::load(x), b = v::load(x + 16);
     const std::int32_t bits_a = a.hmax_abs_bits(), bits_b = b.hmax_abs_bits();
-    float largest = std::bit_cast<float>(bits_a > bits_b ? bits_a : bits_b);
+    float largest = bit_cast<float>(bits_a > bits_b ? bits_a : bits_b);
     const bool is_finite = largest <= 3.4028234664e38f;
     if (!is_finite) a = b = v::set(0);
     const float steps = p == precision::exact ? 16256.0f : 127.0f;
@@ -98,9 +98,9 @@ struct quantize_activations {
     word = words(h, word, width);
     if (p == precision::exact) words(l, word, width);
     const std::int32_t sums[3] = {first + second, first, second};
-    *field = std::bit_cast<std::int32_t>(d);
+    *field = bit_cast<std::int32_t>(d);
     for (const std::int32_t s : sums) *(field += step) = -8 * s;
-    for (const std::int32_t s : sums) *(field += step) = std::bit_cast<std::int32_t>(d * static_cast<float>(s));
+    for (const std::int32_t s : sums) *(field += step) = bit_cast<std::int32_t>(d * static_cast<float>(s));
   }
 
   /// Quantises 16 values to planes h and l and returns the sum of the integers.

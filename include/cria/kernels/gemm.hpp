@@ -20,6 +20,7 @@
 // several panels in turn, so that its activations stay in the first-level cache, 0.59 and, with the next part wholly fetched ahead, 0.98.
 #pragma once
 
+#include <cria/core/bit_cast.hpp>
 #include <cria/core/types.hpp>
 #include <cria/kernels/activations.hpp>
 #include <cria/kernels/int8_dot.hpp>
@@ -182,14 +183,14 @@ struct gemm {
       const f scale = unpack::scale(block, g, row, Sub);
       CRIA_UNROLL
       for (std::size_t n = 0; n < W; ++n) {
-        const f d = op::set(std::bit_cast<float>(x[at.d + n]));
+        const f d = op::set(bit_cast<float>(x[at.d + n]));
         acc[Vector * W + n] = op::fma(op::to_float(sum[Vector * W + n]), scale * d, acc[Vector * W + n]);
       }
       if constexpr (layout::has_min) {
         const f min = unpack::min(block, g, row, Sub);
         CRIA_UNROLL
         for (std::size_t n = 0; n < W; ++n) {
-          acc[Vector * W + n] = op::fma(min, op::set(std::bit_cast<float>(x[at.ds + which<Sub> * at.step + n])), acc[Vector * W + n]);
+          acc[Vector * W + n] = op::fma(min, op::set(bit_cast<float>(x[at.ds + which<Sub> * at.step + n])), acc[Vector * W + n]);
         }
       }
     });

@@ -40,7 +40,7 @@ struct low_rank_set {
   [[nodiscard]] std::span<const low_rank_pair> of(const weight& base) const noexcept {
     const auto first = std::partition_point(pairs.begin(), pairs.end(), [&](const low_rank_pair& p) { return std::less<>{}(p.base, &base); });
     const auto last = std::find_if(first, pairs.end(), [&](const low_rank_pair& p) { return p.base != &base; });
-    return {first, last};
+    return std::span(pairs).subspan(static_cast<std::size_t>(first - pairs.begin()), static_cast<std::size_t>(last - first));
   }
 };
 

@@ -15,6 +15,7 @@
 // Threads   pure functions
 #pragma once
 
+#include <cria/core/bit_cast.hpp>
 #include <cria/core/float16.hpp>
 #include <cria/quant/tensor_type.hpp>
 
@@ -74,7 +75,7 @@ namespace detail {
 
 /// Returns `condition ? a : b` without a branch; see select in core/float16.hpp.
 [[nodiscard]] CRIA_ALWAYS_INLINE float select(bool condition, float a, float b) noexcept {
-  return std::bit_cast<float>(select(condition, std::bit_cast<std::uint32_t>(a), std::bit_cast<std::uint32_t>(b)));
+  return bit_cast<float>(select(condition, bit_cast<std::uint32_t>(a), bit_cast<std::uint32_t>(b)));
 }
 
 /// Returns `value` moved into [low, high]; low for NaN.

@@ -5,9 +5,9 @@
 // Errors    none (noexcept)
 #pragma once
 
+#include <cria/core/bit_cast.hpp>
 #include <cria/quant/format.hpp>
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -27,7 +27,7 @@ template <quant_block Block>
   } else if constexpr (std::is_same_v<Block, bf16>) {
     return (block.bits & 0x7f80) != 0x7f80;
   } else if constexpr (std::is_same_v<Block, f32>) {
-    return (std::bit_cast<std::uint32_t>(block.value) & 0x7f800000) != 0x7f800000;
+    return (bit_cast<std::uint32_t>(block.value) & 0x7f800000) != 0x7f800000;
   } else if constexpr (requires { block.dmin; }) {
     return detail::is_finite(block.d) && detail::is_finite(block.dmin);
   } else if constexpr (requires { block.m; }) {

@@ -12,10 +12,10 @@
 // Source    OCP Microscaling Formats (MX) v1.0, section 5.3 (E2M1) and 5.4 (E8M0); ggml's block_mxfp4 (July 2026)
 #pragma once
 
+#include <cria/core/bit_cast.hpp>
 #include <cria/quant/block.hpp>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -36,7 +36,7 @@ struct mxfp4 {
 
   /// Returns 2^(e - 128).
   [[nodiscard]] static constexpr float scale(std::uint8_t e) noexcept {
-    return std::bit_cast<float>(e < 2 ? 0x00200000u << e : static_cast<std::uint32_t>(e - 1) << 23);
+    return bit_cast<float>(e < 2 ? 0x00200000u << e : static_cast<std::uint32_t>(e - 1) << 23);
   }
 
   static void dequantize(const mxfp4& block, std::span<float, block_size> out) noexcept {
@@ -49,7 +49,7 @@ struct mxfp4 {
 
   [[nodiscard]] static mxfp4 quantize(std::span<const float, block_size> values) noexcept {
     // Scales 2^(e - 128) that put the largest value between 16 and 32, 8 and 16, or 4 and 8 on the codebook's axis, whose top is 12.
-    const int exponent = static_cast<int>(std::bit_cast<std::uint32_t>(std::fabs(detail::largest_by_magnitude(values))) >> 23);
+    const int exponent = static_cast<int>(bit_cast<std::uint32_t>(std::fabs(detail::largest_by_magnitude(values))) >> 23);
     std::uint8_t best = 0;
     float best_error = std::numeric_limits<float>::infinity();
     for (int e = exponent - 3; e < exponent; ++e) {

@@ -9,6 +9,7 @@
 //           whole distribution (llama.cpp takes the one after the cut)
 #pragma once
 
+#include <cria/core/bit_cast.hpp>
 #include <cria/core/random.hpp>
 #include <cria/core/scalar_math.hpp>
 #include <cria/core/types.hpp>
@@ -17,7 +18,6 @@
 #include <cria/sampling/truncation.hpp>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -48,12 +48,12 @@ class surprise_control {
     random_ = random_generator(options_.seed);
   }
   void save(sampler_state& out) const {
-    out.push_back(std::bit_cast<std::uint64_t>(mu_));
+    out.push_back(bit_cast<std::uint64_t>(mu_));
     out.insert(out.end(), random_.state().begin(), random_.state().end());
   }
   [[nodiscard]] bool restore(std::span<const std::uint64_t>& in) noexcept {
-    if (in.empty() || !std::isfinite(std::bit_cast<double>(in[0]))) return false;
-    mu_ = std::bit_cast<double>(in[0]);
+    if (in.empty() || !std::isfinite(bit_cast<double>(in[0]))) return false;
+    mu_ = bit_cast<double>(in[0]);
     in = in.subspan(1);
     return multinomial::restore_generator(random_, in);
   }

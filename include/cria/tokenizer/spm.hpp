@@ -9,6 +9,7 @@
 // Source    SentencePiece (arXiv 1808.06226, github.com/google/sentencepiece); equal to llama.cpp d32676d for valid UTF-8
 #pragma once
 
+#include <cria/core/bit_cast.hpp>
 #include <cria/core/result.hpp>
 #include <cria/core/types.hpp>
 #include <cria/tokenizer/merge.hpp>
@@ -17,7 +18,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -100,7 +100,7 @@ class spm {
   /// Returns an integer that is smaller for better scores; NaN is the worst.
   [[nodiscard]] static std::uint32_t order_of(float score) noexcept {
     if (std::isnan(score)) return ~std::uint32_t{0};
-    const auto bits = std::bit_cast<std::uint32_t>(score + 0.0f);  // + 0: no negative zero
+    const auto bits = bit_cast<std::uint32_t>(score + 0.0f);  // + 0: no negative zero
     return bits >> 31 != 0 ? bits : 0x7fffffffu - bits;
   }
 
