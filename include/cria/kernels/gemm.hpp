@@ -14,6 +14,10 @@
 // zmm), 4 on AVX2 (half a panel at a time; 16-bit sums, so its float accumulators live in memory).
 // Order inside the tile: steps outer, tokens inner; the other way round is 0.74 of its speed on a Cascade Lake and equal on a Zen 4. 16 rows x 12
 // tokens, 32 x 6 and 16 x 8 measured 179, 181, 177 GMAC/s on one Zen 4 core, 357, 361, 304 on two: one panel a tile keeps tails simple.
+// Several tokens: a tile works longer on a line of weights than the processor looks ahead, so a tile asks for what comes 4 KB later. From memory, one Zen 4
+// core, without and with: exact 66 and 89 GMAC/s at 4 tokens, 75 and 88 at 8, 94 and 100 at 12, 94 and 97 at 16; fast 146 and 180 at 12, 154 and 179 at 16.
+// 1 KB is too little for the second-level cache. With fewer than 4 multiply-adds a byte the processor alone is better: q8_0, fast, 4 tokens
+// 108 and 84. A tile of 16 tokens with accumulators in memory: 1.01 of 12 and 4 at 16 tokens, 0.95 at 24.
 // One token is bound by memory, which wants one long stream: changing to another place costs half a microsecond (0.59 of the speed where a piece of 17 KB
 // is followed by one elsewhere). Tried and left out for one token, measured on a Zen 4 core: two panels side by side, half of the speed; fetching ahead by
 // software 0.5 to 16 KB, into any cache, 0.72 to 1.0; two or four accumulators a plane, 1.05 within the cache and nothing from memory; a part of K for
@@ -78,6 +82,9 @@ struct gemm {
   /// Tokens whose activations stay in the second-level cache beside a panel.
   static constexpr std::size_t cached_bytes = 512 * 1024;
 
+  /// How far before their use a tile of several tokens asks for weights.
+  static constexpr std::size_t bytes_ahead = 4096;
+
   /// Computes the tile of panel p that begins at token t; returns its width.
   static CRIA_ALWAYS_INLINE std::size_t tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
     const std::size_t width = tile_width(a.n_tokens - t, Isa::tile_tokens);
@@ -141,12 +148,14 @@ struct gemm {
     constexpr std::size_t V = row_vectors;
     const std::size_t n_planes = a.activations_precision == precision::exact ? 2 : 1;
     const activation_group<W> at(n_planes);
+    const bool asks_ahead = r == 0 && n_planes * W * 32 * panel_rows >= 4 * block_bytes / layout::groups;
     const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
     const std::int32_t* x = activations_of(a, t);
     f acc[V * W];
     CRIA_UNROLL
     for (std::size_t n = 0; n < V * W; ++n) acc[n] = op::set(0);
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
+      for (std::size_t n = 0; asks_ahead && n < block_bytes; n += 64) CRIA_PREFETCH(block + bytes_ahead + n);
       for (std::size_t g = 0; g < layout::groups; ++g, x += at.words) {
         each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
           i sum[V * W];
