@@ -16,12 +16,14 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <deque>
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <system_error>
 #include <unordered_map>
 
 namespace cria_program {
@@ -228,7 +230,7 @@ class result_file {
       return made;
     }
     std::uintmax_t kept = 0;
-    if (!starts_over && std::filesystem::exists(path)) {
+    if (!starts_over && std::filesystem::is_regular_file(path)) {
       CRIA_TRY(const std::string old, read_all(path));
       for (std::size_t end; (end = old.find('\n', kept)) != std::string::npos; kept = end + 1, ++made.n_done_) {
         const json entry = json::parse(std::string_view(old).substr(kept, end - kept), nullptr, false);
@@ -241,7 +243,7 @@ class result_file {
     }
     made.owned_.reset(std::fopen(path.c_str(), kept > 0 ? "ab" : "wb"));
     made.file_ = made.owned_.get();
-    if (made.file_ == nullptr) return error{errc::io, path, "cannot be written", error::no_offset};
+    if (made.file_ == nullptr) return error{errc::io, path, "cannot be written: " + std::generic_category().message(errno), error::no_offset};
     return made;
   }
 
@@ -249,7 +251,8 @@ class result_file {
 
   result<void> write(const std::string& line) {
     if (std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fflush(file_) == 0) return {};
-    return error{errc::io, "results", "cannot be written", error::no_offset};
+    const std::string why = "cannot be written: " + std::generic_category().message(errno);
+    return error{errc::io, "results", owned_ ? why + "; the same command goes on from here" : why, error::no_offset};
   }
 
  private:
@@ -354,7 +357,10 @@ result<void> run(batch_flags& flags) {
   CRIA_TRY(const std::string text, read_all(flags.in));
   const std::vector<request_line> lines = lines_of(text);
   CRIA_TRY(auto out, result_file::open(flags.out, lines, flags.starts_over));
-  if (out.n_done() == lines.size()) return {};
+  if (out.n_done() == lines.size()) {
+    std::fprintf(stderr, "%zu requests, all done before\n", lines.size());
+    return {};
+  }
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
   CRIA_TRY(flags.options.adapters, flags.lora.load(model));
   if (flags.engine.chosen_cache() == cria::kv_type::f32) {

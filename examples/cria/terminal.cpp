@@ -53,6 +53,7 @@ void prepare_streams() {
   _setmode(_fileno(stdout), _O_BINARY);
 #else
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
 #endif
 }
 

@@ -19,7 +19,7 @@ void print_error(std::string_view code, std::string_view where, std::string_view
 
 [[nodiscard]] bool is_terminal(std::FILE* file);
 
-/// Makes stdin and stdout carry bytes as they are, and a closed pipe an error rather than a signal.
+/// Makes stdin and stdout carry bytes as they are, and a closed pipe or a file at its limit an error rather than a signal.
 void prepare_streams();
 
 /// Writes results to stdout at once; the system's refusal is an error.

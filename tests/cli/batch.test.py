@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import resource
 import signal
 import struct
 import subprocess
@@ -212,10 +213,31 @@ class Batch(unittest.TestCase):
         batch(source, target, "--parallel", "4")
         self.assertEqual(read(target), whole)
 
+    def test_a_file_that_reaches_its_limit_is_an_error_and_goes_on_later(self):
+        source, target = write("limit.jsonl", requests(40)), path_of("limit.out.jsonl")
+        batch(source, path_of("limit.whole.jsonl"), "--overwrite")
+        whole, limit = read(path_of("limit.whole.jsonl")), 1500
+        command = [CRIA, "batch", "-m", STORIES, "-f", source, "-o", target, "--overwrite", "--temp", "0", "-n", "24", "-t", "1"]
+        full = subprocess.run(command, stderr=subprocess.PIPE, timeout=120, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        self.assertEqual(full.returncode, 1, full.stderr)
+        self.assertRegex(full.stderr, rb"io: results: cannot be written: .+; the same command goes on")
+        self.assertEqual(read(target), whole[:limit])
+        batch(source, target)
+        self.assertEqual(read(target), whole)
+        self.assertIn(b"40 requests, all done before", batch(source, target).stderr)
+        self.assertEqual(read(target), whole)
+
+    def test_results_may_go_to_a_device(self):
+        source = write("device.jsonl", requests(3))
+        batch(source, "/dev/null")
+        if os.path.exists("/dev/full"):
+            self.assertRegex(batch(source, "/dev/full", status=1).stderr, rb"io: results: cannot be written: .+")
+
     def test_files_that_cannot_be_used_are_errors(self):
         source = write("one.jsonl", requests(1))
         self.assertIn(b"io", batch(path_of("absent.jsonl"), path_of("x"), status=1).stderr)
         self.assertIn(b"io", batch(source, os.path.join(TMP, "absent", "x"), status=1).stderr)
+        self.assertIn(b"io", batch(source, TMP, status=1).stderr)
         batch(source, path_of("x"), "--parallel", "0", status=2)
         empty = write("empty.jsonl", ["\n"])
         batch(empty, path_of("empty.out.jsonl"), "--overwrite")

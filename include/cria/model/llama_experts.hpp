@@ -28,10 +28,13 @@ struct llama_experts : rotary_decoder {
     return llama_experts{rotary_decoder(c), scale};
   }
 
-  void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
+  void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const { layer(p, m, i, turn(p, m)); }
+
+ protected:
+  void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i, const nn::rotation& turned) const {
     const decoder_layer& w = m.weights.layers[i];
     p.queries_keys_values(m.rms_norm(w.attn_norm), w.attn_q, w.attn_k, w.attn_v);
-    p.attend({.layer = i, .turn = turn(p, m), .seen = {.window = m.config.window_of(i)}});
+    p.attend({.layer = i, .turn = turned, .seen = {.window = m.config.window_of(i)}});
     p.add_mixed(w.attn_output);
     p.expert_feed_forward(m.rms_norm(w.ffn_norm), m.experts(w, expert_scale), nn::gate_function::silu);
   }

@@ -14,26 +14,22 @@
 // Source    Qwen3 arXiv 2505.09388
 #pragma once
 
-#include <cria/model/rotary_decoder.hpp>
+#include <cria/model/llama_experts.hpp>
 
 #include <cstddef>
 
 namespace cria::inline v0 {
 
-struct qwen3moe : rotary_decoder {
-  float expert_scale;
-
+/// The layers of llama_experts, with other angles.
+struct qwen3moe : llama_experts {
   static result<qwen3moe> from_metadata(const detail::config_reader& read, const model_config& c) {
-    CRIA_TRY(const float scale, read.positive_float("expert_weights_scale", 1));
-    return qwen3moe{rotary_decoder(c), scale};
+    CRIA_TRY(const auto experts, llama_experts::from_metadata(read, c));
+    return qwen3moe{experts};
   }
 
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
     const decoder_layer& w = m.weights.layers[i];
-    p.queries_keys_values(m.rms_norm(w.attn_norm), w.attn_q, w.attn_k, w.attn_v);
-    p.attend({.layer = i, .turn = turn(p, m).with_norms(w.attn_q_norm, w.attn_k_norm, m.config.norm_eps)});
-    p.add_mixed(w.attn_output);
-    p.expert_feed_forward(m.rms_norm(w.ffn_norm), m.experts(w, expert_scale), nn::gate_function::silu);
+    llama_experts::layer(p, m, i, turn(p, m).with_norms(w.attn_q_norm, w.attn_k_norm, m.config.norm_eps));
   }
 };
 
