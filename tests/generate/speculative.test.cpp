@@ -42,6 +42,16 @@ struct mad_drafter {
   }
 };
 
+/// Knows the text and always guesses something else.
+struct wrong_drafter {
+  std::vector<token_id> whole;
+  [[nodiscard]] std::size_t max_guesses() const noexcept { return 16; }
+  std::size_t draft(std::span<const token_id> context, std::span<token_id> out) {
+    for (std::size_t n = 0; n < out.size(); ++n) out[n] = context.size() + n < whole.size() && whole[context.size() + n] == 300 ? token_id{301} : token_id{300};
+    return out.size();
+  }
+};
+
 /// Always guesses the same token.
 struct stubborn_drafter {
   token_id guess;
@@ -274,6 +284,42 @@ TEST_CASE("speculative_lookup: the longest agreement wins, then the latest, in t
   CHECK(draft(d, {1, 2, 3, 5, 1, 2}, 1) == tokens{6});
   CHECK(draft(d, {6, 7}, 4).empty());                                                // nothing follows the end of the text
   CHECK(draft(lookup_drafter({.min_match = 1}), {1, 2, 3, 1}, 2) == tokens{2, 3});
+}
+
+TEST_CASE("speculative: where no guess is right there are no more passes than tokens, and few guesses, whatever the clock says") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  const golden_case c = read_golden("stories260K").cases.front();
+  session s = make_session(m, {.context_size = 512});
+  generation_options options = greedy(480);
+  options.ignore_eos = true;
+  const auto plain = s.generate(c.tokens, options).value();
+  std::vector<token_id> whole = c.tokens;
+  whole.insert(whole.end(), plain.tokens.begin(), plain.tokens.end());
+  s.reset();
+  wrong_drafter wrong{whole};
+  const auto done = generate_speculatively(s, c.tokens, options, wrong).value();
+  CHECK(done.tokens == plain.tokens);
+  const speculative_statistics& n = done.speculation;
+  CHECK(n.n_accepted == 0);
+  CHECK(n.n_passes == 479);
+  // The first one, at most 16 in each of four more passes while failures are still news, then one in 4, 8, 16, 32, 32, ... passes.
+  CHECK(n.n_guessed > 10);
+  CHECK(n.n_guessed <= 1 + 4 * 16 + 3 + 480 / 32);
+  MESSAGE(n.n_guessed << " guesses in " << n.n_passes << " passes");
+}
+
+TEST_CASE("speculative_length: a clock that says guesses cost nothing, or less than nothing, does not make wrong ones go on") {
+  for (const double seconds : {0.0, 0.5, 1.0}) {
+    speculative_length length(16);
+    std::size_t n_guessed = 0;
+    for (int i = 0; i < 1000; ++i) {
+      const std::size_t n = length.next();
+      length.note(n, 0, n == 0 ? 1 : seconds);
+      n_guessed += n;
+    }
+    CHECK(n_guessed <= 1 + 4 * 16 + 3 + 1000 / 32);
+  }
 }
 
 TEST_CASE("speculative_length: where nothing is right guesses cost less than 5 %, where all is right they grow, and they come back") {
