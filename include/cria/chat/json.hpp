@@ -119,9 +119,7 @@ inline void append_json_char(std::string& out, char32_t code, std::string_view p
     default: break;
   }
   if (code == invalid_char) code = ascii_only ? 0xfffd : code;
-  if (code < 0x20) {
-    append_hex_escape(out, static_cast<unsigned>(code));
-  } else if (!ascii_only || code < 0x7f + 1) {
+  if (code >= 0x20 && (!ascii_only || code < 0x80)) {
     out += piece;
   } else if (code < 0x10000) {
     append_hex_escape(out, static_cast<unsigned>(code));
@@ -161,7 +159,7 @@ class json_parser {
   }
 
  private:
-  [[nodiscard]] error fail(errc code, std::string message) const { return {code, line_and_column(text_, at_), "JSON: " + std::move(message), at_}; }
+  [[nodiscard]] error fail(errc code, const std::string& message) const { return {code, line_and_column(text_, at_), "JSON: " + message, at_}; }
 
   void skip_space() noexcept {
     while (at_ < text_.size() && std::string_view(" \t\n\r").find(text_[at_]) != std::string_view::npos) ++at_;

@@ -104,7 +104,7 @@ class basic_beam_search {
 
   basic_beam_search(cria::model m, const beam_limits& limits, detail::paged_compute<Type> compute) : model_(std::move(m)), limits_(limits), compute_(std::move(compute)) {}
 
-  [[nodiscard]] static error refuse(std::string field, std::string why) { return {errc::bad_argument, std::move(field), std::move(why), error::no_offset}; }
+  [[nodiscard]] static error refuse(std::string_view field, std::string_view why) { return {errc::bad_argument, field, why, error::no_offset}; }
 
   [[nodiscard]] result<void> check(std::span<const token_id> prompt, const beam_options& o) const {
     if (o.width == 0 || o.width > limits_.max_width) return refuse("width", "is not in 1 to " + std::to_string(limits_.max_width));

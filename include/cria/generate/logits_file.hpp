@@ -136,7 +136,7 @@ class logits_file {
   [[nodiscard]] result<void> check_same(const tokenizer& t, const text_windows& windows) const;
   [[nodiscard]] result<void> add(const scored_position& p, divergence& sum);
 
-  [[nodiscard]] error differs(std::string message) const { return {errc::mismatch, printable(source_->name(), 1024), std::move(message), error::no_offset}; }
+  [[nodiscard]] error differs(std::string_view message) const { return {errc::mismatch, printable(source_->name(), 1024), message, error::no_offset}; }
 
   std::shared_ptr<const byte_source> source_;
   detail::logits_file_layout layout_;

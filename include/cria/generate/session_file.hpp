@@ -226,8 +226,8 @@ class session_file {
  private:
   session_file() = default;
 
-  [[nodiscard]] static error refuse(errc code, std::string message, std::uint64_t offset = error::no_offset) {
-    return {code, "session file", std::move(message), offset};
+  [[nodiscard]] static error refuse(errc code, std::string_view message, std::uint64_t offset = error::no_offset) {
+    return {code, "session file", message, offset};
   }
 
   template <saved_kv_cache Cache>

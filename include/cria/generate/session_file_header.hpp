@@ -78,7 +78,7 @@ struct session_file_header {
 
   /// Reads the first bytes of a file of `size` bytes; `in` holds min(size, bytes) of them.
   [[nodiscard]] static result<session_file_header> parse(std::span<const std::byte> in, std::uint64_t size) {
-    const auto refuse = [](errc code, std::string message, std::uint64_t offset) { return error{code, "session file", std::move(message), offset}; };
+    const auto refuse = [](errc code, std::string_view message, std::uint64_t offset) { return error{code, "session file", message, offset}; };
     if (std::memcmp(in.data(), magic.data(), std::min(in.size(), magic.size())) != 0) return refuse(errc::bad_magic, "is not a session file", 0);
     if (in.size() < bytes) return refuse(errc::truncated, "ends in its first " + std::to_string(bytes) + " bytes", size);
     const std::uint32_t found = load_le<std::uint32_t>(in.data() + magic.size());

@@ -73,9 +73,9 @@ class header_parser {
   static constexpr std::uint64_t min_tensor_bytes = 8 + 1 + 4 + 8 + 4 + 8;
   static constexpr std::uint64_t min_string_bytes = 8;
 
-  [[nodiscard]] error fail(errc code, std::string message) const { return fail_at(cursor_.position(), code, std::move(message)); }
-  [[nodiscard]] error fail_at(std::uint64_t offset, errc code, std::string message) const {
-    return {code, name_.empty() ? where_unnamed() : printable(name_), std::move(message), offset};
+  [[nodiscard]] error fail(errc code, std::string_view message) const { return fail_at(cursor_.position(), code, message); }
+  [[nodiscard]] error fail_at(std::uint64_t offset, errc code, std::string_view message) const {
+    return {code, name_.empty() ? where_unnamed() : printable(name_), message, offset};
   }
 
   [[nodiscard]] std::string where_unnamed() const {

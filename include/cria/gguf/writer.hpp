@@ -190,7 +190,7 @@ class writer {
   static constexpr std::size_t max_key_bytes = 65'535;
   static constexpr std::size_t max_tensor_name_bytes = 63;   // llama.cpp keeps them in 64 bytes with a terminator
 
-  static error refuse(std::string_view where, std::string message) { return {errc::bad_argument, printable(where), std::move(message), error::no_offset}; }
+  static error refuse(std::string_view where, std::string_view message) { return {errc::bad_argument, printable(where), message, error::no_offset}; }
   [[nodiscard]] static result<void> check_name(std::string_view name, std::size_t max);
   [[nodiscard]] result<void> store(std::string_view key, value_type type, std::vector<std::byte> bytes);
   [[nodiscard]] result<void> declare(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape);

@@ -119,7 +119,7 @@ class mirostat_v1 : public detail::surprise_control {
     if (s <= 0.0) return log_power > 0.0 ? n : 1;
     const double log_k = log_power / s;
     if (log_k >= log_n) return n;
-    return std::min(n, static_cast<std::size_t>(math::exp(log_k) + 0.5) + 1);
+    return std::min(n, static_cast<std::size_t>(std::llround(math::exp(log_k))) + 1);
   }
 
  private:

@@ -108,8 +108,8 @@ struct vocabulary_defaults {
   bool has_byte_tokens = false;   ///< <0xNN> is a byte even where the file has no token types
 };
 
-[[nodiscard]] inline error vocabulary_error(errc code, std::string_view key, std::string message) {
-  return {code, std::string(key), std::move(message), error::no_offset};
+[[nodiscard]] inline error vocabulary_error(errc code, std::string_view key, std::string_view message) {
+  return {code, key, message, error::no_offset};
 }
 
 /// Returns the byte that `text` names as <0xNN>, exactly two hexadecimal digits.

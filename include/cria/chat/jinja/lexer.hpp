@@ -65,8 +65,8 @@ class lexer {
  private:
   enum class tag { none, print, statement, comment, raw };
 
-  void fail(std::size_t at, std::string message, errc code = errc::syntax) {
-    if (!failure_) failure_ = error{code, cria::detail::line_and_column(source_, at), std::move(message), error::no_offset};
+  void fail(std::size_t at, std::string_view message, errc code = errc::syntax) {
+    if (!failure_) failure_ = error{code, cria::detail::line_and_column(source_, at), message, error::no_offset};
     at_ = source_.size();
   }
   void push(token_kind type, std::size_t at, std::string_view spelling) { tokens_.push_back({type, static_cast<std::uint32_t>(at), spelling, 0, 0}); }

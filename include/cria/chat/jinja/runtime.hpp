@@ -39,9 +39,9 @@ class runtime {
   [[nodiscard]] bool has_failed() const noexcept { return failure_.has_value(); }
   [[nodiscard]] const error& failure() const noexcept { return *failure_; }
 
-  value fail(std::string message, errc code = errc::bad_value) {
+  value fail(std::string_view message, errc code = errc::bad_value) {
     if (!failure_) {
-      failure_ = error{code, {}, std::move(message), error::no_offset};
+      failure_ = error{code, {}, message, error::no_offset};
       failed_at_ = at_;
     }
     return value::none();

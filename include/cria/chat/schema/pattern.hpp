@@ -44,9 +44,8 @@ class pattern_compiler {
  private:
   static constexpr std::size_t most_nesting = 50;
 
-  [[nodiscard]] error fail(errc code, std::string message) const {
-    message = "pattern \"" + printable(text_) + "\": " + std::move(message) + ", at its byte " + std::to_string(at_);
-    return {code, std::string(where_), std::move(message), error::no_offset};
+  [[nodiscard]] error fail(errc code, const std::string& message) const {
+    return {code, where_, "pattern \"" + printable(text_) + "\": " + message + ", at its byte " + std::to_string(at_), error::no_offset};
   }
   [[nodiscard]] char peek() const noexcept { return at_ < text_.size() ? text_[at_] : '\0'; }
   [[nodiscard]] bool take(char c) noexcept {

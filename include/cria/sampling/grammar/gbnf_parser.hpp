@@ -47,8 +47,8 @@ class gbnf_parser {
  private:
   using sequence = std::vector<grammar_item>;
 
-  [[nodiscard]] error fail(errc code, std::size_t at, std::string message) const {
-    return {code, line_and_column(text_, at), "grammar: " + std::move(message), at};
+  [[nodiscard]] error fail(errc code, std::size_t at, const std::string& message) const {
+    return {code, line_and_column(text_, at), "grammar: " + message, at};
   }
   [[nodiscard]] char peek(std::size_t ahead = 0) const noexcept { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
   [[nodiscard]] bool take(std::string_view word) noexcept {
