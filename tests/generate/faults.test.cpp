@@ -34,7 +34,6 @@
 #include <string>
 #include <string_view>
 #include <thread>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -337,14 +336,7 @@ void on_stack_of(std::size_t bytes, Work&& work) {
   pthread_attr_t attributes;
   REQUIRE(::pthread_attr_init(&attributes) == 0);
   REQUIRE(::pthread_attr_setstacksize(&attributes, bytes) == 0);
-  pthread_t thread{};
-  void* (*const entry)(void*) = [](void* what) -> void* {
-    (*static_cast<std::remove_reference_t<Work>*>(what))();
-    return nullptr;
-  };
-  REQUIRE(::pthread_create(&thread, &attributes, entry, &work) == 0);
-  REQUIRE(::pthread_join(thread, nullptr) == 0);
-  ::pthread_attr_destroy(&attributes);
+  cria_test::run_on_thread(attributes, work);
 }
 
 constexpr std::size_t small_stack = 1 << 20;   // builds without optimisation and with sanitizers have frames several times larger than others

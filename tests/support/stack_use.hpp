@@ -27,6 +27,19 @@ inline constexpr bool stack_frames_are_usual = false;
 #endif
 
 #if defined(__unix__) || defined(__APPLE__)
+/// Runs `work` on a thread with these attributes, which end with it.
+template <class Work>
+void run_on_thread(pthread_attr_t& attributes, Work&& work) {
+  pthread_t thread{};
+  void* (*const entry)(void*) = [](void* what) -> void* {
+    (*static_cast<std::remove_reference_t<Work>*>(what))();
+    return nullptr;
+  };
+  REQUIRE(::pthread_create(&thread, &attributes, entry, &work) == 0);
+  REQUIRE(::pthread_join(thread, nullptr) == 0);
+  ::pthread_attr_destroy(&attributes);
+}
+
 /// Returns the bytes of stack that `work` touched, those of the thread that ran it included: a page or two.
 template <class Work>
 std::size_t stack_use_of(Work&& work) {
@@ -39,14 +52,7 @@ std::size_t stack_use_of(Work&& work) {
   pthread_attr_t attributes;
   REQUIRE(::pthread_attr_init(&attributes) == 0);
   REQUIRE(::pthread_attr_setstack(&attributes, stack, size) == 0);
-  pthread_t thread{};
-  void* (*const entry)(void*) = [](void* what) -> void* {
-    (*static_cast<std::remove_reference_t<Work>*>(what))();
-    return nullptr;
-  };
-  REQUIRE(::pthread_create(&thread, &attributes, entry, &work) == 0);
-  REQUIRE(::pthread_join(thread, nullptr) == 0);
-  ::pthread_attr_destroy(&attributes);
+  run_on_thread(attributes, work);
   const auto used = static_cast<std::size_t>(stack + size - std::find_if(stack, stack + size, [](unsigned char byte) { return byte != paint; }));
   ::munmap(memory, size);
   return used;
