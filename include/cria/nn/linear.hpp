@@ -54,10 +54,12 @@ inline std::size_t panel_grain(const weight& w) noexcept {
   return panel_bytes >= 128 * 1024 ? 1 : 128 * 1024 / panel_bytes;
 }
 
-/// The same where few panels are to be split: no more than leaves each thread four pieces. (Two threads, 384 x 384 in Q8_0, 384 tokens: pieces of 20 and 4
-/// panels took 610 us.)
-inline std::size_t panel_grain(const weight& w, std::size_t n_panels, std::size_t n_threads) noexcept {
-  return std::min(panel_grain(w), n_panels / (4 * n_threads) + 1);
+/// The same where few panels are to be split: no more than leaves each thread four pieces (two threads, 384 x 384 in Q8_0, 384 tokens: pieces of 20 and 4
+/// panels took 610 us), yet no piece that is not worth waking a thread for: 64 KiB of weights, counted for each token.
+inline std::size_t panel_grain(const weight& w, std::size_t n_panels, std::size_t n_tokens, std::size_t n_threads) noexcept {
+  const std::size_t even = n_panels / (4 * n_threads) + 1;
+  const std::size_t worth_waking = panel_grain(w) / (2 * n_tokens) + 1;
+  return std::min(panel_grain(w), std::max(even, worth_waking));
 }
 
 /// Multiplies panels [begin, end) of one product.
@@ -117,7 +119,7 @@ inline void multiply(const compute& c, const prepared_input& in, std::span<const
     CRIA_ASSERT(p.w->columns == in.x.k && p.ldy >= 16 * p.w->n_panels());
     n_panels += p.w->n_panels();
   }
-  const std::size_t grain = detail::panel_grain(*products.front().w, n_panels, c.executor.concurrency());
+  const std::size_t grain = detail::panel_grain(*products.front().w, n_panels, in.x.n_tokens, c.executor.concurrency());
   parallel_for(c.executor, n_panels, grain, [&](std::size_t, std::size_t begin, std::size_t end) {
     std::size_t first = 0;
     for (const product& p : products) {
