@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // bench/synthetic_model.hpp - a random model in the shape of TinyLlama: a GGUF file that is made while it is read.
 //
-//   auto source = cria_bench::make_synthetic_model(*cria_bench::find_shape("tinyllama"), *cria_bench::find_mix("Q4_0"));
+//   auto source = cria_bench::make_synthetic_model(*cria_bench::find_shape("tinyllama"), *cria_bench::find_type("Q4_0"));
 //   cria::load_model(*source);  cria_bench::save(**source, "tinyllama-q4_0.gguf");
 //
 // Ensures   the same bytes on every machine; a valid file that llama.cpp opens. Weights are normal numbers of standard deviation 0.08,
 //           quantised as cria quantises them: with the norms' weights of 0.25 no activation, score or logit is far from 1, so nothing
 //           underflows or overflows. A pattern of some 100,000 values repeats in each tensor, at a different place: memory stays small and
 //           the speed is that of any weights.
-// Errors    those of gguf::writer
+// Errors    those of gguf::writer and plan_quantization
 // Threads   a source may be read by many threads at once
 #pragma once
 
@@ -18,7 +18,10 @@
 #include <cria/core/byte_source.hpp>
 #include <cria/core/random.hpp>
 #include <cria/core/result.hpp>
+#include <cria/gguf/file.hpp>
 #include <cria/gguf/writer.hpp>
+#include <cria/model/file_type.hpp>
+#include <cria/model/quantize_plan.hpp>
 #include <cria/quant/format.hpp>
 
 #include <algorithm>
@@ -49,70 +52,19 @@ inline constexpr model_shape model_shapes[] = {
     {"tiny", 256, 2, 4, 2, 512, 1024, 2048},
 };
 
-/// Which layers' tensors get a type with more bits.
-enum class layer_range : std::uint8_t { none, all, first_two, first_four, first_eighth, first_sixteenth, more_bits };
-
-[[nodiscard]] constexpr bool contains(layer_range range, std::size_t i, std::size_t n) noexcept {
-  switch (range) {
-    case layer_range::none: return false;
-    case layer_range::all: return true;
-    case layer_range::first_two: return i < 2;
-    case layer_range::first_four: return i < 4;
-    case layer_range::first_eighth: return i < n / 8;
-    case layer_range::first_sixteenth: return i < n / 16;
-    case layer_range::more_bits: return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
-  }
-  return false;
-}
-
-/// The tensor types of a file: what llama.cpp's quantiser gives a llama with four or more queries a kv head.
-struct quant_mix {
-  struct upgrade {
-    cria::tensor_type type;
-    layer_range layers;
-  };
-  std::string_view name;    ///< as users write it
-  std::uint32_t file_type;  ///< general.file_type
-  cria::tensor_type base;   ///< of all matrices that nothing else is said of
-  cria::tensor_type output;
-  cria::tensor_type attn_v, attn_output, ffn_down;
-  upgrade more_attn_v = {cria::tensor_type::f32, layer_range::none};
-  upgrade more_ffn_down = {cria::tensor_type::f32, layer_range::none};
+/// What a synthetic model is quantised to: by the rules of `cria quantize`, but for MXFP4, which they give to experts only.
+struct synthetic_type {
+  std::string_view name;  ///< as users write it
+  cria::file_type file_type;
 };
 
-namespace detail {
-constexpr quant_mix pure(std::string_view name, std::uint32_t file_type, cria::tensor_type t, cria::tensor_type output) noexcept {
-  return {name, file_type, t, output, t, t, t};
-}
-}  // namespace detail
-
-// Source: llama.cpp's llama-quant.cpp and enum llama_ftype (August 2026).
-inline constexpr auto quant_mixes = [] {
-  using enum cria::tensor_type;
-  using enum layer_range;
-  using detail::pure;
-  return std::array{
-      pure("F32", 0, f32, f32),
-      pure("F16", 1, f16, f16),
-      pure("BF16", 32, bf16, bf16),
-      pure("Q4_0", 2, q4_0, q6_k),
-      pure("Q4_1", 3, q4_1, q6_k),
-      pure("Q5_0", 8, q5_0, q6_k),
-      pure("Q5_1", 9, q5_1, q6_k),
-      pure("Q8_0", 7, q8_0, q8_0),
-      quant_mix{"Q2_K", 10, q2_k, q6_k, q4_k, q3_k, q3_k},
-      pure("Q3_K_S", 11, q3_k, q6_k),
-      quant_mix{"Q3_K_M", 12, q3_k, q6_k, q4_k, q4_k, q4_k, {q5_k, first_two}, {q5_k, first_sixteenth}},
-      quant_mix{"Q3_K_L", 13, q3_k, q6_k, q5_k, q5_k, q5_k},
-      quant_mix{"Q4_K_S", 14, q4_k, q6_k, q4_k, q4_k, q4_k, {q5_k, first_four}, {q5_k, first_eighth}},
-      quant_mix{"Q4_K_M", 15, q4_k, q6_k, q4_k, q4_k, q4_k, {q6_k, more_bits}, {q6_k, more_bits}},
-      pure("Q5_K_S", 16, q5_k, q6_k),
-      quant_mix{"Q5_K_M", 17, q5_k, q6_k, q5_k, q5_k, q5_k, {q6_k, more_bits}, {q6_k, more_bits}},
-      pure("Q6_K", 18, q6_k, q6_k),
-      quant_mix{"IQ4_NL", 25, iq4_nl, q6_k, q5_k, iq4_nl, iq4_nl, {}, {q5_k, first_eighth}},
-      quant_mix{"IQ4_XS", 30, iq4_xs, q6_k, q5_k, iq4_xs, iq4_xs, {}, {q5_k, first_eighth}},
-      pure("MXFP4", 38, mxfp4, q8_0),
-  };
+inline constexpr auto synthetic_types = [] {
+  std::array<synthetic_type, cria::file_types.size()> types{};
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    const cria::file_type t = cria::file_types[i];
+    types[i] = {t == cria::file_type::mxfp4_moe ? "MXFP4" : cria::name(t), t};
+  }
+  return types;
 }();
 
 [[nodiscard]] inline const model_shape* find_shape(std::string_view name) noexcept {
@@ -120,16 +72,12 @@ inline constexpr auto quant_mixes = [] {
   return found == std::end(model_shapes) ? nullptr : found;
 }
 
-/// Returns the mix of that name in any case; Q3_K, Q4_K and Q5_K stand for the M variants. nullptr if there is none.
-[[nodiscard]] inline const quant_mix* find_mix(std::string_view name) {
-  std::string upper(name);
-  for (char& c : upper) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
-  for (const std::string& wanted : {upper, upper + "_M"}) {
-    for (const quant_mix& m : quant_mixes) {
-      if (m.name == wanted) return &m;
-    }
-  }
-  return nullptr;
+/// Returns the type of that name in any case; Q3_K, Q4_K and Q5_K stand for the M variants. nullptr if there is none.
+[[nodiscard]] inline const synthetic_type* find_type(std::string_view name) {
+  auto wanted = cria::find_file_type(name);
+  if (!wanted) wanted = cria::find_file_type(std::string(name) + "_MOE");
+  const auto found = std::find_if(synthetic_types.begin(), synthetic_types.end(), [&](const synthetic_type& t) { return t.file_type == wanted; });
+  return found == synthetic_types.end() ? nullptr : &*found;
 }
 
 /// Returns blocks of `type` that hold random normal numbers; their count is a prime, so that rows differ.
@@ -176,14 +124,18 @@ class header_sink final : public cria::byte_sink {
 
 class synthetic_source final : public cria::byte_source {
  public:
-  static cria::result<std::shared_ptr<const cria::byte_source>> make(const model_shape& s, const quant_mix& m) {
-    const auto source = std::make_shared<synthetic_source>(s, m);
-    CRIA_CHECK(source->write_header(s, m));
-    return std::shared_ptr<const cria::byte_source>(source);
+  static cria::result<std::shared_ptr<const cria::byte_source>> make(const model_shape& s, const synthetic_type& t) {
+    CRIA_TRY(auto plain, make(s, *find_type("F32"), {}));
+    CRIA_TRY(const auto file, cria::gguf::file::open(std::move(plain)));
+    cria::quantize_options how{.type = t.file_type};
+    if (t.file_type == cria::file_type::mxfp4_moe) how.is_pure = true, how.output_type = cria::tensor_type::q8_0;
+    CRIA_TRY(const auto plan, cria::plan_quantization(file, how));
+    return make(s, t, plan);
   }
 
-  synthetic_source(const model_shape& s, const quant_mix& m) : name_("synthetic " + std::string(s.name) + ":" + std::string(m.name)) {
-    declare_tensors(s, m);
+  synthetic_source(const model_shape& s, const synthetic_type& t, std::span<const cria::planned_tensor> plan)
+      : name_("synthetic " + std::string(s.name) + ":" + std::string(t.name)) {
+    declare_tensors(s, plan);
   }
 
   std::uint64_t size() const noexcept override { return size_; }
@@ -209,6 +161,13 @@ class synthetic_source final : public cria::byte_source {
   }
 
  private:
+  /// Without a plan all tensors are F32.
+  static cria::result<std::shared_ptr<const cria::byte_source>> make(const model_shape& s, const synthetic_type& t, std::span<const cria::planned_tensor> plan) {
+    const auto source = std::make_shared<synthetic_source>(s, t, plan);
+    CRIA_CHECK(source->write_header(s, t));
+    return std::shared_ptr<const cria::byte_source>(source);
+  }
+
   /// Writes the bytes from `offset` on, which lie in the tensor or the padding behind it.
   static void fill(const synthetic_tensor& t, std::uint64_t offset, std::span<std::byte> out) noexcept {
     for (std::uint64_t at = offset - t.offset; !out.empty();) {
@@ -243,29 +202,32 @@ class synthetic_source final : public cria::byte_source {
     tensors_.push_back(std::move(t));
   }
 
-  void declare_tensors(const model_shape& s, const quant_mix& m) {
+  void declare_tensors(const model_shape& s, std::span<const cria::planned_tensor> plan) {
     const std::size_t kv_dim = s.dim / s.n_heads * s.n_kv_heads;
-    add("token_embd.weight", m.base, {s.dim, s.vocab_size});
-    add("output_norm.weight", cria::tensor_type::f32, {s.dim});
-    add("output.weight", m.output, {s.dim, s.vocab_size});
+    const auto declare = [&](std::string name, std::vector<std::uint64_t> shape) {
+      const cria::tensor_type type = plan.empty() ? cria::tensor_type::f32 : plan[tensors_.size()].to;
+      add(std::move(name), type, std::move(shape));
+    };
+    declare("token_embd.weight", {s.dim, s.vocab_size});
+    declare("output_norm.weight", {s.dim});
+    declare("output.weight", {s.dim, s.vocab_size});
     for (std::size_t i = 0; i < s.n_layers; ++i) {
       const std::string blk = "blk." + std::to_string(i) + ".";
-      const auto type = [&](cria::tensor_type t, const quant_mix::upgrade& more) { return contains(more.layers, i, s.n_layers) ? more.type : t; };
-      add(blk + "attn_norm.weight", cria::tensor_type::f32, {s.dim});
-      add(blk + "ffn_norm.weight", cria::tensor_type::f32, {s.dim});
-      add(blk + "attn_q.weight", m.base, {s.dim, s.dim});
-      add(blk + "attn_k.weight", m.base, {s.dim, kv_dim});
-      add(blk + "attn_v.weight", type(m.attn_v, m.more_attn_v), {s.dim, kv_dim});
-      add(blk + "attn_output.weight", m.attn_output, {s.dim, s.dim});
-      add(blk + "ffn_gate.weight", m.base, {s.dim, s.ffn_dim});
-      add(blk + "ffn_up.weight", m.base, {s.dim, s.ffn_dim});
-      add(blk + "ffn_down.weight", type(m.ffn_down, m.more_ffn_down), {s.ffn_dim, s.dim});
+      declare(blk + "attn_norm.weight", {s.dim});
+      declare(blk + "ffn_norm.weight", {s.dim});
+      declare(blk + "attn_q.weight", {s.dim, s.dim});
+      declare(blk + "attn_k.weight", {s.dim, kv_dim});
+      declare(blk + "attn_v.weight", {s.dim, kv_dim});
+      declare(blk + "attn_output.weight", {s.dim, s.dim});
+      declare(blk + "ffn_gate.weight", {s.dim, s.ffn_dim});
+      declare(blk + "ffn_up.weight", {s.dim, s.ffn_dim});
+      declare(blk + "ffn_down.weight", {s.ffn_dim, s.dim});
     }
   }
 
-  cria::result<void> write_header(const model_shape& s, const quant_mix& m) {
+  cria::result<void> write_header(const model_shape& s, const synthetic_type& type) {
     cria::gguf::writer w;
-    CRIA_CHECK(write_keys(w, s, m));
+    CRIA_CHECK(write_keys(w, s, type));
     for (const synthetic_tensor& t : tensors_) CRIA_CHECK(w.add_tensor(t.name, t.type, t.shape));
     CRIA_CHECK(w.open(std::make_unique<header_sink>(header_)));
     size_ = header_.size();
@@ -276,11 +238,11 @@ class synthetic_source final : public cria::byte_source {
     return {};
   }
 
-  static cria::result<void> write_keys(cria::gguf::writer& w, const model_shape& s, const quant_mix& m) {
+  static cria::result<void> write_keys(cria::gguf::writer& w, const model_shape& s, const synthetic_type& type) {
     const auto count = [&](std::string_view key, std::size_t n) { return w.set(key, static_cast<std::uint32_t>(n)); };
     CRIA_CHECK(w.set("general.architecture", std::string_view("llama")));
     CRIA_CHECK(w.set("general.name", "synthetic " + std::string(s.name)));
-    CRIA_CHECK(count("general.file_type", m.file_type));
+    CRIA_CHECK(w.set("general.file_type", static_cast<std::uint32_t>(type.file_type)));
     CRIA_CHECK(count("llama.context_length", s.context_length));
     CRIA_CHECK(count("llama.embedding_length", s.dim));
     CRIA_CHECK(count("llama.block_count", s.n_layers));
@@ -313,8 +275,8 @@ class synthetic_source final : public cria::byte_source {
 }  // namespace detail
 
 /// Returns the model as a file to be opened.
-[[nodiscard]] inline cria::result<std::shared_ptr<const cria::byte_source>> make_synthetic_model(const model_shape& shape, const quant_mix& mix) {
-  return cria::catch_bad_alloc([&] { return detail::synthetic_source::make(shape, mix); }, "synthetic model");
+[[nodiscard]] inline cria::result<std::shared_ptr<const cria::byte_source>> make_synthetic_model(const model_shape& shape, const synthetic_type& type) {
+  return cria::catch_bad_alloc([&] { return detail::synthetic_source::make(shape, type); }, "synthetic model");
 }
 
 /// Writes all bytes of the source to a file.

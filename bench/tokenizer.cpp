@@ -10,7 +10,7 @@ namespace cria_bench {
 namespace {
 
 std::optional<cria::gguf::file> open_synthetic() {
-  auto source = make_synthetic_model(*find_shape("tinyllama"), *find_mix("Q4_0"));
+  auto source = make_synthetic_model(*find_shape("tinyllama"), *find_type("Q4_0"));
   if (!source) return std::nullopt;
   auto file = cria::gguf::file::open(*std::move(source));
   return file ? std::optional(*std::move(file)) : std::nullopt;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "bench_rows.hpp"
 
-#include "../../bench/synthetic_model.hpp"
+#include <cria/core/random.hpp>
+#include <cria/model/file_type.hpp>
 
+#include <algorithm>
 #include <ctime>
 #include <map>
 
@@ -25,8 +27,8 @@ std::string parameter_text(std::uint64_t n) {
 /// Returns the name of the file's mix of formats; where its key does not tell, the format of most bytes.
 std::string format_text(const cria::gguf::file& file) {
   const auto key = file.metadata().get<std::uint64_t>("general.file_type");
-  for (const cria_bench::quant_mix& m : cria_bench::quant_mixes) {
-    if (key && m.file_type == *key) return std::string(m.name);
+  for (const cria::file_type t : cria::file_types) {
+    if (key && *key == static_cast<std::uint64_t>(t)) return std::string(cria::name(t));
   }
   std::map<cria::tensor_type, std::uint64_t> bytes;
   for (const cria::gguf::tensor_info& t : file.tensors()) bytes[t.type] += t.size_bytes;

@@ -3,7 +3,8 @@
 //
 //   in   {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}; also id, max_tokens, temperature, top_k, top_p, min_p, seed, stop,
 //        json_schema: what the text must satisfy,
-//        and lora: [{"id": 0, "scale": 0.5}, ...], which of the --lora files act on this line, counted from 0, as strongly as it says; without it all act
+//        and lora: [{"id": 0, "scale": 0.5}, ...], which of the --lora files act on this line, counted from 0, as strongly as it says; without it all act.
+//        Other keys are the writer's own: they are passed over.
 //   out  {"line": 1, "id": ..., "text": "...", "finish_reason": "...", "prompt_tokens": 5, "completion_tokens": 17}
 //        {"line": 2, "error": {"code": "...", "message": "..."}} for a line that is no request
 //
@@ -169,6 +170,7 @@ class request_reader {
 
  private:
   result<std::vector<cria::token_id>> chat_prompt(const json& messages, cria::generation_options& o) {
+    if (messages.empty()) return bad_line("messages", "has none");
     if (!template_) {
       CRIA_TRY(template_, cria::chat_template::from_model(model_));
     }

@@ -29,7 +29,7 @@ struct bench_order {
   cria::kv_type cache = cria::kv_type::f16;
   report_format format = report_format::md;
   const cria_bench::model_shape* shape = nullptr;  // of a synthetic model
-  const cria_bench::quant_mix* mix = nullptr;
+  const cria_bench::synthetic_type* type = nullptr;
   std::vector<std::size_t> parallel;               // sequences at once; none: one after another
 };
 
@@ -37,14 +37,14 @@ struct bench_order {
 void parse_synthetic(const std::string& text, bench_order& order) {
   const std::size_t colon = text.find(':');
   order.shape = cria_bench::find_shape(std::string_view(text).substr(0, colon));
-  order.mix = cria_bench::find_mix(colon == std::string::npos ? "Q4_0" : std::string_view(text).substr(colon + 1));
+  order.type = cria_bench::find_type(colon == std::string::npos ? "Q4_0" : std::string_view(text).substr(colon + 1));
   std::string known;
   if (order.shape == nullptr) {
     for (const auto& s : cria_bench::model_shapes) known.append(" ").append(s.name);
     usage_error("--synthetic", "no shape is called " + text.substr(0, colon) + "; there are:" + known);
   }
-  if (order.mix == nullptr) {
-    for (const auto& m : cria_bench::quant_mixes) known.append(" ").append(m.name);
+  if (order.type == nullptr) {
+    for (const auto& t : cria_bench::synthetic_types) known.append(" ").append(t.name);
     usage_error("--synthetic", "no type is called " + text.substr(colon + 1) + "; there are:" + known);
   }
 }
@@ -91,12 +91,12 @@ bench_order understand(const bench_flags& flags) {
 
 result<cria::gguf::file> open_model(const bench_flags& flags, const bench_order& order) {
   if (order.shape == nullptr) return cria::gguf::file::open(flags.model);
-  CRIA_TRY(auto source, cria_bench::make_synthetic_model(*order.shape, *order.mix));
+  CRIA_TRY(auto source, cria_bench::make_synthetic_model(*order.shape, *order.type));
   return cria::gguf::file::open(std::move(source));
 }
 
 result<void> save(const bench_flags& flags, const bench_order& order) {
-  CRIA_TRY(const auto source, cria_bench::make_synthetic_model(*order.shape, *order.mix));
+  CRIA_TRY(const auto source, cria_bench::make_synthetic_model(*order.shape, *order.type));
   return cria_bench::save(*source, flags.save_path);
 }
 
@@ -131,7 +131,7 @@ result<void> run_precision(const bench_flags& flags, const bench_order& order, c
   bench_row known;
   known.load_ns = (cria_bench::seconds_now() - start) * 1e9;
   const model_facts facts =
-      model_facts::of(file, order.shape == nullptr ? flags.model : "synthetic " + std::string(order.shape->name) + ":" + std::string(order.mix->name),
+      model_facts::of(file, order.shape == nullptr ? flags.model : "synthetic " + std::string(order.shape->name) + ":" + std::string(order.type->name),
                       model.cache_shape(), order.cache);
   known.model = &facts;
   known.precision = precision;

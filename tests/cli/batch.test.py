@@ -154,18 +154,19 @@ class Batch(unittest.TestCase):
         lines = ["{\"prompt\": \"Once\"}\n", "not json\n", "\n", "[1, 2]\n", {"id": 7}, {"prompt": 5}, {"prompt": "x", "temperature": -1}, {"prompt": "x", "top_p": "a"},
                  {"prompt": "x", "stop": [""]}, {"prompt": "x " * 2000}, {"id": "chat", "messages": [{"role": "user", "content": "hi"}]}, "[" * 100000 + "\n",
                  "{\"prompt\": \"x\", \"max_tokens\": 1e400}\n", {"prompt": "x", "max_tokens": 2.5}, {"prompt": "x", "seed": -1}, "{\"prompt\": \"\\ud800\"}\n", "\xff\n",
-                 {"prompt": "The", "stop": " a"}]
+                 {"messages": []}, {"prompt": "The", "stop": " a", "note": "a key of the writer's own"}]
         source, target = write("bad.jsonl", lines), path_of("bad.out.jsonl")
         done = batch(source, target, "--overwrite", "-c", "256")
         got = results(target)
-        self.assertEqual([r["line"] for r in got], [1, 2] + list(range(4, 19)))
-        self.assertEqual([("error" in r) for r in got], [False] + [True] * 15 + [False])
+        self.assertEqual([r["line"] for r in got], [1, 2] + list(range(4, 20)))
+        self.assertEqual([("error" in r) for r in got], [False] + [True] * 16 + [False])
         codes = {r["line"]: r["error"]["code"] for r in got if "error" in r}
         self.assertEqual(codes[2], "bad_value")
         self.assertEqual(codes[10], "context_full")
         self.assertEqual(codes[11], "missing_key")
         self.assertEqual(got[3]["id"], 7)
-        self.assertIn(b"15 errors", done.stderr)
+        self.assertEqual(codes[18], "bad_value")
+        self.assertIn(b"16 errors", done.stderr)
         self.assertNotIn(" a", got[-1]["text"])
 
     def test_a_run_goes_on_behind_what_is_whole(self):

@@ -16,7 +16,7 @@ using namespace cria_bench;
 namespace {
 
 std::shared_ptr<const cria::byte_source> make(std::string_view shape, std::string_view type) {
-  auto source = make_synthetic_model(*find_shape(shape), *find_mix(type));
+  auto source = make_synthetic_model(*find_shape(shape), *find_type(type));
   REQUIRE(source.has_value());
   return *std::move(source);
 }
@@ -92,9 +92,9 @@ TEST_CASE("synthetic_model: mixes have the tensor types that llama.cpp gives Tin
 }
 
 TEST_CASE("synthetic_model: weights are normal numbers of deviation 0.08 in every type, and no row is its neighbour's copy") {
-  for (const quant_mix& mix : quant_mixes) {
-    CAPTURE(std::string(mix.name));
-    const auto file = open(make("tiny", mix.name));
+  for (const synthetic_type& type : synthetic_types) {
+    CAPTURE(std::string(type.name));
+    const auto file = open(make("tiny", type.name));
     for (const auto& t : file.tensors()) {
       if (t.rank < 2) continue;
       CAPTURE(std::string(t.name));
@@ -121,11 +121,11 @@ TEST_CASE("synthetic_model: weights are normal numbers of deviation 0.08 in ever
 }
 
 TEST_CASE("synthetic_model: logits are finite and neither all alike nor far from 1, in every type") {
-  for (const quant_mix& mix : quant_mixes) {
-    CAPTURE(std::string(mix.name));
+  for (const synthetic_type& type : synthetic_types) {
+    CAPTURE(std::string(type.name));
     cria::load_options options;
     options.n_threads = 1;
-    const auto model = cria::load_model(make("tiny", mix.name), options);
+    const auto model = cria::load_model(make("tiny", type.name), options);
     REQUIRE(model.has_value());
     auto session = cria::session::create(*model, {.context_size = 64, .n_threads = 1});
     REQUIRE(session.has_value());
@@ -168,10 +168,11 @@ TEST_CASE("synthetic_vocabulary: pieces are unique and built from the left, and 
 }
 
 TEST_CASE("synthetic_model: names of shapes and types are found in any case, others are not") {
-  CHECK(find_mix("q4_0") == find_mix("Q4_0"));
-  CHECK(find_mix("Q4_K") == find_mix("Q4_K_M"));
-  CHECK(find_mix("Q9_0") == nullptr);
-  CHECK(find_mix("") == nullptr);
+  CHECK(find_type("q4_0") == find_type("Q4_0"));
+  CHECK(find_type("Q4_K") == find_type("Q4_K_M"));
+  CHECK(find_type("mxfp4") == find_type("MXFP4_MOE"));
+  CHECK(find_type("Q9_0") == nullptr);
+  CHECK(find_type("") == nullptr);
   CHECK(find_shape("TinyLlama") == nullptr);
   CHECK(find_shape("tinyllama") != nullptr);
 }

@@ -80,7 +80,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto talk = conversation::parse(messages, {.max_depth = 40, .max_bytes = 1 << 16});
   if (!talk) check_error(talk.error());
   const conversation hello = conversation().add("user", "a<|</s>\n");
-  const render_options options{.tools = json(json::array{"a"}), .now = jinja::civil_time{}, .limits = {.max_steps = 100'000, .max_output = 1 << 20}};
+  const render_options options{.tools = json(json::array{"a"}), .now = jinja::civil_time{}, .limits = {.max_steps = 20'000, .max_output = 1 << 16}};
   const auto r = made->render(talk ? *talk : hello, options);
   if (!r) return check_error(r.error()), 0;
   expect(r->text.size() <= options.limits.max_output);

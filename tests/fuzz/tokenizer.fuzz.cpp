@@ -135,7 +135,13 @@ void check_text(const tokenizer& t, const std::string& text) {
   if (!tokens) return expect(tokens.error().code == errc::bad_value);
   for (const token_id id : *tokens) expect(t.kind(id) != token_kind::control || id == t.unk());
   const bool space_sign = t.model() == "llama" && text.find("\xe2\x96\x81") != std::string::npos;
-  if (!space_sign && t.decode(*tokens) != text) expect(!has_all_bytes(t));
+  // A user-defined token is itself in a text; where its spelling is also that of other bytes in the byte alphabet, merges can lead to it from those.
+  const auto is_ambiguous = [&](token_id id) {
+    const std::string_view piece = t.piece(id);
+    return t.kind(id) == token_kind::user_defined && std::any_of(piece.begin(), piece.end(), [](char c) { return static_cast<unsigned char>(c) > 0x7f; });
+  };
+  if (space_sign || (t.model() == "gpt2" && std::any_of(tokens->begin(), tokens->end(), is_ambiguous))) return;
+  if (t.decode(*tokens) != text) expect(!has_all_bytes(t));
 }
 
 }  // namespace

@@ -105,7 +105,7 @@ void fail_each(Work&& work, After&& after, long long by = step) {
         break;
       }
     }
-    CHECK(refused > 2);
+    CHECK(refused > 0);   // small pieces of work have two allocations, or fewer where the compiler joins them
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include <cria/core/byte_source.hpp>
 #include <cria/core/result.hpp>
+#include <cria/core/text_index.hpp>
 #include <cria/gguf/metadata.hpp>
 #include <cria/gguf/tensor_info.hpp>
 #if CRIA_HAS_DEFINITIONS
@@ -129,7 +130,7 @@ struct file_part {
 struct file::state {
   std::vector<detail::file_part> parts;
   std::vector<tensor_info> tensors;
-  detail::name_index index;
+  cria::detail::text_index index;
   std::uint64_t size = 0;
 
   static result<file> open_path(const std::filesystem::path& path, const limits& limit);

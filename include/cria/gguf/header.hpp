@@ -16,6 +16,7 @@
 
 #include <cria/core/checked.hpp>
 #include <cria/core/result.hpp>
+#include <cria/core/text_index.hpp>
 #include <cria/gguf/metadata.hpp>
 #include <cria/gguf/tensor_info.hpp>
 #include <cria/gguf/value.hpp>
@@ -42,7 +43,7 @@ namespace detail {
 struct header {
   metadata keys;
   std::vector<tensor_info> tensors;
-  name_index tensor_index;
+  cria::detail::text_index tensor_index;
   std::uint32_t version = 0;
   std::uint64_t alignment = default_alignment;
   std::uint64_t data_offset = 0;

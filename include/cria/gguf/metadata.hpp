@@ -7,7 +7,7 @@
 #pragma once
 
 #include <cria/core/result.hpp>
-#include <cria/gguf/name_index.hpp>
+#include <cria/core/text_index.hpp>
 #include <cria/gguf/value.hpp>
 
 #include <cstddef>
@@ -70,7 +70,7 @@ class metadata {
 
   std::vector<entry> entries_;
   std::vector<std::unique_ptr<std::uint32_t[]>> string_starts_;   // one table per array of strings
-  detail::name_index index_;
+  cria::detail::text_index index_;
   const std::byte* base_ = nullptr;
 };
 

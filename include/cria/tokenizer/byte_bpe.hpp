@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cria/core/result.hpp>
+#include <cria/core/text_index.hpp>
 #include <cria/core/types.hpp>
 #include <cria/gguf/metadata.hpp>
 #include <cria/tokenizer/merge.hpp>

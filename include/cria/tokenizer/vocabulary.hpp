@@ -8,9 +8,9 @@
 #pragma once
 
 #include <cria/core/result.hpp>
+#include <cria/core/text_index.hpp>
 #include <cria/core/types.hpp>
 #include <cria/gguf/metadata.hpp>
-#include <cria/tokenizer/text_index.hpp>
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include <cria/tokenizer/text_index.hpp>
+#include <cria/core/text_index.hpp>
 
 #include <doctest/doctest.h>
 
@@ -13,7 +13,7 @@
 
 using cria::detail::text_index;
 
-TEST_CASE("text_index: finds the first of equal texts and nothing that was not added") {
+TEST_CASE("text_index: finds the first of equal texts and nothing that was not added; a second one of a text is told of the first") {
   std::mt19937 random(5);
   std::vector<std::string> texts;
   std::map<std::string, std::size_t> first;
@@ -27,12 +27,17 @@ TEST_CASE("text_index: finds the first of equal texts and nothing that was not a
   text_index index;
   CHECK(!index.find("a", text_of));
   index.reset(texts.size());
-  for (std::size_t i = 0; i < texts.size(); ++i) index.insert(texts[i], i, text_of);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const auto equal = index.insert(texts[i], i, text_of);
+    if (equal.value_or(i) != first.at(texts[i])) FAIL_CHECK(i);
+  }
   for (const std::string& text : texts) {
     if (index.find(text, text_of) != first.at(text)) FAIL_CHECK(text.size());
     const std::string other = text + "x";
     if (index.find(other, text_of)) FAIL_CHECK(text.size());
   }
+  index.reset(0);
+  CHECK(!index.find("a", text_of));   // a table for none has a free slot to stop at
 }
 
 TEST_CASE("text_index: texts that differ in one bit anywhere, or only in length, get different hashes") {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// tokenizer/text_index.hpp - finds a text among many, fast: the question that merging asks several times per character.
+// core/text_index.hpp - finds a text among many from an untrusted file: the names of keys and tensors, and the pieces of words that merging asks for
+// several times per character.
 //
 // Ensures   linear time whatever the texts are: the hash is keyed by each table's address and birth, so a file cannot be made whose texts collide
 //           on purpose
@@ -65,12 +66,14 @@ class text_index {
     key_ = make_hash_key(slots_.data());
   }
 
-  /// Adds `text` under `index` unless an equal one is there. Requires room (reset).
+  /// Adds `text` under `index` unless an equal one is there, whose index it returns. Requires room (reset).
   template <class TextOf>
-  void insert(std::string_view text, std::size_t index, TextOf&& text_of) {
+  std::optional<std::size_t> insert(std::string_view text, std::size_t index, TextOf&& text_of) {
     const std::uint64_t hash = hash_text(key_, text);
     slot& s = slots_[position(hash, text, text_of)];
-    if (s.number == 0) s = {tag_of(hash), static_cast<std::uint32_t>(index + 1)};
+    if (s.number != 0) return s.number - 1;
+    s = {tag_of(hash), static_cast<std::uint32_t>(index + 1)};
+    return std::nullopt;
   }
 
   template <class TextOf>
