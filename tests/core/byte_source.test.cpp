@@ -105,7 +105,7 @@ TEST_CASE("byte_source: an absent file is io with its path and the system's reas
   CHECK(file.error().message.find("(2)") != std::string::npos);   // ENOENT and ERROR_FILE_NOT_FOUND
 }
 
-TEST_CASE("byte_source: a path beyond ASCII is opened as it is, and is UTF-8 with slashes, escaped, in errors") {
+TEST_CASE("byte_source: a path beyond ASCII is opened as it is, and is UTF-8 with slashes in errors") {
   const temporary_folder folder("beyond");
   const std::u8string name = u8"\u00e9\u00e8 \u6a21\u578b \U0001f999.gguf";
   { std::ofstream(folder.path / name, std::ios::binary) << "abc"; }
@@ -115,13 +115,25 @@ TEST_CASE("byte_source: a path beyond ASCII is opened as it is, and is UTF-8 wit
   std::filesystem::remove(folder.path / name);
   const auto absent = cria::open_file(std::filesystem::path("no") / name);
   REQUIRE_FALSE(absent);
-  CHECK(absent.error().where == cria::printable("no/" + std::string(name.begin(), name.end()), 1024));
+  CHECK(absent.error().where == "no/" + std::string(name.begin(), name.end()));
 }
 
 TEST_CASE("byte_source: a path with control characters is escaped in errors") {
   const auto file = cria::open_file("no\x1b[31m");
   REQUIRE_FALSE(file);
   CHECK(file.error().where == "no\\x1b[31m");
+}
+
+TEST_CASE("byte_source: of a name only what can be shown is shown as it is") {
+  using cria::detail::printable_name;
+  CHECK(printable_name("/home/Zo\xc3\xab/\xe6\xa8\xa1.gguf") == "/home/Zo\xc3\xab/\xe6\xa8\xa1.gguf");
+  CHECK(printable_name("a\\b\n\x7f") == "a\\x5cb\\x0a\\x7f");
+  CHECK(printable_name("\xff\xc3(\xed\xa0\x80") == "\\xff\\xc3(\\xed\\xa0\\x80");   // bytes that are not UTF-8: a stray one, a cut character, a surrogate
+  CHECK(printable_name("\xc2\x9b""31m") == "\\xc2\\x9b""31m");                          // a control beyond ASCII
+  CHECK(printable_name("gguf.\xe2\x80\xae""exe") == "gguf.\\xe2\\x80\\xae""exe");        // right to left from here
+  CHECK(printable_name("a\xe2\x80\x8b""b\xef\xbb\xbf") == "a\\xe2\\x80\\x8b""b\\xef\\xbb\\xbf");   // nothing to see
+  CHECK(printable_name(std::string(1024, 'x')) == std::string(1024, 'x'));
+  CHECK(printable_name(std::string(1023, 'x') + "\xc3\xab!") == std::string(1023, 'x') + "\xc3\xab...");
 }
 
 TEST_CASE("byte_source: an empty file opens and has nothing to read") {

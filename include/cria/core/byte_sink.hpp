@@ -193,7 +193,7 @@ class file_sink final : public byte_sink {
     while (!bytes.empty()) {
       const std::int64_t done = write_some(handle_.get(), size_, bytes);
       if (done < 0) return io_error(name(), "cannot write", last_system_error(), size_);
-      if (done == 0) return error{errc::io, printable(name(), name_limit), "the system takes no more bytes", size_};
+      if (done == 0) return error{errc::io, printable_name(name()), "the system takes no more bytes", size_};
       size_ += static_cast<std::uint64_t>(done);
       bytes = bytes.subspan(static_cast<std::size_t>(done));
     }
@@ -213,7 +213,7 @@ class file_sink final : public byte_sink {
   const auto status = std::filesystem::status(path, code);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
     const bool folder = std::filesystem::is_directory(status);
-    return error{errc::io, printable(path_text(path), name_limit), folder ? "is a directory" : "not a regular file", error::no_offset};
+    return error{errc::io, printable_name(path_text(path)), folder ? "is a directory" : "not a regular file", error::no_offset};
   }
   if (!std::filesystem::is_symlink(std::filesystem::symlink_status(path, code))) return path;
   auto target = std::filesystem::weakly_canonical(path, code);

@@ -11,6 +11,7 @@
 
 #include <cria/core/checked.hpp>
 #include <cria/core/result.hpp>
+#include <cria/core/utf8.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -62,7 +63,32 @@ class byte_source {
 
 namespace detail {
 
-inline constexpr std::size_t name_limit = 1024;   // characters of a path in an error
+/// Returns whether a character of a file's name can be shown as it is: no control, nothing invisible, nothing that turns the direction of writing.
+[[nodiscard]] constexpr bool is_shown(utf8_char c) noexcept {
+  struct range {
+    char32_t first, last;
+  };
+  constexpr range hidden[] = {{0, 0x1f},        {'\\', '\\'},     {0x7f, 0xa0},     {0xad, 0xad},     {0x61c, 0x61c},   {0x180e, 0x180e},
+                              {0x200b, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff}, {0xfff0, 0xfffb}, {0xe0000, 0xe0fff}};
+  for (const range& r : hidden) {
+    if (c.code >= r.first && c.code <= r.last) return false;
+  }
+  return c.code != invalid_char;
+}
+
+/// Returns the name of a source or sink, mostly a path, as an error shows it: UTF-8 of bounded length; other bytes and what cannot be shown are escaped.
+[[nodiscard]] inline std::string printable_name(std::string_view name) {
+  constexpr std::size_t limit = 1024;
+  std::string out;
+  for (std::size_t i = 0; i < name.size();) {
+    if (i >= limit) return out + "...";
+    const utf8_char c = decode_utf8(name, i);
+    const std::string_view bytes = name.substr(i, c.length);
+    out += is_shown(c) ? std::string(bytes) : printable(bytes);
+    i += c.length;
+  }
+  return out;
+}
 
 /// Returns the path as UTF-8 (POSIX: as its bytes), for errors; on Windows with slashes, since backslashes are escaped in errors.
 [[nodiscard]] inline std::string path_text(const std::filesystem::path& path) {
@@ -77,11 +103,11 @@ inline constexpr std::size_t name_limit = 1024;   // characters of a path in an 
 /// Returns errc::io with the system's reason for its error number `code`.
 [[nodiscard]] inline error io_error(const std::string& name, std::string_view action, int code, std::uint64_t offset = error::no_offset) {
   const std::string reason = std::system_category().message(code);
-  return {errc::io, printable(name, name_limit), std::string(action) + ": " + reason + " (" + std::to_string(code) + ")", offset};
+  return {errc::io, printable_name(name), std::string(action) + ": " + reason + " (" + std::to_string(code) + ")", offset};
 }
 
 [[nodiscard]] inline error outside_source(const std::string& name, std::uint64_t offset) {
-  return {errc::io, printable(name, name_limit), "the file ends before the bytes to read", offset};
+  return {errc::io, printable_name(name), "the file ends before the bytes to read", offset};
 }
 
 [[nodiscard]] inline bool contains_range(std::uint64_t size, std::uint64_t offset, std::uint64_t n) noexcept {
@@ -201,13 +227,13 @@ class memory_source final : public byte_source {
 [[nodiscard]] inline result<std::uint64_t> regular_file_size(const file_handle& handle, const std::string& name) {
 #ifdef _WIN32
   LARGE_INTEGER size{};
-  if (::GetFileType(handle.get()) != FILE_TYPE_DISK) return error{errc::io, printable(name, name_limit), "not a regular file", error::no_offset};
+  if (::GetFileType(handle.get()) != FILE_TYPE_DISK) return error{errc::io, printable_name(name), "not a regular file", error::no_offset};
   if (!::GetFileSizeEx(handle.get(), &size)) return io_error(name, "cannot get the size", last_system_error());
   return static_cast<std::uint64_t>(size.QuadPart);
 #else
   struct stat status{};
   if (::fstat(handle.get(), &status) != 0) return io_error(name, "cannot get the size", last_system_error());
-  if (!S_ISREG(status.st_mode)) return error{errc::io, printable(name, name_limit), "not a regular file", error::no_offset};
+  if (!S_ISREG(status.st_mode)) return error{errc::io, printable_name(name), "not a regular file", error::no_offset};
   return static_cast<std::uint64_t>(status.st_size);
 #endif
 }
@@ -219,7 +245,7 @@ class memory_source final : public byte_source {
 #else
   struct stat status{};   // before open as well, since opening a device can act on it
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-    return error{errc::io, printable(name, name_limit), S_ISDIR(status.st_mode) ? "is a directory" : "not a regular file", error::no_offset};
+    return error{errc::io, printable_name(name), S_ISDIR(status.st_mode) ? "is a directory" : "not a regular file", error::no_offset};
   }
   int descriptor;
   do {

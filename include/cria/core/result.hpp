@@ -62,7 +62,7 @@ struct error {
   static constexpr std::uint64_t no_offset = ~std::uint64_t{0};
 
   errc code = errc::bad_argument;
-  std::string where;                  ///< printable: bytes from files are escaped and cut
+  std::string where;                  ///< printable: ASCII, but for names of files (UTF-8); other bytes are escaped, long texts cut
   std::string message;                ///< one line, printable
   std::uint64_t offset = no_offset;   ///< byte offset in the file, where one is known
 

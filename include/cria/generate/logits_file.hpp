@@ -136,7 +136,7 @@ class logits_file {
   [[nodiscard]] result<void> check_same(const tokenizer& t, const text_windows& windows) const;
   [[nodiscard]] result<void> add(const scored_position& p, divergence& sum);
 
-  [[nodiscard]] error differs(std::string_view message) const { return {errc::mismatch, printable(source_->name(), 1024), message, error::no_offset}; }
+  [[nodiscard]] error differs(std::string_view message) const { return {errc::mismatch, detail::printable_name(source_->name()), message, error::no_offset}; }
 
   std::shared_ptr<const byte_source> source_;
   detail::logits_file_layout layout_;
@@ -149,7 +149,7 @@ class logits_file {
 
 CRIA_INLINE result<logits_file> logits_file::read_head(std::shared_ptr<const byte_source> source) {
   using layout = detail::logits_file_layout;
-  const auto refuse = [&](errc code, std::string message) { return error{code, printable(source->name(), 1024), std::move(message), error::no_offset}; };
+  const auto refuse = [&](errc code, std::string message) { return error{code, detail::printable_name(source->name()), std::move(message), error::no_offset}; };
   const std::uint64_t size = source->size();
   std::array<std::byte, layout::fixed_bytes> fixed{};
   CRIA_CHECK(source->read_at(0, std::span(fixed).first(static_cast<std::size_t>(std::min<std::uint64_t>(size, fixed.size())))));
@@ -189,7 +189,7 @@ CRIA_INLINE result<void> logits_file::add(const scored_position& p, divergence& 
   const auto codes = std::span(row_).subspan(layout::row_head_bytes, 2 * p.logits.size());
   const bool is_whole = load_le<std::uint64_t>(codes.data() + codes.size()) == checksum_of(std::span(row_).first(row_.size() - layout::checksum_bytes));
   if (!is_whole || !std::isfinite(low) || !std::isfinite(step) || best >= layout_.vocab_size) {
-    return error{errc::bad_value, printable(source_->name(), 1024),
+    return error{errc::bad_value, detail::printable_name(source_->name()),
                  "row " + std::to_string(p.index + 1) + " of window " + std::to_string(p.window + 1) + " is damaged", offset};
   }
   for (std::size_t i = 0; i < log_p_.size(); ++i) log_p_[i] = low + step * static_cast<float>(load_le<std::uint16_t>(codes.data() + 2 * i));

@@ -86,7 +86,7 @@ struct file_part {
 [[nodiscard]] inline result<void> grow_prefix(const byte_source& source, std::unique_ptr<std::byte[]>& bytes, std::size_t before, std::size_t now) {
   std::unique_ptr<std::byte[]> grown(new (std::nothrow) std::byte[now == 0 ? 1 : now]);
   if (grown == nullptr) {
-    return error{errc::out_of_memory, printable(source.name(), 1024), "no memory for " + std::to_string(now) + " bytes of metadata", error::no_offset};
+    return error{errc::out_of_memory, cria::detail::printable_name(source.name()), "no memory for " + std::to_string(now) + " bytes of metadata", error::no_offset};
   }
   if (before != 0) std::memcpy(grown.get(), bytes.get(), before);
   bytes = std::move(grown);
@@ -121,7 +121,7 @@ struct file_part {
 
 /// Returns the error with the name of the part in front of the place.
 [[nodiscard]] inline error in_part(error e, const byte_source& source) {
-  e.where = printable(source.name(), 1024) + ": " + e.where;
+  e.where = cria::detail::printable_name(source.name()) + ": " + e.where;
   return e;
 }
 
@@ -170,7 +170,7 @@ CRIA_INLINE result<file> file::state::open_sources(std::span<const std::shared_p
 /// Takes a part whose keys say that it is the expected one, of the same model as the first.
 CRIA_INLINE result<void> file::state::add_part(detail::file_part part, split_position expected, const limits& limit) {
   const auto foreign = [&](std::string message) {
-    return error{errc::mismatch, printable(part.source->name(), 1024), std::move(message), error::no_offset};
+    return error{errc::mismatch, cria::detail::printable_name(part.source->name()), std::move(message), error::no_offset};
   };
   CRIA_TRY(const auto position, detail::read_split_position(part.parsed.keys));
   if (position.part != expected.part || position.count != expected.count) {
@@ -186,7 +186,7 @@ CRIA_INLINE result<void> file::state::add_part(detail::file_part part, split_pos
     }
   }
   if (part.parsed.tensors.size() > limit.tensors - std::min<std::uint64_t>(limit.tensors, tensors.size())) {
-    return error{errc::limit_exceeded, printable(part.source->name(), 1024), "more tensors than the limit of " + std::to_string(limit.tensors), error::no_offset};
+    return error{errc::limit_exceeded, cria::detail::printable_name(part.source->name()), "more tensors than the limit of " + std::to_string(limit.tensors), error::no_offset};
   }
   for (tensor_info& t : part.parsed.tensors) t.part = expected.part;
   if (parts.empty()) {
@@ -208,7 +208,7 @@ CRIA_INLINE result<file> file::state::finish() && {
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const tensor_info& t = tensors[i];
       if (index.insert(t.name, i, name_of)) {
-        return error{errc::mismatch, printable(parts[t.part].source->name(), 1024), "has the tensor " + printable(t.name) + ", which an earlier part has too",
+        return error{errc::mismatch, cria::detail::printable_name(parts[t.part].source->name()), "has the tensor " + printable(t.name) + ", which an earlier part has too",
                      error::no_offset};
       }
     }

@@ -6,6 +6,7 @@
 // Source    the files that llama-gguf-split writes (July 2026): split.no counts from 0, names from 1; only the first part has the model's keys
 #pragma once
 
+#include <cria/core/byte_source.hpp>
 #include <cria/core/result.hpp>
 #include <cria/gguf/metadata.hpp>
 
@@ -55,8 +56,7 @@ inline constexpr std::string_view split_tensors_key = "split.tensors.count";
   const std::filesystem::path suffix(detail::part_suffix(0, count));
   const auto& whole = first.native();
   if (whole.size() < suffix.native().size() || whole.substr(whole.size() - suffix.native().size()) != suffix.native()) {
-    const auto text = first.u8string();
-    return error{errc::mismatch, printable({reinterpret_cast<const char*>(text.data()), text.size()}, 1024),
+    return error{errc::mismatch, cria::detail::printable_name(cria::detail::path_text(first)),
                  "the file says that it is the first of " + std::to_string(count) + " parts, so its name must end in " + detail::part_suffix(0, count),
                  error::no_offset};
   }

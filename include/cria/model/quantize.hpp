@@ -191,7 +191,7 @@ class tensor_converter {
     const auto part = n_parts == 1 ? result<std::filesystem::path>(source) : gguf::part_path(source, static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(n_parts));
     std::error_code ignored;
     if (part && std::filesystem::equivalent(*part, target, ignored)) {
-      return error{errc::bad_argument, printable(path_text(target), 1024), "is the file that the model is read from", error::no_offset};
+      return error{errc::bad_argument, detail::printable_name(path_text(target)), "is the file that the model is read from", error::no_offset};
     }
   }
   return {};
