@@ -53,10 +53,12 @@ void step_values(const std::byte* block, std::size_t g, float (&values)[panel_ro
   using unpack = typename layout::template unpack<cria::isa::scalar>;
   const std::size_t sub = Step / (8 / layout::subs);
   const auto codes = unpack::template codes<Step>(block, g, 0);
-  const auto scale = unpack::scale(block, g, 0, sub);
+  alignas(64) std::byte sc[unpack::decoded_bytes + 1];
+  unpack::decode(block, sc);
+  const auto scale = unpack::scale(block, sc, g, 0, sub);
   for (std::size_t r = 0; r < panel_rows; ++r) {
     double min = 0;
-    if constexpr (layout::has_min) min = static_cast<double>(unpack::min(block, g, 0, sub).v[r]);
+    if constexpr (layout::has_min) min = static_cast<double>(unpack::min(block, sc, g, 0, sub).v[r]);
     for (std::size_t b = 0; b < 4; ++b) {
       const int code = static_cast<std::uint32_t>(codes.v[r]) >> 8 * b & 255;
       if (code > layout::w_max) FAIL("code " << code);
@@ -145,7 +147,7 @@ TEST_CASE("panel.mxfp4: every exponent byte gives its power of two") {
     cria::mxfp4 rows[panel_rows] = {};
     for (std::size_t r = 0; r < panel_rows; ++r) rows[r].e = static_cast<std::uint8_t>(e + static_cast<int>(r));
     const std::vector<std::byte> block = packed(rows);
-    const auto scale = panel<cria::mxfp4>::unpack<cria::isa::scalar>::scale(block.data(), 0, 0, 0);
+    const auto scale = panel<cria::mxfp4>::unpack<cria::isa::scalar>::scale(block.data(), nullptr, 0, 0, 0);
     for (std::size_t r = 0; r < panel_rows; ++r) CHECK(static_cast<double>(scale.v[r]) == std::ldexp(1.0, e + static_cast<int>(r) - 128));
   }
 }

@@ -75,6 +75,7 @@ struct vec<scalar> {
     std::memcpy(r.v, p, sizeof r.v);
     return r;
   }
+  static CRIA_NOINLINE void store_i(void* p, const i& x) noexcept { std::memcpy(p, x.v, sizeof x.v); }
   static CRIA_NOINLINE f fma(const f& a, const f& b, const f& c) noexcept {
     return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return std::fma(a.v[n], b.v[n], c.v[n]); });
   }
@@ -195,6 +196,7 @@ struct batch_vec {
   static CRIA_ALWAYS_INLINE f load(const float* p) noexcept { return f::load_unaligned(p); }
   static CRIA_ALWAYS_INLINE void store(float* p, f x) noexcept { x.store_unaligned(p); }
   static CRIA_ALWAYS_INLINE i load_i(const void* p) noexcept { return i::load_unaligned(static_cast<const std::int32_t*>(p)); }
+  static CRIA_ALWAYS_INLINE void store_i(void* p, i x) noexcept { x.store_unaligned(static_cast<std::int32_t*>(p)); }
   static CRIA_ALWAYS_INLINE f max(f a, f b) noexcept { return xsimd::max(a, b); }
   static CRIA_ALWAYS_INLINE f min(f a, f b) noexcept { return xsimd::min(a, b); }
   static CRIA_ALWAYS_INLINE i max_i(i a, i b) noexcept { return xsimd::max(a, b); }

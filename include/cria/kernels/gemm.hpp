@@ -79,6 +79,10 @@ struct gemm {
   static constexpr std::size_t which = layout::subs == 1 ? 0 : Sub + 1;
   static constexpr std::int32_t no_bias[16] = {};
 
+  struct decoded_scales {
+    alignas(64) std::byte bytes[unpack::decoded_bytes == 0 ? 1 : unpack::decoded_bytes];
+  };
+
   /// Tokens whose activations stay in the second-level cache beside a panel.
   static constexpr std::size_t cached_bytes = 512 * 1024;
 
@@ -117,7 +121,9 @@ struct gemm {
     f acc[V];
     CRIA_UNROLL
     for (std::size_t n = 0; n < V; ++n) acc[n] = op::set(0);
+    decoded_scales sc;
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
+      unpack::decode(block, sc.bytes);
       for (std::size_t g = 0; g < layout::groups; ++g, x += P * group_steps, ++fields) {
         each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
           const auto vector = [&](std::size_t n) CRIA_LAMBDA_INLINE {
@@ -128,7 +134,7 @@ struct gemm {
             steps<1, P, Sub, true>(block, g, r, x, plane);
             const i sum[1] = {Exact ? op::template shl<7>(plane[0]) + plane[P - 1] : plane[0]};
             f one[1] = {acc[n]};
-            scale_and_add<1, Sub>(block, g, r, fields, at, sum, one);
+            scale_and_add<1, Sub>(block, sc.bytes, g, r, fields, at, sum, one);
             acc[n] = one[0];
           };
           if constexpr (are_vectors_unrolled) {
@@ -154,7 +160,9 @@ struct gemm {
     f acc[V * W];
     CRIA_UNROLL
     for (std::size_t n = 0; n < V * W; ++n) acc[n] = op::set(0);
+    decoded_scales sc;
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
+      unpack::decode(block, sc.bytes);
       for (std::size_t n = 0; asks_ahead && n < block_bytes; n += 64) CRIA_PREFETCH(block + bytes_ahead + n);
       for (std::size_t g = 0; g < layout::groups; ++g, x += at.words) {
         each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
@@ -176,7 +184,7 @@ struct gemm {
           // Nor may the tokens' scales wait in registers for the other scale group.
           const std::int32_t* fields = x;
           if constexpr (layout::subs > 1) CRIA_FORGET(fields);
-          scale_and_add<W, Sub>(block, g, r, fields, at, sum, acc);
+          scale_and_add<W, Sub>(block, sc.bytes, g, r, fields, at, sum, acc);
         });
       }
     }
@@ -185,18 +193,18 @@ struct gemm {
 
   /// acc[v][token] += scale d sum (+ min ds) for row vectors from r on.
   template <std::size_t W, std::size_t Sub, std::size_t N, class Fields>
-  static CRIA_ALWAYS_INLINE void scale_and_add(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* x, const Fields& at,
-                                               const i (&sum)[N], f (&acc)[N]) noexcept {
+  static CRIA_ALWAYS_INLINE void scale_and_add(const std::byte* block, const std::byte* sc, std::size_t g, std::size_t r, const std::int32_t* x,
+                                               const Fields& at, const i (&sum)[N], f (&acc)[N]) noexcept {
     each<N / W>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
       const std::size_t row = r + Vector * op::lanes;
-      const f scale = unpack::scale(block, g, row, Sub);
+      const f scale = unpack::scale(block, sc, g, row, Sub);
       CRIA_UNROLL
       for (std::size_t n = 0; n < W; ++n) {
         const f d = op::set(bit_cast<float>(x[at.d + n]));
         acc[Vector * W + n] = op::fma(op::to_float(sum[Vector * W + n]), scale * d, acc[Vector * W + n]);
       }
       if constexpr (layout::has_min) {
-        const f min = unpack::min(block, g, row, Sub);
+        const f min = unpack::min(block, sc, g, row, Sub);
         CRIA_UNROLL
         for (std::size_t n = 0; n < W; ++n) {
           acc[Vector * W + n] = op::fma(min, op::set(bit_cast<float>(x[at.ds + which<Sub> * at.step + n])), acc[Vector * W + n]);

@@ -2,7 +2,7 @@
 // kernels/panel.iq4_nl.hpp - sixteen iq4_nl rows side by side.
 //
 //   byte  0                                  256                    288
-//         | four-bit plane (panel.hpp)       | 16 scales d, f16     |
+//         | code_plane<4> (codes.hpp)        | 16 scales d, f16     |
 //
 // An index becomes its level + 128 by a byte shuffle.
 #pragma once
@@ -21,26 +21,26 @@ struct panel<iq4_nl> {
 
   static CRIA_ALWAYS_INLINE void pack(const iq4_nl (&rows)[panel_rows], std::byte* out) noexcept {
     for (std::size_t r = 0; r < panel_rows; ++r) {
-      code_planes::put_nibbles(out, r, rows[r].qs);
+      put_nibbles(out, r, rows[r].qs);
       put(out + 256, r, rows[r].d);
     }
   }
   static CRIA_ALWAYS_INLINE iq4_nl row(const std::byte* block, std::size_t r) noexcept {
     iq4_nl b{get<f16>(block + 256, r), {}};
-    code_planes::get_nibbles(block, r, b.qs);
+    get_nibbles(block, r, b.qs);
     return b;
   }
 
   template <class Isa>
-  struct unpack {
+  struct unpack : no_decoding {
     using op = isa::vec<Isa>;
     static constexpr code_table levels{iq4_codebook, zero};
 
     template <std::size_t Step>
     static CRIA_ALWAYS_INLINE typename op::i codes(const std::byte* block, std::size_t, std::size_t r) noexcept {
-      return op::lookup(levels.codes, code_planes::four_bits<Isa, Step>(block, r));
+      return op::lookup(levels.codes, code_plane<4>::step<Isa, Step>(block, r));
     }
-    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, std::size_t, std::size_t r, std::size_t) noexcept {
+    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, const std::byte*, std::size_t, std::size_t r, std::size_t) noexcept {
       return op::load_f16(block + 256 + 2 * r);
     }
   };

@@ -5,7 +5,7 @@
 //         | 16 scales d, f16 | low bits of scales  | high bits of them   | codes 0 | ... | codes 7 |
 //   low     byte 16 (g / 2) + r: low four bits of group g's scale + 32, high nibble for odd g
 //   high    byte 16 (g / 4) + r: high two bits of group g's, from bit 2 (g % 4)
-//   codes   four-bit plane (panel.hpp) of a group, 256 bytes; an index becomes its level + 128 by a byte shuffle
+//   codes   code_plane<4> (codes.hpp) of a group, 256 bytes; an index becomes its level + 128 by a byte shuffle
 #pragma once
 
 #include <cria/kernels/panel.hpp>
@@ -27,28 +27,28 @@ struct panel<iq4_xs> {
       put(out + d, r, b.d);
       put_bytes(out + low, r, b.scales_l);
       for (std::size_t n = 0; n < 2; ++n) put(out + high + 16 * n, r, static_cast<std::uint8_t>(b.scales_h >> 8 * n));
-      for (std::size_t g = 0; g < groups; ++g) code_planes::put_nibbles(out + qs + 256 * g, r, b.qs + 16 * g);
+      for (std::size_t g = 0; g < groups; ++g) put_nibbles(out + qs + 256 * g, r, b.qs + 16 * g);
     }
   }
   static CRIA_ALWAYS_INLINE iq4_xs row(const std::byte* block, std::size_t r) noexcept {
     iq4_xs b{get<f16>(block + d, r), 0, {}, {}};
     get_bytes(block + low, r, b.scales_l);
     for (std::size_t n = 0; n < 2; ++n) b.scales_h = static_cast<std::uint16_t>(b.scales_h | get<std::uint8_t>(block + high + 16 * n, r) << 8 * n);
-    for (std::size_t g = 0; g < groups; ++g) code_planes::get_nibbles(block + qs + 256 * g, r, b.qs + 16 * g);
+    for (std::size_t g = 0; g < groups; ++g) get_nibbles(block + qs + 256 * g, r, b.qs + 16 * g);
     return b;
   }
 
   template <class Isa>
-  struct unpack {
+  struct unpack : no_decoding {
     using op = isa::vec<Isa>;
     static constexpr code_table levels{iq4_codebook, zero};
 
     template <std::size_t Step>
     static CRIA_ALWAYS_INLINE typename op::i codes(const std::byte* block, std::size_t g, std::size_t r) noexcept {
-      return op::lookup(levels.codes, code_planes::four_bits<Isa, Step>(block + qs + 256 * g, r));
+      return op::lookup(levels.codes, code_plane<4>::step<Isa, Step>(block + qs + 256 * g, r));
     }
     /// d times six bits: exact.
-    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, std::size_t g, std::size_t r, std::size_t) noexcept {
+    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, const std::byte*, std::size_t g, std::size_t r, std::size_t) noexcept {
       const auto bits = op::shr_by(op::load_u8(block + low + 16 * (g / 2) + r), static_cast<int>(4 * (g % 2))) & op::set_i(15);
       const auto top = op::shr_by(op::load_u8(block + high + 16 * (g / 4) + r), static_cast<int>(2 * (g % 4))) & op::set_i(3);
       return op::load_f16(block + d + 2 * r) * op::to_float((bits | op::template shl<4>(top)) - op::set_i(32));

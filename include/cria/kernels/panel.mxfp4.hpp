@@ -2,7 +2,7 @@
 // kernels/panel.mxfp4.hpp - sixteen mxfp4 rows side by side.
 //
 //   byte  0                                  256                    272
-//         | four-bit plane (panel.hpp)       | 16 exponents e       |
+//         | code_plane<4> (codes.hpp)        | 16 exponents e       |
 //
 // A code becomes its doubled value + 16 by a byte shuffle: at most 28, so that sums of several stay within 16 bits where a set needs that.
 #pragma once
@@ -21,27 +21,27 @@ struct panel<mxfp4> {
 
   static CRIA_ALWAYS_INLINE void pack(const mxfp4 (&rows)[panel_rows], std::byte* out) noexcept {
     for (std::size_t r = 0; r < panel_rows; ++r) {
-      code_planes::put_nibbles(out, r, rows[r].qs);
+      put_nibbles(out, r, rows[r].qs);
       put(out + 256, r, rows[r].e);
     }
   }
   static CRIA_ALWAYS_INLINE mxfp4 row(const std::byte* block, std::size_t r) noexcept {
     mxfp4 b{get<std::uint8_t>(block + 256, r), {}};
-    code_planes::get_nibbles(block, r, b.qs);
+    get_nibbles(block, r, b.qs);
     return b;
   }
 
   template <class Isa>
-  struct unpack {
+  struct unpack : no_decoding {
     using op = isa::vec<Isa>;
     static constexpr code_table levels{mxfp4::codebook, zero};
 
     template <std::size_t Step>
     static CRIA_ALWAYS_INLINE typename op::i codes(const std::byte* block, std::size_t, std::size_t r) noexcept {
-      return op::lookup(levels.codes, code_planes::four_bits<Isa, Step>(block, r));
+      return op::lookup(levels.codes, code_plane<4>::step<Isa, Step>(block, r));
     }
     /// 2^(e - 128) by its bits: exponent e - 1, and below that the subnormals 2^-128 and 2^-127, which (e + 1) << 21 gives and only there exceeds.
-    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, std::size_t, std::size_t r, std::size_t) noexcept {
+    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, const std::byte*, std::size_t, std::size_t r, std::size_t) noexcept {
       const auto e = op::load_u8(block + 256 + r);
       return op::as_float(op::max_i(op::template shl<23>(e - op::set_i(1)), op::template shl<21>(e + op::set_i(1))));
     }

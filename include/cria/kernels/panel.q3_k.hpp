@@ -4,7 +4,7 @@
 //   byte  0                  32                              224                   1760
 //         | 16 scales d, f16 | 12 bytes of scales each       | codes 0 | ... | codes 7 |
 //   scales  byte 16 n + r is byte n of row r (quant/q3_k.hpp)
-//   codes   two-bit plane (panel.hpp), 128 bytes, and one-bit plane with bit 2, 64 bytes, of a group
+//   codes   code_plane<3> (codes.hpp) of a group, 192 bytes
 #pragma once
 
 #include <cria/kernels/panel.hpp>
@@ -18,44 +18,53 @@ struct panel<q3_k> {
   static constexpr int w_max = 7, zero = 4;
   static constexpr std::size_t subs = 2;
   static constexpr bool has_min = false;
-  static constexpr std::size_t d = 0, scales = 32, qs = 224, group_bytes = 192, high = 128;
+  static constexpr std::size_t d = 0, scales = 32, qs = 224, group_bytes = code_plane<3>::bytes;
 
   static CRIA_ALWAYS_INLINE void pack(const q3_k (&rows)[panel_rows], std::byte* out) noexcept {
     for (std::size_t r = 0; r < panel_rows; ++r) {
       const q3_k& b = rows[r];
       put(out + d, r, b.d);
       put_bytes(out + scales, r, b.scales);
-      for (std::size_t half = 0; half < 2; ++half) {
-        code_planes::put_four_groups(out + qs + 4 * half * group_bytes, group_bytes, r, b.qs + 32 * half);
+      for (std::size_t g = 0; g < groups; ++g) {
+        const group_codes low = group_codes::fields<2>(b.qs + 32 * (g / 4), 2 * (g % 4)), high = group_codes::fields<1>(b.hmask, g);
+        code_plane<3>::put(out + qs + group_bytes * g, r, low | high << 2);
       }
-      code_planes::put_eight_groups(out + qs + high, group_bytes, r, b.hmask);
     }
   }
   static CRIA_ALWAYS_INLINE q3_k row(const std::byte* block, std::size_t r) noexcept {
     q3_k b{{}, {}, {}, get<f16>(block + d, r)};
     get_bytes(block + scales, r, b.scales);
-    for (std::size_t half = 0; half < 2; ++half) {
-      code_planes::get_four_groups(block + qs + 4 * half * group_bytes, group_bytes, r, b.qs + 32 * half);
+    for (std::size_t g = 0; g < groups; ++g) {
+      const group_codes codes = code_plane<3>::get(block + qs + group_bytes * g, r);
+      codes.to_fields<2>(b.qs + 32 * (g / 4), 2 * (g % 4));
+      (codes >> 2).to_fields<1>(b.hmask, g);
     }
-    code_planes::get_eight_groups(block + qs + high, group_bytes, r, b.hmask);
     return b;
   }
 
   template <class Isa>
   struct unpack {
     using op = isa::vec<Isa>;
+    static constexpr std::size_t decoded_bytes = 256;
+
+    /// Scale n = 4 m + j: its low bits are in byte 4 (m % 2) + j, its high bits in byte 8 + j. Decoded: 16 rows' int8 scales, n after n.
+    static CRIA_ALWAYS_INLINE void decode(const std::byte* block, std::byte* sc) noexcept {
+      using b = scale_bytes<Isa>;
+      b::each([&](std::size_t n) CRIA_LAMBDA_INLINE {
+        const auto even = op::load_i(block + scales + n), odd = op::load_i(block + scales + 64 + n), high = op::load_i(block + scales + 128 + n);
+        op::store_i(sc + n, b::template minus<32>(b::template bits<0, 4>(even) | b::template bits<0, 2, 4>(high)));
+        op::store_i(sc + 64 + n, b::template minus<32>(b::template bits<0, 4>(odd) | b::template bits<2, 2, 4>(high)));
+        op::store_i(sc + 128 + n, b::template minus<32>(b::template bits<4, 4>(even) | b::template bits<4, 2, 4>(high)));
+        op::store_i(sc + 192 + n, b::template minus<32>(b::template bits<4, 4>(odd) | b::template bits<6, 2, 4>(high)));
+      });
+    }
     template <std::size_t Step>
     static CRIA_ALWAYS_INLINE typename op::i codes(const std::byte* block, std::size_t g, std::size_t r) noexcept {
-      const std::byte* group = block + qs + group_bytes * g;
-      return code_planes::two_bits<Isa, Step, 0>(group, r) | code_planes::one_bit<Isa, Step, 2>(group + high, r);
+      return code_plane<3>::step<Isa, Step>(block + qs + group_bytes * g, r);
     }
-    /// d times six bits: exact. The scale of sub-block n = 2 g + sub is in bytes n % 8 and 8 + n % 4.
-    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, std::size_t g, std::size_t r, std::size_t sub) noexcept {
-      const auto low_bits = op::load_u8(block + scales + 16 * (2 * (g % 4) + sub) + r);
-      const auto high_bits = op::load_u8(block + scales + 16 * (8 + 2 * (g % 2) + sub) + r);
-      const auto bits = op::shr_by(low_bits, static_cast<int>(4 * (g / 4))) & op::set_i(15);
-      const auto top = op::shr_by(high_bits, static_cast<int>(2 * (g / 2))) & op::set_i(3);
-      return op::load_f16(block + d + 2 * r) * op::to_float((bits | op::template shl<4>(top)) - op::set_i(32));
+    /// d times six bits: exact.
+    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, const std::byte* sc, std::size_t g, std::size_t r, std::size_t sub) noexcept {
+      return op::load_f16(block + d + 2 * r) * op::to_float(op::load_s8(sc + 32 * g + 16 * sub + r));
     }
   };
 };

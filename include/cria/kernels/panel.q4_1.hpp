@@ -2,7 +2,7 @@
 // kernels/panel.q4_1.hpp - sixteen q4_1 rows side by side.
 //
 //   byte  0                                  256                288              320
-//         | four-bit plane (panel.hpp)       | 16 scales d, f16 | 16 mins m, f16 |
+//         | code_plane<4> (codes.hpp)        | 16 scales d, f16 | 16 mins m, f16 |
 #pragma once
 
 #include <cria/kernels/panel.hpp>
@@ -19,28 +19,28 @@ struct panel<q4_1> {
 
   static CRIA_ALWAYS_INLINE void pack(const q4_1 (&rows)[panel_rows], std::byte* out) noexcept {
     for (std::size_t r = 0; r < panel_rows; ++r) {
-      code_planes::put_nibbles(out, r, rows[r].qs);
+      put_nibbles(out, r, rows[r].qs);
       put(out + 256, r, rows[r].d);
       put(out + 288, r, rows[r].m);
     }
   }
   static CRIA_ALWAYS_INLINE q4_1 row(const std::byte* block, std::size_t r) noexcept {
     q4_1 b{get<f16>(block + 256, r), get<f16>(block + 288, r), {}};
-    code_planes::get_nibbles(block, r, b.qs);
+    get_nibbles(block, r, b.qs);
     return b;
   }
 
   template <class Isa>
-  struct unpack {
+  struct unpack : no_decoding {
     using op = isa::vec<Isa>;
     template <std::size_t Step>
     static CRIA_ALWAYS_INLINE typename op::i codes(const std::byte* block, std::size_t, std::size_t r) noexcept {
-      return code_planes::four_bits<Isa, Step>(block, r);
+      return code_plane<4>::step<Isa, Step>(block, r);
     }
-    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, std::size_t, std::size_t r, std::size_t) noexcept {
+    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, const std::byte*, std::size_t, std::size_t r, std::size_t) noexcept {
       return op::load_f16(block + 256 + 2 * r);
     }
-    static CRIA_ALWAYS_INLINE typename op::f min(const std::byte* block, std::size_t, std::size_t r, std::size_t) noexcept {
+    static CRIA_ALWAYS_INLINE typename op::f min(const std::byte* block, const std::byte*, std::size_t, std::size_t r, std::size_t) noexcept {
       return op::load_f16(block + 288 + 2 * r);
     }
   };

@@ -37,13 +37,13 @@ struct panel<q8_0> {
   }
 
   template <class Isa>
-  struct unpack {
+  struct unpack : no_decoding {
     using op = isa::vec<Isa>;
     template <std::size_t Step>
     static CRIA_ALWAYS_INLINE typename op::i codes(const std::byte* block, std::size_t, std::size_t r) noexcept {
       return op::load_i(block + 64 * Step + 4 * r);
     }
-    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, std::size_t, std::size_t r, std::size_t) noexcept {
+    static CRIA_ALWAYS_INLINE typename op::f scale(const std::byte* block, const std::byte*, std::size_t, std::size_t r, std::size_t) noexcept {
       return op::load_f16(block + 512 + 2 * r);
     }
   };
