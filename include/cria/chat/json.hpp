@@ -55,6 +55,14 @@ class json {
   json(const char* text) : value_(std::string(text)) {}
   json(array elements) : value_(std::move(elements)) {}
   json(object members) : value_(std::move(members)) {}
+  // Calls: inlined, those of a variant are large, and GCC 12 warns of members that it does not hold.
+  CRIA_NOINLINE json(const json& other) : value_(other.value_) {}
+  CRIA_NOINLINE json(json&& other) noexcept : value_(std::move(other.value_)) {}
+  CRIA_NOINLINE json& operator=(json other) noexcept {
+    value_ = std::move(other.value_);
+    return *this;
+  }
+  CRIA_NOINLINE ~json() {}
 
   /// Reads one value from `text`.
   [[nodiscard]] static result<json> parse(std::string_view text, const json_limits& limits = {});
