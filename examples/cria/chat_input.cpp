@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <clocale>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -100,6 +101,10 @@ struct line_editor::state {
     of(e).is_cancelled = true;
     return CC_NEWLINE;
   }
+  static unsigned char suspend(EditLine*, int) {
+    std::raise(SIGTSTP);   // the editor's own handler gives the terminal back before the program stops
+    return CC_REDISPLAY;
+  }
   /// Completes the word that the line consists of, as far as it is certain.
   static unsigned char complete(EditLine* e, int) {
     const LineInfo* line = el_line(e);
@@ -154,10 +159,12 @@ line_editor::line_editor(const std::string& history_file, std::span<const std::s
   el_set(e, EL_PROMPT_ESC, &state::give_prompt, '\1');
   el_set(e, EL_EDITOR, "emacs");
   el_set(e, EL_SIGNAL, 1);                              // resizes
-  el_set(e, EL_SETTY, "-d", "intr=", nullptr);          // ctrl-C is a key while a line is edited
+  el_set(e, EL_SETTY, "-d", "-isig", nullptr);          // ctrl-C and ctrl-Z are keys while a line is edited
   el_set(e, EL_ADDFN, "cria-cancel", "gives the line up", &state::cancel);
   el_set(e, EL_ADDFN, "cria-complete", "completes a command", &state::complete);
+  el_set(e, EL_ADDFN, "cria-suspend", "stops the program until the shell continues it", &state::suspend);
   el_set(e, EL_BIND, "^C", "cria-cancel", nullptr);
+  el_set(e, EL_BIND, "^Z", "cria-suspend", nullptr);
   el_set(e, EL_BIND, "^I", "cria-complete", nullptr);
   state_->open_history(history_file);
 }
@@ -170,6 +177,8 @@ user_input line_editor::read(std::string_view prompt) {
   state_->prompt = c.prompt.empty() ? std::string(prompt) : "\1" + std::string(c.prompt) + "\1" + std::string(prompt) + "\1" + std::string(c.off) + "\1";
   state_->is_cancelled = false;
   int n = 0;
+  // Before the prompt is shown: until then ctrl-C is a signal, which nobody would wait for.
+  if (is_terminal(stdin)) el_set(state_->editor, EL_PREP_TERM, 1);
   errno = 0;
   const char* line = el_gets(state_->editor, &n);
   if (state_->is_cancelled) {

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <io.h>
 #else
+#include <poll.h>
 #include <unistd.h>
 #endif
 
@@ -58,8 +59,24 @@ void prepare_streams() {
 }
 
 cria::result<void> print(std::string_view text) {
+#ifdef _WIN32
   if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return {};
   return io_error("stdout", errno);
+#else
+  // Not by stdio, which takes a ctrl-C while the terminal is slow for a failure.
+  while (!text.empty()) {
+    const auto n = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (n >= 0) {
+      text.remove_prefix(static_cast<std::size_t>(n));
+    } else if (errno == EAGAIN) {
+      pollfd writable{STDOUT_FILENO, POLLOUT, 0};
+      static_cast<void>(::poll(&writable, 1, -1));
+    } else if (errno != EINTR) {
+      return io_error("stdout", errno);
+    }
+  }
+  return {};
+#endif
 }
 
 cria::result<void> end_line_on_terminal() {

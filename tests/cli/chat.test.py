@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import struct
@@ -34,14 +35,21 @@ class Terminal:
     """The program on a terminal of its own."""
     program, edits_lines = CRIA, True
 
-    def __init__(self, *arguments, **environment):
+    def __init__(self, *arguments, shell=None, **environment):
         self.seen = ""
         pid, fd = pty.fork()
         if pid == 0:
             env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "LC_ALL", "LC_CTYPE")}
             env.update({"TERM": "xterm", "LANG": "C.UTF-8"}, **environment)
-            os.execve(self.program, [self.program, "chat", *([] if "--history" in arguments else ["--no-history"]), *arguments], env)
+            command = [self.program, "chat", *([] if "--history" in arguments else ["--no-history"]), *arguments]
+            if shell:
+                env.update({"PS1": "$ ", "COMMAND": shlex.join(command)})
+                os.execvpe(shell[0], shell, env)
+            os.execve(self.program, command, env)
         self.pid, self.fd, self.status = pid, fd, None
+        if shell:
+            self.until(r"\$ ")
+            os.write(fd, b'eval "$COMMAND"\n')
 
     def until(self, pattern, timeout=WAIT):
         """Reads until the pattern appears; returns what came up to its end."""
@@ -82,6 +90,11 @@ class Terminal:
                 if self.edits_lines:
                     raise
         raise AssertionError("ctrl-C is not answered: %r" % self.seen[-2000:])
+
+    def processor_time(self):
+        """Clock ticks that the program has used, all its threads."""
+        with open("/proc/%d/stat" % self.pid, encoding="ascii") as file:
+            return sum(map(int, file.read().rsplit(")", 1)[1].split()[11:13]))
 
     def prompt(self):
         return self.until(r"> (\x1b\[0m)?")
@@ -268,6 +281,40 @@ class Chat(unittest.TestCase):
             t.ask("/tokens", "turn 2 +.*And then")
             t.type("\x04")
             self.assertEqual(t.end(), 0)
+
+    def test_ctrl_c_while_the_terminal_takes_no_more_text_loses_nothing(self):
+        with Terminal(*stories("--set", "ignore_eos=on", "--set", "reply_room=1", context=32768)) as t:
+            t.prompt()
+            t.type("Once upon a time\r")
+            t.until(r"\n.*[a-z]{2} [a-z]+")
+            # Nobody reads: what a terminal holds is full at some time, and the program waits in a write.
+            used = -1
+            while used != (used := t.processor_time()):
+                time.sleep(0.5)
+            os.kill(t.pid, signal.SIGINT)
+            time.sleep(0.2)
+            t.until(r"\(stopped\)")
+            t.prompt()
+            t.ask("/tokens", r"turn 1 +\d+")
+            t.type("\x04")
+            self.assertEqual(t.end(), 0)
+
+    def test_ctrl_z_gives_the_terminal_back_to_the_shell_and_fg_goes_on(self):
+        with Terminal(*stories("-n", "4"), shell=["bash", "--norc", "--noprofile", "-i"]) as t:
+            t.prompt()
+            t.type("half ")
+            t.until("half ")
+            t.type("\x1a", is_at_prompt=False)
+            t.until("Stopped")
+            os.write(t.fd, b"fg\n")
+            t.until("half ")
+            t.type("a line\x03")
+            t.until("ctrl-D or /exit leaves")
+            t.prompt()
+            t.type("\x04")
+            t.until(r"\$ ")
+            os.write(t.fd, b"exit 7\n")
+            self.assertEqual(t.end(), 7)
 
     def test_messages_of_several_lines_and_the_end_of_input_inside_them(self):
         with Terminal(*stories("-n", "4")) as t:
