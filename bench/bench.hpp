@@ -11,7 +11,7 @@
 #include "machine.hpp"
 #include "synthetic_model.hpp"
 
-#include <cria/kernels/packed_row.hpp>
+#include <cria/kernels/pack.hpp>
 #include <cria/kernels/registry.hpp>
 
 #include <benchmark/benchmark.h>

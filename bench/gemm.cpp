@@ -45,7 +45,7 @@ struct packed_matrix {
     for (std::size_t p = 0, at = 0; p < shape.n / 16; ++p) {
       for (std::byte& b : rows) b = pattern[at++ % pattern.size()];
       at -= at % cria::find_tensor_type(type)->block_bytes;
-      reference_table().pack[format](
+      cria::kernels::pack(format, 
           {.rows = rows.data(), .n_rows = 16, .k = shape.k, .n_panels = 1, .panels = m->panels.data() + p * m->panel_bytes});
     }
     for (std::size_t c = 1; c < m->n_copies; ++c) std::memcpy(m->panels.data() + c * m->bytes(), m->panels.data(), m->bytes());
@@ -114,7 +114,7 @@ std::optional<std::string> check(const kernel_table& table, const packed_matrix&
     table.gemm[w.format](mine->args);
     reference_table().gemm[w.format](reference->args);
     for (std::size_t r = 16 * panel; r < 16 * panel + 16; ++r) {
-      cria::kernels::packed_row(reference_table(), type_of(w.format), w.panels.data(), w.shape.k, r, row);
+      cria::kernels::packed_row(type_of(w.format), w.panels.data(), w.shape.k, r, row);
       for (std::size_t t = 0; t < n_tokens; ++t) {
         double magnitudes = 0;
         for (std::size_t k = 0; k < w.shape.k; ++k)

@@ -74,7 +74,7 @@ class square_product {
     p.weight_.format = *cria::format_index_of(type);
     p.weight_.rows = p.weight_.columns = n;
     CRIA_TRY(p.weight_.panels, cria::aligned_buffer::allocate(rows.size()));
-    p.model_->kernels().pack[p.weight_.format]({.rows = rows.data(), .n_rows = n, .k = n, .n_panels = n / 16, .panels = p.weight_.panels.data()});
+    cria::kernels::pack(p.weight_.format, {.rows = rows.data(), .n_rows = n, .k = n, .n_panels = n / 16, .panels = p.weight_.panels.data()});
     CRIA_TRY(p.x_, cria::array_buffer<float>::allocate(n_tokens * n));
     std::copy_n(values.begin(), n_tokens * n, p.x_.data());
     CRIA_TRY(p.y_, cria::array_buffer<float>::allocate(n_tokens * n));
@@ -108,7 +108,7 @@ result<double> dot_microseconds(const cria::model& model) {
   cria::quantize_row<cria::f32>(std::span(values).first(16 * n), rows.data());
   CRIA_TRY(auto panels, cria::aligned_buffer::allocate(rows.size()));
   const std::size_t format = cria::format_index<cria::f32>;
-  model.kernels().pack[format]({.rows = rows.data(), .n_rows = 16, .k = n, .n_panels = 1, .panels = panels.data()});
+  cria::kernels::pack(format, {.rows = rows.data(), .n_rows = 16, .k = n, .n_panels = 1, .panels = panels.data()});
   float y[16];
   const cria::kernels::gemm_args args{.weights = panels.data(),
                                       .k = n,

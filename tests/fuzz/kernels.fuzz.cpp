@@ -44,7 +44,7 @@ constexpr bool is_number = std::is_same_v<Format, cria::f32> || std::is_same_v<F
 template <class Format>
 std::vector<float> multiply(const kernel_table& table, const file_rows<Format>& w, const std::vector<float>& x, const shape& s) {
   const std::size_t n_panels = (w.n + 15) / 16;
-  const std::vector<std::byte> panels = w.packed(table);
+  const std::vector<std::byte> panels = w.packed();
   std::vector<float> y(s.n_tokens * 16 * n_panels, 3.5f);
   activations a{};
   cria::kernels::gemm_args args{};
@@ -66,7 +66,7 @@ std::vector<float> multiply(const kernel_table& table, const file_rows<Format>& 
   table.gemm[cria::format_index<Format>](args);
   if constexpr (!is_number<Format>) {   // panels of floats are read as they are
     std::vector<Format> row(w.blocks_per_row());
-    table.blocks[cria::format_index<Format>](panels.data(), w.k, w.n - 1, 0, row.size(), reinterpret_cast<std::byte*>(row.data()));
+    cria::kernels::packed_blocks(cria::format_index<Format>, panels.data(), w.k, w.n - 1, 0, row.size(), reinterpret_cast<std::byte*>(row.data()));
     expect(std::memcmp(row.data(), w.blocks.data() + (w.n - 1) * row.size(), row.size() * sizeof(Format)) == 0);
   }
   return y;

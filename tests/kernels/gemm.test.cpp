@@ -122,7 +122,7 @@ TEST_CASE("gemm: within the derived bound of a double-precision product, the sam
         numbers random(static_cast<std::uint32_t>(k) + static_cast<std::uint32_t>(Format::type));
         const weight<Format> w(random_rows<Format>(37, k, random));
         const std::vector<float> x = random.normals(30 * k);
-        const output reference = multiply(reference_table(), w.file.packed(reference_table()), w, quantize(reference_table(), x, 30, k, p));
+        const output reference = multiply(reference_table(), w.file.packed(), w, quantize(reference_table(), x, 30, k, p));
         worst_case worst;
         for (std::size_t n = 0; n < tables().size(); ++n) {
           const kernel_table& table = *tables()[n];
@@ -130,7 +130,7 @@ TEST_CASE("gemm: within the derived bound of a double-precision product, the sam
           CAPTURE(k);
           CAPTURE(name(table));
           CAPTURE(std::string(cria::name(p)));
-          const std::vector<std::byte> panels = w.file.packed(table);
+          const std::vector<std::byte> panels = w.file.packed();
           const activations a = quantize(table, x, 30, k, p);
           const output all = multiply(table, panels, w, a);
           hashes[n].add(all.y);
@@ -157,7 +157,7 @@ TEST_CASE("gemm: bias and accumulation are added after the product, columns outs
     const weight<Format> w(random_rows<Format>(70, k, random));  // 5 panels
     const std::vector<float> x = random.normals(n_tokens * k), bias = random.normals(80, 10);
     for (const kernel_table* table : tables()) {
-      const std::vector<std::byte> panels = w.file.packed(*table);
+      const std::vector<std::byte> panels = w.file.packed();
       for (const precision p : both) {
         CAPTURE(std::string(Format::name));
         CAPTURE(name(*table));
@@ -200,7 +200,7 @@ TEST_CASE("gemm: a single activation picks its column of the weight") {
     const weight<Format> w(random_rows<Format>(16, k, random));
     std::vector<float> x(k * k, 0.0f);
     for (const kernel_table* table : tables()) {
-      const std::vector<std::byte> panels = w.file.packed(*table);
+      const std::vector<std::byte> panels = w.file.packed();
       for (const precision p : both) {
         CAPTURE(std::string(Format::name));
         CAPTURE(name(*table));
@@ -240,7 +240,7 @@ TEST_CASE("gemm: the largest sums that codes and activations can make are exact"
           set_scales(block, random);
         }
         const weight<Format> w(std::move(rows));
-        const std::vector<std::byte> panels = w.file.packed(reference_table());
+        const std::vector<std::byte> panels = w.file.packed();
         const output reference = multiply(reference_table(), panels, w, quantize(reference_table(), x, 12, k, p));
         worst_case worst;
         bool is_same = true;
@@ -266,7 +266,7 @@ TEST_CASE("gemm: inf or NaN in a token makes all its outputs non-finite and no o
     const weight<Format> w(random_rows<Format>(16, k, random));
     const std::vector<float> clean = random.normals(14 * k);
     for (const kernel_table* table : tables()) {
-      const std::vector<std::byte> panels = w.file.packed(*table);
+      const std::vector<std::byte> panels = w.file.packed();
       for (const precision p : both) {
         CAPTURE(std::string(Format::name));
         CAPTURE(name(*table));
@@ -303,7 +303,7 @@ TEST_CASE("gemm: weights of any bytes give the same on every set with FMA, NaN f
     }
     const weight<Format> w(std::move(rows));
     const std::vector<float> x = random.normals(3 * 256);
-    const std::vector<std::byte> panels = w.file.packed(reference_table());
+    const std::vector<std::byte> panels = w.file.packed();
     for (const precision p : both) {
       const output expected = multiply(reference_table(), panels, w, quantize(reference_table(), x, 3, 256, p));
       for (const kernel_table* table : tables()) {
@@ -323,7 +323,7 @@ TEST_CASE("gemm: more tokens than the cache holds at once give the bits of a few
   const std::vector<float> x = random.normals(n_tokens * k);
   for (const kernel_table* table : tables()) {
     CAPTURE(name(*table));
-    const std::vector<std::byte> panels = w.file.packed(*table);
+    const std::vector<std::byte> panels = w.file.packed();
     const output all = multiply(*table, panels, w, quantize(*table, x, n_tokens, k, precision::exact));
     for (const std::size_t t : sizes{0, 100, 150, 298, 299}) {
       const std::vector<float> one(x.begin() + static_cast<std::ptrdiff_t>(t * k), x.begin() + static_cast<std::ptrdiff_t>((t + 1) * k));

@@ -38,7 +38,7 @@ template <class Format>
 std::vector<float> multiply(const kernel_table& table, const file_rows<Format>& w, const std::vector<float>& x, std::size_t n_tokens,
                             const options& o = {}) {
   const std::size_t n_panels = (w.n + 15) / 16;
-  const std::vector<std::byte> panels = w.packed(table);
+  const std::vector<std::byte> panels = w.packed();
   std::vector<float> y(n_tokens * 16 * n_panels, before);
   cria::kernels::gemm_args args{};
   args.weights = panels.data();

@@ -5,7 +5,7 @@
 #include <cria/core/float16.hpp>
 #include <cria/core/types.hpp>
 #include <cria/kernels/activation_size.hpp>
-#include <cria/kernels/packed_row.hpp>
+#include <cria/kernels/pack.hpp>
 #include <cria/kernels/registry.hpp>
 
 #include <doctest/doctest.h>
@@ -256,10 +256,10 @@ struct file_rows {
       cria::block_traits<Format>::dequantize(blocks[b], std::span<float, size>(out.data() + b * size, size));
     return out;
   }
-  [[nodiscard]] std::vector<std::byte> packed(const kernel_table& table) const {
+  [[nodiscard]] std::vector<std::byte> packed() const {
     const std::size_t n_panels = (n + 15) / 16;
     std::vector<std::byte> panels(n_panels * 16 * blocks_per_row() * sizeof(Format));
-    table.pack[cria::format_index<Format>]({reinterpret_cast<const std::byte*>(blocks.data()), n, k, n_panels, panels.data()});
+    cria::kernels::pack(cria::format_index<Format>, {reinterpret_cast<const std::byte*>(blocks.data()), n, k, n_panels, panels.data()});
     return panels;
   }
 };

@@ -41,8 +41,6 @@ TEST_CASE("registry: tables are complete, in order, and one a set") {
     CHECK(table->tile_tokens % 4 == 0);
     for (std::size_t n = 0; n < cria::n_formats; ++n) {
       CHECK((table->gemm[n] != nullptr));
-      CHECK((table->pack[n] != nullptr));
-      CHECK((table->blocks[n] != nullptr));
     }
     CHECK((table->quantize != nullptr));
     CHECK((table->rms_norm != nullptr));

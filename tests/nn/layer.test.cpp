@@ -102,8 +102,8 @@ TEST_CASE("layer: normed_products are the products of the norm, whose integers t
     auto a = *nn::activations::create(shape, precision::exact, 1, 1);
     fill(a.h, 1, 5);
     std::vector<sample_weight> w;
-    w.push_back(make_weight(best_table(), tensor_type::q8_0, 192, 64, 2, true));
-    w.push_back(make_weight(best_table(), with_float ? tensor_type::f16 : tensor_type::q4_1, 64, 64, 3));
+    w.push_back(make_weight(tensor_type::q8_0, 192, 64, 2, true));
+    w.push_back(make_weight(with_float ? tensor_type::f16 : tensor_type::q4_1, 64, 64, 3));
     const nn::product products[] = {{&w[0].packed, a.q.memory.data(), a.q.stride()}, {&w[1].packed, a.k.memory.data(), a.k.stride()}};
     nn::normed_products(c, a, 6, {norm, 1e-5f}, products);
     for (std::size_t t = 0; t < 6; ++t) {
@@ -137,7 +137,7 @@ TEST_CASE("layer: add_product adds to the residual stream") {
   auto a = *nn::activations::create(shape, precision::exact, 1, 1);
   fill(a.h, 1);
   fill(a.gate, 2);
-  const sample_weight w = make_weight(best_table(), tensor_type::q4_0, 64, 96, 3, true);
+  const sample_weight w = make_weight(tensor_type::q4_0, 64, 96, 3, true);
   std::vector<std::vector<double>> want;
   for (std::size_t t = 0; t < 6; ++t) {
     want.push_back(row_of(a.h, t));
@@ -159,7 +159,7 @@ TEST_CASE("layer: gated is silu of one product times the other, for formats that
         auto a = *nn::activations::create(s, p, n_threads, 1);
         fill(a.h, 1, 3);
         const auto norm_values = random_floats(64, 4);
-        const sample_weight gate = make_weight(best_table(), tensor_type::q8_0, width, 64, 5, true), up = make_weight(best_table(), tensor_type::f32, width, 64, 6, true);
+        const sample_weight gate = make_weight(tensor_type::q8_0, width, 64, 5, true), up = make_weight(tensor_type::f32, width, 64, 6, true);
         const array_buffer<float> norm = buffer_of(norm_values);
         nn::gated(c, a, 6, {norm, 1e-5f}, gate.packed, up.packed, nn::gate_function::silu);
         for (std::size_t t = 0; t < 6; ++t) {
@@ -182,7 +182,7 @@ TEST_CASE("layer: head reads the rows that ask") {
   auto a = *nn::activations::create(shape, precision::exact, 1, 1);
   fill(a.h, 1);
   const auto norm_values = random_floats(64, 4);
-  const sample_weight w = make_weight(best_table(), tensor_type::q8_0, 40, 64, 3);
+  const sample_weight w = make_weight(tensor_type::q8_0, 40, 64, 3);
   for (const std::size_t row : {1u, 4u, 5u}) a.rows[row].has_logits = true;
   std::vector<float> logits(4 * 48, -5.0f);
   const array_buffer<float> norm = buffer_of(norm_values);

@@ -57,14 +57,14 @@ std::vector<std::vector<float>> multiply_all(const kernel_table& table, executor
 
 const kernel_table& best_table() { return *tables().back(); }
 
-std::vector<sample_weight> mixed_weights(const kernel_table& table, std::size_t k) {
+std::vector<sample_weight> mixed_weights(std::size_t k) {
   std::vector<sample_weight> w;
-  w.push_back(make_weight(table, q4_0, 40, k, 1));
-  w.push_back(make_weight(table, f32, 3, k, 2, true));
-  w.push_back(make_weight(table, q6_k, 33, k, 3, true));
-  w.push_back(make_weight(table, bf16, 16, k, 4));
-  w.push_back(make_weight(table, q8_0, 1, k, 5));
-  w.push_back(make_weight(table, q4_k, 100, k, 6));
+  w.push_back(make_weight(q4_0, 40, k, 1));
+  w.push_back(make_weight(f32, 3, k, 2, true));
+  w.push_back(make_weight(q6_k, 33, k, 3, true));
+  w.push_back(make_weight(bf16, 16, k, 4));
+  w.push_back(make_weight(q8_0, 1, k, 5));
+  w.push_back(make_weight(q4_k, 100, k, 6));
   return w;
 }
 
@@ -73,7 +73,7 @@ std::vector<sample_weight> mixed_weights(const kernel_table& table, std::size_t 
 TEST_CASE("linear: several weights of different formats in one call are each within their bound of the plain product") {
   serial_executor serial;
   for (const kernel_table* table : tables()) {
-    const auto weights = mixed_weights(*table, 512);
+    const auto weights = mixed_weights(512);
     for (const precision p : {precision::exact, precision::fast}) {
       for (const std::size_t n_tokens : {1u, 2u, 5u, 13u}) {
         rows x(n_tokens, 512, 50 + static_cast<std::uint32_t>(n_tokens));
@@ -106,7 +106,7 @@ TEST_CASE("linear: every format alone, for widths that are not multiples of a ve
     if (!format_index_of(info.type)) continue;
     for (const std::size_t k : {info.block_size, 3 * info.block_size, std::size_t{256} * 2}) {
       std::vector<sample_weight> w;
-      w.push_back(make_weight(best_table(), info.type, 21, k, 9, true));
+      w.push_back(make_weight(info.type, 21, k, 9, true));
       rows x(3, k, 10);
       const auto y = multiply_all(best_table(), serial, precision::exact, x, w);
       for (std::size_t t = 0; t < 3; ++t) {
@@ -123,7 +123,7 @@ TEST_CASE("linear: every format alone, for widths that are not multiples of a ve
 
 TEST_CASE("linear: accumulating adds the product to what is there") {
   serial_executor serial;
-  const auto weights = mixed_weights(best_table(), 256);
+  const auto weights = mixed_weights(256);
   rows x(4, 256, 3);
   const auto plain = multiply_all(best_table(), serial, precision::exact, x, weights), added = multiply_all(best_table(), serial, precision::exact, x, weights, true);
   for (std::size_t i = 0; i < weights.size(); ++i) {
@@ -137,7 +137,7 @@ TEST_CASE("linear: accumulating adds the product to what is there") {
 TEST_CASE("linear: the same bits for any threads, any company of weights and any company of tokens") {
   for (const precision p : {precision::exact, precision::fast}) {
     serial_executor serial;
-    const auto weights = mixed_weights(best_table(), 512);
+    const auto weights = mixed_weights(512);
     rows x(19, 512, 8);
     const auto together = multiply_all(best_table(), serial, p, x, weights);
     for (const std::size_t n_threads : {2u, 3u, 8u}) {
@@ -146,7 +146,7 @@ TEST_CASE("linear: the same bits for any threads, any company of weights and any
     }
     for (std::size_t i = 0; i < weights.size(); ++i) {
       std::vector<sample_weight> alone;
-      alone.push_back(make_weight(best_table(), weights[i].packed.type, weights[i].packed.rows, 512, static_cast<std::uint32_t>(i + 1), weights[i].packed.bias.size() != 0));
+      alone.push_back(make_weight(weights[i].packed.type, weights[i].packed.rows, 512, static_cast<std::uint32_t>(i + 1), weights[i].packed.bias.size() != 0));
       CHECK(multiply_all(best_table(), serial, p, x, alone)[0] == together[i]);
     }
     for (std::size_t t = 0; t < x.n_tokens; ++t) {
@@ -174,17 +174,15 @@ TEST_CASE("linear: for_each_token calls each token once, one token on the callin
 }
 
 TEST_CASE("weight: row() gives the row's values in every format") {
-  for (const kernel_table* table : tables()) {
-    for (const tensor_type_info& info : tensor_types) {
-      if (!format_index_of(info.type)) continue;
-      const sample_weight w = make_weight(*table, info.type, 37, 256, 4);
-      std::vector<float> got(256);
-      for (std::size_t n = 0; n < 37; ++n) {
-        w.packed.row(*table, n, got);
-        CHECK(std::equal(got.begin(), got.end(), w.values.begin() + static_cast<std::ptrdiff_t>(n * 256)));
-      }
-      CHECK(w.packed.bytes() == 48 * cria::row_bytes(info.type, 256));
+  for (const tensor_type_info& info : tensor_types) {
+    if (!format_index_of(info.type)) continue;
+    const sample_weight w = make_weight(info.type, 37, 256, 4);
+    std::vector<float> got(256);
+    for (std::size_t n = 0; n < 37; ++n) {
+      w.packed.row(n, got);
+      CHECK(std::equal(got.begin(), got.end(), w.values.begin() + static_cast<std::ptrdiff_t>(n * 256)));
     }
+    CHECK(w.packed.bytes() == 48 * cria::row_bytes(info.type, 256));
   }
 }
 

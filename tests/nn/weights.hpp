@@ -32,7 +32,7 @@ struct sample_weight {
   std::vector<float> values;
 };
 
-inline sample_weight make_weight(const kernel_table& table, cria::tensor_type type, std::size_t rows, std::size_t columns, std::uint32_t seed, bool has_bias = false) {
+inline sample_weight make_weight(cria::tensor_type type, std::size_t rows, std::size_t columns, std::uint32_t seed, bool has_bias = false) {
   sample_weight w;
   w.values = random_floats(rows * columns, seed, 1.7 / std::sqrt(static_cast<double>(columns)));
   std::vector<std::byte> blocks(cria::row_bytes(type, rows * columns));
@@ -43,7 +43,7 @@ inline sample_weight make_weight(const kernel_table& table, cria::tensor_type ty
   w.packed.rows = rows;
   w.packed.columns = columns;
   w.packed.panels = *cria::aligned_buffer::allocate(w.packed.n_panels() * 16 * cria::row_bytes(type, columns));
-  table.pack[w.packed.format]({.rows = blocks.data(), .n_rows = rows, .k = columns, .n_panels = w.packed.n_panels(), .panels = w.packed.panels.data()});
+  cria::kernels::pack(w.packed.format, {.rows = blocks.data(), .n_rows = rows, .k = columns, .n_panels = w.packed.n_panels(), .panels = w.packed.panels.data()});
   if (has_bias) {
     w.packed.bias = *cria::array_buffer<float>::allocate(cria::round_up(rows, 16));
     const auto bias = random_floats(rows, seed + 1000);

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: MIT
-// kernels/catalog.hpp - the formats that have kernels, and the table of one instruction set made from that list.
-//
-// A format joins by its panel (panel.<format>.hpp) and one line here; tests and benchmarks iterate over the same list.
+// kernels/catalog.hpp - the table of one instruction set, made from the list of formats (panels.hpp).
 #pragma once
 
 #include <cria/kernels/activations.hpp>
@@ -10,26 +8,9 @@
 #include <cria/kernels/gemm.hpp>
 #include <cria/kernels/gemm_float.hpp>
 #include <cria/kernels/kernel_table.hpp>
-#include <cria/kernels/pack.hpp>
-#include <cria/kernels/panel.float.hpp>
-#include <cria/kernels/panel.iq4_nl.hpp>
-#include <cria/kernels/panel.iq4_xs.hpp>
-#include <cria/kernels/panel.mxfp4.hpp>
-#include <cria/kernels/panel.q2_k.hpp>
-#include <cria/kernels/panel.q3_k.hpp>
-#include <cria/kernels/panel.q4_0.hpp>
-#include <cria/kernels/panel.q4_1.hpp>
-#include <cria/kernels/panel.q4_k.hpp>
-#include <cria/kernels/panel.q5_0.hpp>
-#include <cria/kernels/panel.q5_1.hpp>
-#include <cria/kernels/panel.q5_k.hpp>
-#include <cria/kernels/panel.q6_k.hpp>
-#include <cria/kernels/panel.q8_0.hpp>
+#include <cria/kernels/panels.hpp>
 
 namespace cria::inline v0::kernels {
-
-using float_formats = type_list<f32, f16, bf16>;
-using quantised_formats = type_list<q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4>;
 
 namespace detail {
 
@@ -56,10 +37,6 @@ consteval kernel_table make_table(type_list<Float...>, type_list<Quantised...>) 
   if constexpr (bf16_dot_element<Isa>::exists) t.attention_bf16_dot = &attention<kv_type::bf16, Isa, bf16_dot_element<Isa>>::run;
   ((t.gemm[format_index<Float>] = &gemm_float<Float, Isa>::run), ...);
   ((t.gemm[format_index<Quantised>] = &gemm<Quantised, Isa>::run), ...);
-  ((t.pack[format_index<Float>] = &pack<Float, Isa>::run), ...);
-  ((t.pack[format_index<Quantised>] = &pack<Quantised, Isa>::run), ...);
-  ((t.blocks[format_index<Float>] = &pack<Float, Isa>::blocks), ...);
-  ((t.blocks[format_index<Quantised>] = &pack<Quantised, Isa>::blocks), ...);
   return t;
 }
 

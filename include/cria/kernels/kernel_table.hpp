@@ -36,15 +36,6 @@ struct gemm_args {
   bool accumulate;                         ///< add to Y instead of writing it
 };
 
-/// Packs panel rows: file blocks -> panels [panel_begin, panel_end).
-struct pack_args {
-  const std::byte* rows;                   ///< row `16 * panel_begin` as in the file, rows one after another
-  std::size_t n_rows;                      ///< rows from there on that exist; the rest of the last panel is zero blocks
-  std::size_t k;
-  std::size_t n_panels;
-  std::byte* panels;                       ///< where the first of them goes
-};
-
 /// How RoPE pairs the channels of a head.
 enum class rope_pairing : std::uint8_t {
   adjacent,  ///< (2 i, 2 i + 1): GGUF files of the llama architecture
@@ -117,9 +108,6 @@ struct kernel_table {
   /// That of bf16 with the processor's own dot products, the same bits; nullptr: none compiled. Requires has_bf16_dot (registry.hpp).
   void (*attention_bf16_dot)(const attention_args&) noexcept;
   void (*gemm[n_formats])(const gemm_args&) noexcept;                 ///< by format_index
-  void (*pack[n_formats])(const pack_args&) noexcept;
-  /// Writes blocks [begin, end) of row `row` of a packed tensor with `k` values a row, as they were in the file.
-  void (*blocks[n_formats])(const std::byte* panels, std::size_t k, std::size_t row, std::size_t begin, std::size_t end, std::byte* out) noexcept;
 };
 
 }  // namespace cria::inline v0::kernels

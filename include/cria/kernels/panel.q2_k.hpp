@@ -5,7 +5,7 @@
 //         | 16 scales d, f16 | 16 of dmin, f16     | scales of group 0 | ... of 7    | codes of 0 | ... of 7 |
 //   scales of a group: 16 bytes for values 0..15, then 16 for values 16..31; scale | min << 4
 //   codes of a group:  code_plane<2> (codes.hpp), 128 bytes
-//   The scales stand before the codes so that vectors of codes lie on cache lines and a block is read in order.
+//   The scales stand before the codes so that vectors of codes lie on cache lines and a block is read in order. Decoding them once a block: no gain.
 #pragma once
 
 #include <cria/kernels/panel.hpp>

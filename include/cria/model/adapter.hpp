@@ -122,8 +122,8 @@ class adapter {
       for (std::size_t first = 0; first < rank; first += nn::low_rank_pair::max_rank) {
         const std::size_t n = std::min<std::size_t>(static_cast<std::size_t>(rank) - first, nn::low_rank_pair::max_rank);
         nn::low_rank_pair pair{t.to, {}, {}};
-        CRIA_TRY(pair.a, packed(base, std::span(a_values).subspan(first * columns), columns, n, columns));
-        CRIA_TRY(pair.b, packed(base, std::span(b_values).subspan(t.first_row * static_cast<std::size_t>(rank) + first), static_cast<std::size_t>(rank), t.to->rows, n));
+        CRIA_TRY(pair.a, packed(std::span(a_values).subspan(first * columns), columns, n, columns));
+        CRIA_TRY(pair.b, packed(std::span(b_values).subspan(t.first_row * static_cast<std::size_t>(rank) + first), static_cast<std::size_t>(rank), t.to->rows, n));
         set.pairs.push_back(std::move(pair));
       }
     }
@@ -155,7 +155,7 @@ class adapter {
   }
 
   /// Returns rows of `columns` values that lie `stride` apart as a weight.
-  static result<nn::weight> packed(const model& base, std::span<const float> from, std::size_t stride, std::size_t rows, std::size_t columns) {
+  static result<nn::weight> packed(std::span<const float> from, std::size_t stride, std::size_t rows, std::size_t columns) {
     std::vector<float> dense(rows * columns);
     for (std::size_t r = 0; r < rows; ++r) std::copy_n(from.data() + r * stride, columns, dense.data() + r * columns);
     nn::weight w;
@@ -163,8 +163,8 @@ class adapter {
     w.rows = rows;
     w.columns = columns;
     CRIA_TRY(w.panels, aligned_buffer::allocate(w.n_panels() * 16 * columns * sizeof(float)));
-    base.kernels().pack[w.format](
-        {.rows = reinterpret_cast<const std::byte*>(dense.data()), .n_rows = rows, .k = columns, .n_panels = w.n_panels(), .panels = w.panels.data()});
+    kernels::pack(w.format,
+                  {.rows = reinterpret_cast<const std::byte*>(dense.data()), .n_rows = rows, .k = columns, .n_panels = w.n_panels(), .panels = w.panels.data()});
     static_cast<void>(w.panels.make_read_only());   // as a model's own weights are
     return w;
   }

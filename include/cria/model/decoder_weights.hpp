@@ -37,9 +37,9 @@ struct decoder_weights {
   [[nodiscard]] bool is_tied() const noexcept { return token_embd.bytes.size() == 0; }
 
   /// Writes the embedding of `token`, D floats. Requires token in range.
-  void embed(const kernels::kernel_table& kernels, token_id token, std::span<float> out) const noexcept {
+  void embed(token_id token, std::span<float> out) const noexcept {
     const auto row = static_cast<std::size_t>(token);
-    if (is_tied()) return output.row(kernels, row, out);
+    if (is_tied()) return output.row(row, out);
     token_embd.row(row, out);
   }
 

@@ -26,7 +26,7 @@ namespace cria::inline v0 {
 inline void embed_scaled(const nn::pass& p, const loaded_decoder& m) {
   const float scale = std::sqrt(static_cast<float>(m.config.dim));
   nn::embed(p.compute(), p.activations(), p.n_tokens(), [&](const nn::pass_row& row, std::span<float> h) {
-    m.weights.embed(p.compute().kernels, row.token, h);
+    m.weights.embed(row.token, h);
     for (float& x : h) x *= scale;
   });
 }

@@ -28,7 +28,7 @@ struct gpt2 {
   static void begin(const nn::pass& p, const loaded_decoder& m) {
     nn::activations& a = p.activations();
     nn::embed(p.compute(), a, p.n_tokens(), [&](const nn::pass_row& row, std::span<float> h) {
-      m.weights.embed(p.compute().kernels, row.token, h);
+      m.weights.embed(row.token, h);
       const std::span position(a.normed.row(static_cast<std::size_t>(&row - a.rows.data())), h.size());   // not in use yet
       m.weights.position_embd.row(row.pos, position);
       for (std::size_t n = 0; n < h.size(); ++n) h[n] += position[n];

@@ -39,7 +39,7 @@ struct rotary_decoder {
 
   static void begin(const nn::pass& p, const loaded_decoder& m) {
     nn::activations& a = p.activations();
-    nn::embed(p.compute(), a, p.n_tokens(), [&](const nn::pass_row& row, std::span<float> h) { m.weights.embed(p.compute().kernels, row.token, h); });
+    nn::embed(p.compute(), a, p.n_tokens(), [&](const nn::pass_row& row, std::span<float> h) { m.weights.embed(row.token, h); });
     nn::rope_tables(p.compute(), a, p.n_tokens(), m.weights.rope, a.rope);
   }
   static void head(const nn::pass& p, const loaded_decoder& m, nn::rows_view logits) { p.head(m.rms_norm(m.weights.output_norm), m.weights.output, logits); }

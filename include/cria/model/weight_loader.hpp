@@ -228,7 +228,7 @@ class weight_loader {
                      info.offset + block * (row_size / row_blocks)};
       }
     }
-    kernels_.pack[w.format]({.rows = staging.data(), .n_rows = n_rows, .k = w.columns, .n_panels = end - begin, .panels = w.panels.data() + begin * 16 * row_size});
+    kernels::pack(w.format, {.rows = staging.data(), .n_rows = n_rows, .k = w.columns, .n_panels = end - begin, .panels = w.panels.data() + begin * 16 * row_size});
     return {};
   }
 

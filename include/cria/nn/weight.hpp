@@ -7,8 +7,7 @@
 #pragma once
 
 #include <cria/core/aligned_buffer.hpp>
-#include <cria/kernels/kernel_table.hpp>
-#include <cria/kernels/packed_row.hpp>
+#include <cria/kernels/pack.hpp>
 
 #include <cstddef>
 #include <span>
@@ -29,9 +28,9 @@ struct weight {
   [[nodiscard]] std::size_t bytes() const noexcept { return panels.size() + bias.size() * sizeof(float); }
 
   /// Writes row `n`, `columns` values. Requires n < rows.
-  void row(const kernels::kernel_table& table, std::size_t n, std::span<float> out) const noexcept {
+  void row(std::size_t n, std::span<float> out) const noexcept {
     CRIA_ASSERT(n < rows && out.size() >= columns);
-    kernels::packed_row(table, type, panels.data(), columns, n, out);
+    kernels::packed_row(type, panels.data(), columns, n, out);
   }
 };
 
