@@ -129,9 +129,14 @@ function(cria_add_dispatch)
     target_compile_definitions(${arg_NAME}_${variant} PRIVATE CRIA_DISPATCH=1)
     target_compile_options(${arg_NAME}_${variant} PRIVATE ${flags} ${always})
     if(variant STREQUAL "scalar" AND NOT MSVC)
-      # Where there are others it is for the rare processor without any, and small: two thirds of the size of -O3, 0.4 of its speed.
+      # Where there are others it is for the rare processor without any, and small: half the size of -O3, 0.4 of its speed.
       list(LENGTH variants n_variants)
-      target_compile_options(${arg_NAME}_${variant} PRIVATE $<IF:$<EQUAL:${n_variants},1>,-O3,-Os>)
+      if(n_variants EQUAL 1)
+        target_compile_options(${arg_NAME}_${variant} PRIVATE -O3)
+      else()
+        target_compile_options(${arg_NAME}_${variant} PRIVATE -Os)
+        target_compile_definitions(${arg_NAME}_${variant} PRIVATE CRIA_SMALL=1)
+      endif()
     endif()
     set_target_properties(${arg_NAME}_${variant} PROPERTIES
       INTERPROCEDURAL_OPTIMIZATION OFF UNITY_BUILD OFF POSITION_INDEPENDENT_CODE ON FOLDER cria)

@@ -233,6 +233,30 @@ void sixteen() {
   }
 }
 
+// Products of pairs of 16 bits: every weight byte beside any other by the numbers that activations may have, from any sum.
+template <class Dot>
+void pairs() {
+  if constexpr (!Dot::is_direct) {
+    for (std::uint32_t round = 0; round < 4096; ++round) {
+      std::uint32_t w[16];
+      for (std::uint32_t& word : w) word = bits();
+      w[0] = round % 256 * 0x01010101U;
+      const int largest = 16256;
+      const int x[2] = {round % 2 == 0 ? largest : static_cast<int>(bits() % 32513) - largest, round % 3 == 0 ? -largest : static_cast<int>(bits() % 32513) - largest};
+      const auto word = static_cast<std::int32_t>((static_cast<std::uint32_t>(x[0]) & 0xffff) | static_cast<std::uint32_t>(x[1]) << 16);
+      const std::int32_t begin = static_cast<std::int32_t>(bits()) >> 2;
+      plain::i even = plain::set_i(begin), odd = even;
+      for (std::size_t n = 0; n < 16; ++n) {
+        even.v[n] += static_cast<int>(w[n] & 255) * x[0] + static_cast<int>(w[n] >> 16 & 255) * x[1];
+        odd.v[n] += static_cast<int>(w[n] >> 8 & 255) * x[0] + static_cast<int>(w[n] >> 24) * x[1];
+      }
+      const op::i bytes = op::load_i(w);
+      same_i("pairs of even bytes", Dot::pairs(op::set_i(begin), Dot::even(bytes), op::set_i(word)), even);
+      same_i("pairs of odd bytes", Dot::pairs(op::set_i(begin), Dot::odd(bytes), op::set_i(word)), odd);
+    }
+  }
+}
+
 // Steps of the dot product within its contract: every weight by every activation, and the sums that are largest.
 void int8_dot() {
   using dot = cria::kernels::int8_dot<set>;
@@ -297,6 +321,7 @@ int main() {
   halves();
   sixteen();
   int8_dot();
+  pairs<cria::kernels::int8_dot<set>>();
   std::printf("%s: %ld checks, %d failures\n", std::string(isa::name(set::set)).c_str(), checks, failures);
   return failures == 0 ? 0 : 1;
 }

@@ -199,6 +199,12 @@ inline tile tile_at(const kernel_table& table, std::size_t t, std::size_t n_toke
   return at;
 }
 
+/// Whether the set has no direct product of bytes, so that its `exact` tiles of several tokens are pairs of int16.
+inline bool has_pairs(const kernel_table& table) {
+  using cria::isa::id;
+  return table.set == id::sse4_2 || table.set == id::avx2 || table.set == id::avx512bw;
+}
+
 inline token_group read_group(const kernel_table& table, const activations& a, std::size_t t, std::size_t g) {
   const std::size_t words = cria::kernels::activation_words(a.precision);
   const auto [first, width] = tile_at(table, t, a.n_tokens);
@@ -207,11 +213,19 @@ inline token_group read_group(const kernel_table& table, const activations& a, s
   const std::int32_t* word = width == 1 ? tile + g * n_words : tile + g * width * words + (t - first);
   const std::int32_t* field = width == 1 ? tile + a.n_groups * n_words + g : word + n_words * width;
   token_group out{};
-  for (std::size_t k = 0; k < 32; ++k) out.h[k] = static_cast<std::int8_t>(static_cast<std::uint32_t>(word[k / 4 * width]) >> 8 * (k % 4));
-  if (a.precision == cria::precision::exact) {
-    for (std::size_t k = 0; k < 32; ++k) out.l[k] = static_cast<std::int8_t>(static_cast<std::uint32_t>(word[(8 + k / 4) * width]) >> 8 * (k % 4));
+  if (a.precision == cria::precision::exact && width > 1 && has_pairs(table)) {
+    for (std::size_t k = 0; k < 32; ++k) {  // numbers 0 and 2 of a step, and 1 and 3 in the place of the second plane
+      out.q[k] = static_cast<std::int16_t>(static_cast<std::uint32_t>(word[(8 * (k % 2) + k / 4) * width]) >> 16 * (k % 4 / 2));
+      out.h[k] = (out.q[k] + 64) >> 7;
+      out.l[k] = out.q[k] - 128 * out.h[k];
+    }
+  } else {
+    for (std::size_t k = 0; k < 32; ++k) out.h[k] = static_cast<std::int8_t>(static_cast<std::uint32_t>(word[k / 4 * width]) >> 8 * (k % 4));
+    if (a.precision == cria::precision::exact) {
+      for (std::size_t k = 0; k < 32; ++k) out.l[k] = static_cast<std::int8_t>(static_cast<std::uint32_t>(word[(8 + k / 4) * width]) >> 8 * (k % 4));
+    }
+    for (std::size_t k = 0; k < 32; ++k) out.q[k] = a.precision == cria::precision::exact ? 128 * out.h[k] + out.l[k] : out.h[k];
   }
-  for (std::size_t k = 0; k < 32; ++k) out.q[k] = a.precision == cria::precision::exact ? 128 * out.h[k] + out.l[k] : out.h[k];
   out.d = std::bit_cast<float>(*field);
   for (std::int32_t& b : out.bias) b = *(field += step);
   for (float& s : out.ds) s = std::bit_cast<float>(*(field += step));

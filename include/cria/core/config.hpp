@@ -30,8 +30,11 @@
 #define CRIA_RESTRICT __restrict__
 #endif
 
-// Full unrolling of a loop over a register array, so that the array stays in registers.
-#if defined(__clang__)
+// Full unrolling of a loop over a register array, so that the array stays in registers. CRIA_SMALL: cria_add_dispatch sets it for the scalar kernels, whose
+// loops are of calls.
+#if defined(CRIA_SMALL)
+#define CRIA_UNROLL
+#elif defined(__clang__)
 #define CRIA_UNROLL _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__)
 #define CRIA_UNROLL _Pragma("GCC unroll 16")

@@ -11,6 +11,8 @@
 //           13 KB so, for 5,632 values at exact).
 //           word = int8 x 4 consecutive k, so that one token's word is one broadcast load and a step's loads are consecutive.
 //           x = d (128 h + l) at precision::exact, x = d h at precision::fast (no plane l).
+//           Where bytes have no direct product (int8_dot.hpp), `exact` tiles of several tokens hold pairs of int16 in the place of the planes: of a step's
+//           four numbers q = 128 h + l the first and third, in the place of plane l the second and fourth.
 //           bias = -8 sum q, ds = d sum q: [0] of the whole group, [1] of its first 16 values, [2] of the others.
 // Units     words of 32 bits; floats are stored by their bits
 // Ensures   |q| <= 16256 (exact) or 127 (fast); |h| <= 127, -64 <= l < 64; the largest |x| of a group is met exactly
@@ -21,6 +23,7 @@
 #include <cria/core/types.hpp>
 #include <cria/isa/f32x16.hpp>
 #include <cria/kernels/activation_size.hpp>
+#include <cria/kernels/int8_dot.hpp>
 #include <cria/kernels/panel.hpp>
 
 #include <cstddef>
@@ -45,6 +48,43 @@ struct row_fields {
   std::size_t bias, ds, step;
 
   explicit CRIA_ALWAYS_INLINE constexpr row_fields(std::size_t n_groups) noexcept : bias(n_groups), ds(4 * n_groups), step(n_groups) {}
+};
+
+/// Activations as pairs of int16, for sets without a direct product of bytes.
+template <class Isa>
+struct activation_pairs {
+  using op = isa::vec<Isa>;
+  using dot = int8_dot<Isa>;
+
+  /// Words that `make` may write: two for each of a plane's, and as many more as a vector may be longer than they are.
+  template <std::size_t W>
+  static constexpr std::size_t room = (2 * W * group_steps) + op::lanes;
+
+  /// Takes the words of a group of W tokens, plane h and with Planes == 2 plane l behind it. May read up to `lanes` words behind them.
+  template <std::size_t Planes, std::size_t W>
+  static CRIA_ALWAYS_INLINE void make(const void* words, std::int32_t* pairs) noexcept {
+    constexpr std::size_t n_words = W * group_steps;
+    const std::byte* x = static_cast<const std::byte*>(words);
+    for (std::size_t n = 0; n < n_words; n += op::lanes) {
+      const auto h = op::load_i(x + 4 * n);
+      auto even = byte<0x00000001 * scale<Planes>>(op::set_i(0), h), odd = byte<0x00000100 * scale<Planes>>(op::set_i(0), h);
+      if constexpr (Planes == 2) {
+        const auto l = op::load_i(x + 4 * (n_words + n));
+        even = byte<0x00000001>(even, l), odd = byte<0x00000100>(odd, l);
+      }
+      op::store_i(pairs + n, even);
+      op::store_i(pairs + n_words + n, odd);
+    }
+  }
+
+ private:
+  template <std::size_t Planes>
+  static constexpr std::uint32_t scale = Planes == 2 ? 128 : 1;
+  /// Adds to each number of 16 bits one of two bytes of x times a factor: the dot step with that factor and 0 as weights.
+  template <std::uint32_t Weights>
+  static CRIA_ALWAYS_INLINE typename op::i byte(typename op::i sum, typename op::i x) noexcept {
+    return dot::step(sum, op::set_i(static_cast<std::int32_t>(Weights * 0x00010001U)), x);
+  }
 };
 
 template <class Isa>
@@ -93,10 +133,13 @@ struct quantize_activations {
     const float d = largest / steps;
     // Below 2^-115 the reciprocal overflows: such a group counts as zeros.
     const float inverse = is_finite && largest > 2.4074124e-35f ? steps / largest : 0.0f;
-    std::int8_t h[32], l[32];
-    const std::int32_t first = half(a, inverse, h, l, p), second = half(b, inverse, h + 16, l + 16, p);
-    word = words(h, word, width);
-    if (p == precision::exact) words(l, word, width);
+    alignas(64) std::int8_t planes[64 + 64];  // h, l, and what a vector may read behind them
+    const std::int32_t first = half(a, inverse, planes, planes + 32, p), second = half(b, inverse, planes + 16, planes + 48, p);
+    if constexpr (!int8_dot<Isa>::is_direct) {
+      if (p == precision::exact && width > 1) to_pairs(planes);
+    }
+    word = words(planes, word, width);
+    if (p == precision::exact) words(planes + 32, word, width);
     const std::int32_t sums[3] = {first + second, first, second};
     *field = bit_cast<std::int32_t>(d);
     for (const std::int32_t s : sums) *(field += step) = -8 * s;
@@ -119,6 +162,13 @@ struct quantize_activations {
       }
     }
     return sum;
+  }
+
+  /// Makes pairs of int16 of planes h and l, in their place.
+  static CRIA_ALWAYS_INLINE void to_pairs(std::int8_t (&planes)[128]) noexcept {
+    std::int32_t pairs[activation_pairs<Isa>::template room<1>];
+    activation_pairs<Isa>::template make<2, 1>(planes, pairs);
+    std::memcpy(planes, pairs, 64);
   }
 
   /// Spreads 32 bytes over the 8 words of a token, `width` words apart; returns where the next plane begins.

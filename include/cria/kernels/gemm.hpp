@@ -10,8 +10,12 @@
 //
 // The loop: per group unpack the codes to unsigned bytes once; per token start the integer sum at -zero * sum(q), 8 dot steps with the token's
 // word in every lane, one convert, one multiply of scales, one fma. `exact` runs the steps over plane h, shifts the sum left by 7, and goes on over
-// plane l; with one token both planes go side by side and are joined at the end. Register use per token: one integer and one float accumulator; beside them 2 weights and 1 broadcast, so 12 tokens on AVX-512 (27 of 32
-// zmm), 4 on AVX2 (half a panel at a time; 16-bit sums, so its float accumulators live in memory).
+// plane l; with one token both planes go side by side and are joined at the end. Register use per token: one integer and one float accumulator; beside
+// them 2 weights and 1 broadcast, so 12 tokens on AVX-512 (27 of 32 zmm), 4 on AVX2 (half a panel at a time).
+// Where bytes have no direct product (AVX2, AVX-512 without VNNI, SSE): `exact` tiles of several tokens, and codes above 63, take activations as pairs of
+// int16, one madd and one add for two values, in the place of two planes of bytes that are widened after every few steps (codes above 63 in two halves).
+// One Zen 4 core with AVX2, 24 tokens, GMAC/s of `exact` so and with pairs: q4_0 59 and 66, q4_k 56 and 61, q6_k 35 and 50, q8_0 23 and 62, iq4_nl 23 and
+// 58; with AVX-512BW 68 and 74, 69 and 76, 50 and 71, 29 and 79, 27 and 76. One token, codes up to 63: the same number of instructions, so bytes stay.
 // Order inside the tile: steps outer, tokens inner; the other way round is 0.74 of its speed on a Cascade Lake and equal on a Zen 4. 16 rows x 12
 // tokens, 32 x 6 and 16 x 8 measured 179, 181, 177 GMAC/s on one Zen 4 core, 357, 361, 304 on two: one panel a tile keeps tails simple.
 // Several tokens: a tile works longer on a line of weights than the processor looks ahead, so a tile asks for what comes 4 KB later. From memory, one Zen 4
@@ -66,9 +70,9 @@ struct gemm {
   // Codes above 127 where bytes are signed: read them as code - 128, which moves the zero.
   static constexpr bool is_flipped = dot::signed_weights && layout::w_max > 127;
   static constexpr int zero = is_flipped ? layout::zero - 128 : layout::zero;
-  // Codes too large for 16-bit sums are fed as two halves of four bits.
-  static constexpr bool is_split = layout::w_max > dot::max_weight && !is_flipped;
-  static constexpr int narrow_steps = dot::max_steps(is_split ? 15 : layout::w_max);
+  // Codes too large for 16-bit sums: weights and activations are multiplied as pairs of 16 bits.
+  static constexpr bool has_large_codes = layout::w_max > dot::max_weight && !is_flipped;
+  static constexpr int narrow_steps = dot::max_steps(layout::w_max);
 
   /// Row vectors that a tile of several tokens takes at once: two where vectors are short and there are 32 of them.
   static constexpr std::size_t row_vectors = op::lanes == 4 && CRIA_HAS_NEON64 ? 2 : 1;
@@ -81,6 +85,19 @@ struct gemm {
 
   struct decoded_scales {
     alignas(64) std::byte bytes[unpack::decoded_bytes == 0 ? 1 : unpack::decoded_bytes];
+  };
+  template <std::size_t W>
+  struct group_pairs {
+    alignas(64) std::int32_t words[has_large_codes ? activation_pairs<Isa>::template room<W> : 1];
+
+    /// Makes pairs of a group's words. They must be loaded one by one: the compiler would shuffle them out of the registers that they were made in.
+    template <std::size_t Planes>
+    CRIA_ALWAYS_INLINE const std::int32_t* make(const std::int32_t* x) noexcept {
+      activation_pairs<Isa>::template make<Planes, W>(x, words);
+      const std::int32_t* made = words;
+      CRIA_FORGET(made);
+      return made;
+    }
   };
 
   /// Tokens whose activations stay in the second-level cache beside a panel.
@@ -122,17 +139,16 @@ struct gemm {
     CRIA_UNROLL
     for (std::size_t n = 0; n < V; ++n) acc[n] = op::set(0);
     decoded_scales sc;
+    group_pairs<1> pairs;
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
       unpack::decode(block, sc.bytes);
       for (std::size_t g = 0; g < layout::groups; ++g, x += P * group_steps, ++fields) {
+        const std::int32_t* words = x;
+        if constexpr (has_large_codes) words = pairs.template make<P>(x);
         each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
           const auto vector = [&](std::size_t n) CRIA_LAMBDA_INLINE {
             const std::size_t r = n * op::lanes;
-            i plane[P];
-            plane[0] = op::set_i(0);
-            plane[P - 1] = start(fields[at.bias + which<Sub> * at.step]);
-            steps<1, P, Sub, true>(block, g, r, x, plane);
-            const i sum[1] = {Exact ? op::template shl<7>(plane[0]) + plane[P - 1] : plane[0]};
+            const i sum[1] = {row_sum<P, Sub>(block, g, r, words, start(fields[at.bias + which<Sub> * at.step]))};
             f one[1] = {acc[n]};
             scale_and_add<1, Sub>(block, sc.bytes, g, r, fields, at, sum, one);
             acc[n] = one[0];
@@ -161,27 +177,24 @@ struct gemm {
     CRIA_UNROLL
     for (std::size_t n = 0; n < V * W; ++n) acc[n] = op::set(0);
     decoded_scales sc;
+    group_pairs<W> pairs;
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
       unpack::decode(block, sc.bytes);
       for (std::size_t n = 0; asks_ahead && n < block_bytes; n += 64) CRIA_PREFETCH(block + bytes_ahead + n);
       for (std::size_t g = 0; g < layout::groups; ++g, x += at.words) {
+        const std::int32_t* words = x;
+        if constexpr (has_large_codes) {
+          if (n_planes == 1) words = pairs.template make<1>(x);
+        }
         each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
-          i sum[V * W];
-          // Plane h counts 128 times, so at two planes the bias joins behind it. The codes are unpacked anew for each plane: kept, they would
-          // take the accumulators' registers.
-          const std::int32_t* bias = n_planes == 1 ? x + at.bias + which<Sub> * W : no_bias;
-          CRIA_UNROLL
-          for (std::size_t n = 0; n < V * W; ++n) sum[n] = start(bias[n % W]);
-          const std::int32_t* words = x;
-          for (std::size_t plane = 1;; ++plane, words += at.plane) {
-            const std::byte* codes = block;
-            CRIA_FORGET(codes);
-            steps<V, W, Sub>(codes, g, r, words, sum);
-            if (plane == n_planes) break;
-            CRIA_UNROLL
-            for (std::size_t n = 0; n < V * W; ++n) sum[n] = op::template shl<7>(sum[n]) + start(x[at.bias + which<Sub> * W + n % W]);
+          i sum[row_vectors * W];
+          const std::int32_t* bias = x + at.bias + which<Sub> * W;
+          if constexpr (dot::is_direct) {
+            plane_sums<W, Sub>(block, g, r, words, n_planes, bias, sum);
+          } else {
+            pair_sums<W, Sub>(block, g, r, words, n_planes, bias, sum);
           }
-          // Nor may the tokens' scales wait in registers for the other scale group.
+          // The tokens' scales must not wait in registers for the other scale group.
           const std::int32_t* fields = x;
           if constexpr (layout::subs > 1) CRIA_FORGET(fields);
           scale_and_add<W, Sub>(block, sc.bytes, g, r, fields, at, sum, acc);
@@ -189,6 +202,61 @@ struct gemm {
       }
     }
     store<V, W>(a, p * panel_rows + r, t, acc);
+  }
+
+  /// Returns the sum of one token over scale group Sub, bias included.
+  template <std::size_t P, std::size_t Sub>
+  static CRIA_ALWAYS_INLINE i row_sum(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i bias) noexcept {
+    if constexpr (has_large_codes) {
+      i sum[1] = {bias};
+      pair_steps<1, 1, Sub>(block, g, r, words, sum);
+      return sum[0];
+    } else {
+      i plane[P];
+      plane[0] = op::set_i(0);
+      plane[P - 1] = bias;
+      steps<1, P, Sub, true>(block, g, r, words, plane);
+      return P == 2 ? op::template shl<7>(plane[0]) + plane[P - 1] : plane[0];
+    }
+  }
+
+  /// Sums of W tokens over scale group Sub, where bytes are multiplied directly: plane h counts 128 times, so at two planes the bias joins behind it. The
+  /// codes are unpacked anew for each plane: kept, they would take the accumulators' registers.
+  template <std::size_t W, std::size_t Sub, std::size_t N>
+  static CRIA_ALWAYS_INLINE void plane_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, std::size_t n_planes,
+                                            const std::int32_t* bias, i (&sum)[N]) noexcept {
+    const std::int32_t* first = n_planes == 1 ? bias : no_bias;
+    CRIA_UNROLL
+    for (std::size_t n = 0; n < N; ++n) sum[n] = start(first[n % W]);
+    for (std::size_t plane = 1;; ++plane, words += W * group_steps) {
+      const std::byte* codes = block;
+      CRIA_FORGET(codes);
+      steps<N / W, W, Sub>(codes, g, r, words, sum);
+      if (plane == n_planes) break;
+      CRIA_UNROLL
+      for (std::size_t n = 0; n < N; ++n) sum[n] = op::template shl<7>(sum[n]) + start(bias[n % W]);
+    }
+  }
+
+  /// The same where they are not: at two planes, and for large codes, the words are pairs. What both ways load must not be loaded, and spilled, before the
+  /// branch: with it in registers q4_k ran at 42 and 66 GMAC/s, exact and fast, on a Zen 4 core with AVX2, without at 60 and 97.
+  template <std::size_t W, std::size_t Sub, std::size_t N>
+  static CRIA_ALWAYS_INLINE void pair_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, std::size_t n_planes,
+                                           const std::int32_t* bias, i (&sum)[N]) noexcept {
+    if constexpr (!has_large_codes) {
+      if (n_planes == 1) {
+        CRIA_FORGET(words);
+        CRIA_UNROLL
+        for (std::size_t n = 0; n < N; ++n) sum[n] = op::set_i(0);
+        steps<N / W, W, Sub>(block, g, r, words, sum);
+        CRIA_UNROLL
+        for (std::size_t n = 0; n < N; ++n) sum[n] = sum[n] + start(bias[n % W]);
+        return;
+      }
+    }
+    CRIA_UNROLL
+    for (std::size_t n = 0; n < N; ++n) sum[n] = start(bias[n % W]);
+    pair_steps<N / W, W, Sub>(block, g, r, words, sum);
   }
 
   /// acc[v][token] += scale d sum (+ min ds) for row vectors from r on.
@@ -229,51 +297,63 @@ struct gemm {
   template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes = false>
   static CRIA_ALWAYS_INLINE void steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     if constexpr (dot::is_direct) {
-      run_steps<V, W, Sub, Planes, 0, group_steps / layout::subs, 0>(block, g, r, words, sum);
-    } else if constexpr (is_split) {
-      narrow<V, W, Sub, Planes, 0, 1>(block, g, r, words, sum);
-      narrow<V, W, Sub, Planes, 0, 2>(block, g, r, words, sum);
+      run_steps<V, W, Sub, Planes, 0, group_steps / layout::subs>(block, g, r, words, sum);
     } else {
-      narrow<V, W, Sub, Planes, 0, 0>(block, g, r, words, sum);
+      narrow<V, W, Sub, Planes, 0>(block, g, r, words, sum);
     }
   }
 
-  /// Runs steps from number First on in 16-bit accumulators, widened as often as needed. Half: 0 whole codes, 1 their low nibble, 2 their high one.
-  template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes, std::size_t First, int Half>
+  /// Runs steps from number First on in 16-bit accumulators, widened as often as needed.
+  template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes, std::size_t First>
   static CRIA_ALWAYS_INLINE void narrow(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     constexpr std::size_t n_steps = group_steps / layout::subs;
     constexpr std::size_t count = First + narrow_steps < n_steps ? narrow_steps : n_steps - First;
     i part[V * W];
     CRIA_UNROLL
     for (std::size_t n = 0; n < V * W; ++n) part[n] = op::set_i(0);
-    run_steps<V, W, Sub, Planes, First, count, Half>(block, g, r, words, part);
+    run_steps<V, W, Sub, Planes, First, count>(block, g, r, words, part);
     CRIA_UNROLL
-    for (std::size_t n = 0; n < V * W; ++n) {
-      if constexpr (Half == 2) {
-        sum[n] = sum[n] + op::template shl<4>(dot::widen(op::set_i(0), part[n]));
-      } else {
-        sum[n] = dot::widen(sum[n], part[n]);
-      }
-    }
-    if constexpr (First + count < n_steps) narrow<V, W, Sub, Planes, First + count, Half>(block, g, r, words, sum);
+    for (std::size_t n = 0; n < V * W; ++n) sum[n] = dot::widen(sum[n], part[n]);
+    if constexpr (First + count < n_steps) narrow<V, W, Sub, Planes, First + count>(block, g, r, words, sum);
   }
 
-  template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes, std::size_t First, std::size_t Count, int Half>
+  template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes, std::size_t First, std::size_t Count>
   static CRIA_ALWAYS_INLINE void run_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
-    each<Count>([&]<std::size_t N>() CRIA_LAMBDA_INLINE {
-      // One scale: steps s and s + 4 share their loads, so they follow each other. Two scales: steps 0..3, then 4..7.
-      constexpr std::size_t step = layout::subs == 1 ? (First + N) / 2 + (First + N) % 2 * 4 : Sub * 4 + First + N;
+    each_step<Sub, First, Count>([&]<std::size_t Step>() CRIA_LAMBDA_INLINE {
       each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
-        i w = unpack::template codes<step>(block, g, r + Vector * op::lanes);
+        i w = unpack::template codes<Step>(block, g, r + Vector * op::lanes);
         if constexpr (is_flipped) w = w ^ op::set_i(static_cast<std::int32_t>(0x80808080U));
-        if constexpr (Half == 1) w = w & op::set_i(0x0f0f0f0f);
-        if constexpr (Half == 2) w = op::template shr<4>(w) & op::set_i(0x0f0f0f0f);
         CRIA_UNROLL
         for (std::size_t n = 0; n < W; ++n) {
-          const std::size_t word = Planes ? n * group_steps + step : step * W + n;
+          const std::size_t word = Planes ? n * group_steps + Step : Step * W + n;
           sum[Vector * W + n] = dot::step(sum[Vector * W + n], w, op::set_i(words[word]));
         }
       });
+    });
+  }
+
+  /// Adds the dot products of scale group Sub to the sums of W tokens whose activations are pairs of 16 bits.
+  template <std::size_t V, std::size_t W, std::size_t Sub>
+  static CRIA_ALWAYS_INLINE void pair_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
+    each_step<Sub, 0, group_steps / layout::subs>([&]<std::size_t Step>() CRIA_LAMBDA_INLINE {
+      each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
+        const i w = unpack::template codes<Step>(block, g, r + Vector * op::lanes), even = dot::even(w), odd = dot::odd(w);
+        CRIA_UNROLL
+        for (std::size_t n = 0; n < W; ++n) {
+          i& s = sum[Vector * W + n];
+          s = dot::pairs(s, even, op::set_i(words[Step * W + n]));
+          s = dot::pairs(s, odd, op::set_i(words[(group_steps + Step) * W + n]));
+        }
+      });
+    });
+  }
+
+  /// Calls fn<Step>() for Count steps of scale group Sub from number First on. One scale: steps s and s + 4 share their loads, so they follow each other.
+  /// Two scales: steps 0..3, then 4..7.
+  template <std::size_t Sub, std::size_t First, std::size_t Count, class F>
+  static CRIA_ALWAYS_INLINE void each_step(F fn) noexcept {
+    each<Count>([&]<std::size_t N>() CRIA_LAMBDA_INLINE {
+      fn.template operator()<layout::subs == 1 ? (First + N) / 2 + (First + N) % 2 * 4 : Sub * 4 + First + N>();
     });
   }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // kernels/int8_dot.avx2.hpp - the dot step on avx2: maddubs in 16 bits over several steps, one madd by 1 to widen.
 //
-// Pairs of products stay below 2^15 for weights up to 63, and so do sums of max_steps(w_max) of them: nothing saturates. Larger weights are
-// fed as two halves of 4 bits (kernels/gemm.hpp), which costs the same as widening both operands to 16 bits and needs no other activations.
+// Pairs of products stay below 2^15 for weights up to 63, and so do sums of max_steps(w_max) of them: nothing saturates. Larger weights, and activations
+// of 15 bits, are multiplied as pairs of 16 bits: one madd and one add for two values a lane.
 #pragma once
 
 #include <cria/kernels/int8_dot.hpp>
@@ -27,6 +27,13 @@ struct int8_dot<isa::avx2> {
   }
   static CRIA_ALWAYS_INLINE op::i widen(op::i sum, op::i narrow) noexcept {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(narrow, _mm256_set1_epi16(1)));
+  }
+  static CRIA_ALWAYS_INLINE op::i even(op::i w) noexcept { return w & op::set_i(0x00ff00ff); }
+  static CRIA_ALWAYS_INLINE op::i odd(op::i w) noexcept { return _mm256_srli_epi16(w, 8); }
+  static CRIA_ALWAYS_INLINE op::i pairs(op::i sum, op::i w, op::i x) noexcept {
+    __m256i out = _mm256_add_epi32(sum, _mm256_madd_epi16(w, x));
+    CRIA_KEEP_ORDER(out);
+    return out;
   }
 };
 
