@@ -111,8 +111,11 @@ TEST_CASE("executor_ref: a copy refers to the executor, not to the reference") {
   copy.run(2, [](std::size_t) {});
   of_const.run(2, [](std::size_t) {});
   CHECK(where.runs == 2);
-  where.n = 5;
-  CHECK(copy.concurrency() == 5);
+  where.n = 5;   // scratch memory was made for three workers
+  CHECK(copy.concurrency() == 3);
+  CHECK(executor_ref(where).concurrency() == 5);
+  where.n = 0;
+  CHECK(executor_ref(where).concurrency() == 1);
 }
 
 TEST_CASE("parallel_for: covers every item once in ranges that start at multiples of the grain, by workers below the concurrency") {

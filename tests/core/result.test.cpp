@@ -81,6 +81,9 @@ TEST_CASE("result: moves what cannot be copied and copies what can") {
   static_assert(std::is_copy_constructible_v<result<std::string>>);
   static_assert(std::is_nothrow_move_constructible_v<result<std::unique_ptr<int>>>);
   static_assert(!std::is_constructible_v<result<int>, std::string>);
+  // A result converts to bool, but another result is not the value of a result<bool>: its error would be gone.
+  static_assert(!std::is_constructible_v<result<bool>, result<void>> && !std::is_constructible_v<result<bool>, result<int>&>);
+  static_assert(std::is_constructible_v<result<result<int>>, result<int>>);
   result<std::unique_ptr<int>> owner = std::make_unique<int>(5);
   const std::unique_ptr<int> taken = *std::move(owner);
   CHECK(*taken == 5);

@@ -241,6 +241,15 @@ TEST_CASE("perplexity: what goes wrong in the session, the observer or the host 
     return p.window < 1 ? cria::result<void>{} : cria::error{errc::io, "observer", "full", cria::error::no_offset};
   };
   CHECK(cria::measure_perplexity(session, windows, {}, refuse).error().to_string() == "io: observer: full");
+  // The last token of a window is never evaluated, only looked up among the logits.
+  for (const token_id wrong : {token_id{37}, token_id{-1}, token_id{-500'000'000}, std::numeric_limits<token_id>::max()}) {
+    std::vector<token_id> tokens = some_tokens(100, 3);
+    tokens[39] = wrong;
+    const auto bad = text_windows::create(tokens, 1, {.window = 20}).value();
+    const auto measured = cria::measure_perplexity(session, bad);
+    REQUIRE_FALSE(measured);
+    CHECK(measured.error().to_string() == "bad_argument: tokens: token " + std::to_string(wrong) + " is not in the vocabulary of 37");
+  }
 }
 
 TEST_CASE("perplexity: a running mean has the error of the numbers, also where they are large and close") {

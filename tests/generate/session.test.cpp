@@ -202,6 +202,23 @@ TEST_CASE("session: what a callback, a sampler or an executor throws passes thro
     void accept(token_id) {}
   };
   CHECK_THROWS_AS(static_cast<void>(s.generate(once, greedy(12), throwing_sampler{})), oops);
+  // A stream whose sampler has thrown is over: nothing is put into the cache twice.
+  struct once_throwing_sampler {
+    int left = 3;
+    token_id sample(std::span<const float> logits) {
+      if (left-- == 0) throw oops{};
+      return static_cast<token_id>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+    }
+    void accept(token_id) {}
+  };
+  auto stream = s.stream(once, greedy(12), once_throwing_sampler{});
+  auto at = stream.begin();
+  ++at, ++at;
+  CHECK_THROWS_AS(static_cast<void>(++at), oops);
+  const std::size_t length = s.length();
+  ++at;
+  CHECK(at == stream.end());
+  CHECK(s.length() == length);
   CHECK(s.generate(once, greedy(12)).value().tokens == expected.tokens);
 
   struct throwing_executor {
@@ -282,6 +299,18 @@ TEST_CASE("session: the context ends a text, and refuses a prompt that it cannot
   const auto one = s.generate(exact, greedy(5)).value();
   CHECK(one.reason == finish_reason::context_full);
   CHECK(one.n_generated() == 1);
+}
+
+TEST_CASE("session: a model's learned positions are the most that its context can have") {
+  const std::string path = "models/arch/gpt2.Q4_0.gguf";   // 256 of them
+  if (!has_data(path)) return;
+  session s = make_session(load_model(data_root() / path).value(), {.context_size = 512});
+  CHECK(s.capacity() == 256);
+  const auto over = s.evaluate(std::vector<token_id>(261, 5));
+  REQUIRE_FALSE(over);
+  CHECK(over.error().code == errc::context_full);
+  CHECK(s.length() == 0);
+  CHECK(s.evaluate(std::vector<token_id>(256, 5)));
 }
 
 TEST_CASE("session: an empty prompt is the token that begins texts, or refused; no tokens asked for means the prompt only") {
@@ -460,6 +489,59 @@ TEST_CASE("session: two users at once, or a call from inside a callback, are ref
   threads.inner = &t;
   CHECK(t.evaluate(std::vector<token_id>{1, 403}));
   CHECK(threads.was_refused);
+}
+
+TEST_CASE("session: going back while a pass runs is refused, and neither ends what runs nor changes its bits") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  session quiet = make_session(m);
+  const auto expected = quiet.generate(once, greedy(8)).value();
+  struct meddling {
+    session* inner = nullptr;
+    int n_refused = 0, n_runs = 0;
+    std::size_t concurrency() const noexcept { return 2; }
+    void run(std::size_t n, task_ref task) {
+      if (inner != nullptr) {
+        ++n_runs;
+        inner->reset();
+        const auto back = inner->truncate(0);
+        n_refused += !back && back.error().code == errc::bad_argument && back.error().where == "session";
+      }
+      for (std::size_t i = 0; i < n; ++i) task(i);
+    }
+  } threads;
+  auto t = session::create(m, {.executor = executor_ref(threads)}).value();
+  threads.inner = &t;
+  CHECK(t.generate(once, greedy(8)).value().tokens == expected.tokens);
+  threads.inner = nullptr;
+  CHECK(threads.n_runs > 50);
+  CHECK(threads.n_refused == threads.n_runs);
+  CHECK(t.tokens().size() == quiet.tokens().size());
+  CHECK(t.truncate(3));
+  t.reset();
+  CHECK(t.length() == 0);
+}
+
+TEST_CASE("session: an executor of the host that grows is used as it was when the session was made") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  session quiet = make_session(m);
+  const auto expected = quiet.generate(once, greedy(8)).value();
+  struct growing {
+    std::size_t n = 1, n_most = 0;
+    std::size_t concurrency() const noexcept { return n; }
+    void run(std::size_t n_tasks, task_ref task) {
+      n_most = std::max(n_most, n_tasks);
+      for (std::size_t i = 0; i < n_tasks; ++i) task(i);
+    }
+  } threads;
+  for (const std::size_t n : {std::size_t{1}, std::size_t{2}}) {
+    threads = {.n = n};
+    auto t = session::create(m, {.executor = executor_ref(threads)}).value();
+    threads.n = 64;
+    CHECK(t.generate(once, greedy(8)).value().tokens == expected.tokens);
+    CHECK(threads.n_most <= n);
+  }
 }
 
 TEST_CASE("session: sessions of one model do not disturb each other, and outlive the handle they were made from") {

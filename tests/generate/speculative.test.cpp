@@ -255,6 +255,10 @@ TEST_CASE("speculative: cancelling, a callback's no and a full context end it as
   CHECK(generate_speculatively(fast, std::vector<token_id>{1, 999}, greedy(3), knowing).error().code == errc::bad_argument);
   CHECK(generate_speculatively(fast, std::vector<token_id>(65, 1), greedy(3), knowing).error().code == errc::context_full);
   CHECK(generate_speculatively(fast, "Once", greedy(0), knowing).value().reason == finish_reason::max_tokens);
+  // A callback that uses the session for something else ends it, as it ends plain decoding.
+  const auto meddled = generate_speculatively(fast, "Once upon a time", greedy(20), knowing, [&](const token_event& e) { if (e.index == 4) fast.reset(); });
+  REQUIRE_FALSE(meddled);
+  CHECK(meddled.error().to_string() == "bad_argument: session: has been used for something else meanwhile");
 #if CRIA_HAS_EXCEPTIONS
   CHECK_THROWS(static_cast<void>(generate_speculatively(fast, "Once upon a time", greedy(20), knowing, [](const token_event& e) { if (e.index == 6) throw 1; })));
   CHECK(std::equal(fast.tokens().begin(), fast.tokens().end(), plain.tokens().begin()));

@@ -90,14 +90,19 @@ namespace detail {
   return out;
 }
 
-/// Returns the path as UTF-8 (POSIX: as its bytes), for errors; on Windows with slashes, since backslashes are escaped in errors.
+/// Returns the path as UTF-8 (POSIX: as its bytes), for errors; on Windows with slashes, since backslashes are escaped in errors, and with U+FFFD for what
+/// is no UTF-16, for which std::filesystem throws.
 [[nodiscard]] inline std::string path_text(const std::filesystem::path& path) {
 #ifdef _WIN32
-  const auto text = path.generic_u8string();
+  const std::wstring wide = path.generic_wstring();
+  const int length = static_cast<int>(wide.size());
+  std::string text(static_cast<std::size_t>(::WideCharToMultiByte(CP_UTF8, 0, wide.data(), length, nullptr, 0, nullptr, nullptr)), '\0');
+  static_cast<void>(::WideCharToMultiByte(CP_UTF8, 0, wide.data(), length, text.data(), static_cast<int>(text.size()), nullptr, nullptr));
+  return text;
 #else
   const auto text = path.u8string();
-#endif
   return {text.begin(), text.end()};
+#endif
 }
 
 /// Returns errc::io with the system's reason for its error number `code`.

@@ -39,22 +39,22 @@ class serial_executor {
 };
 static_assert(executor<serial_executor>);
 
-/// Any executor by reference; copies refer to the same one.
+/// Any executor by reference; copies refer to the same one. It is asked for its concurrency once, here: scratch memory is made for as many workers.
 class executor_ref {
  public:
   template <class E>
     requires(!std::is_same_v<std::remove_cv_t<E>, executor_ref> && executor<E>)
   executor_ref(E& e) noexcept
       : object_(std::addressof(e)),
-        concurrency_([](const void* object) noexcept -> std::size_t { return static_cast<const E*>(object)->concurrency(); }),
+        concurrency_(std::max<std::size_t>(1, e.concurrency())),
         run_([](void* object, std::size_t n, task_ref task) { static_cast<E*>(object)->run(n, task); }) {}
 
-  [[nodiscard]] std::size_t concurrency() const noexcept { return concurrency_(object_); }
+  [[nodiscard]] std::size_t concurrency() const noexcept { return concurrency_; }
   void run(std::size_t n, task_ref task) const { run_(object_, n, task); }
 
  private:
   void* object_;
-  std::size_t (*concurrency_)(const void*) noexcept;
+  std::size_t concurrency_;
   void (*run_)(void*, std::size_t, task_ref);
 };
 static_assert(executor<executor_ref>);

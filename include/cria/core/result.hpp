@@ -131,6 +131,16 @@ namespace detail {
 }
 }  // namespace detail
 
+template <class T>
+class result;
+
+namespace detail {
+template <class T>
+inline constexpr bool is_result = false;
+template <class T>
+inline constexpr bool is_result<result<T>> = true;
+}  // namespace detail
+
 /// A T or an error. Names as in std::expected. Requires that moving a T cannot fail.
 template <class T>
 class [[nodiscard]] result {
@@ -139,7 +149,8 @@ class [[nodiscard]] result {
   using error_type = cria::error;
 
   template <class U = T>
-    requires(std::is_constructible_v<T, U> && !std::is_same_v<std::remove_cvref_t<U>, result> && !std::is_same_v<std::remove_cvref_t<U>, error_type>)
+    requires(std::is_constructible_v<T, U> && !std::is_same_v<std::remove_cvref_t<U>, error_type> &&
+             (!detail::is_result<std::remove_cvref_t<U>> || std::is_same_v<std::remove_cvref_t<U>, T>))  // another result is no value: bool takes it for one
   result(U&& value) : value_(std::forward<U>(value)), has_value_(true) {}
   result(error_type e) noexcept : error_(std::move(e)), has_value_(false) {}
 

@@ -88,8 +88,8 @@ class worker_thread {
     }
     sigset_t blocked;
     sigset_t before;
-    ::sigfillset(&blocked);
-    for (const int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF}) ::sigdelset(&blocked, s);
+    sigfillset(&blocked);   // macros on some systems, so without ::
+    for (const int s : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS, SIGPROF}) sigdelset(&blocked, s);
     ::pthread_sigmask(SIG_SETMASK, &blocked, &before);
     const bool is_started = ::pthread_create(&handle_, &attributes, entry, this) == 0;
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);

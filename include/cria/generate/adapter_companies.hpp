@@ -2,7 +2,7 @@
 // generate/adapter_companies.hpp - a number for each combination of adapters: requests of the same number may share what they compute.
 //
 // Ensures   0 is no adapters; other numbers are never given out again, also where an adapter dies and another one takes its place in memory.
-//           Keeps no adapter alive
+//           Keeps no adapter alive, and remembers the last 1,024 combinations: scales may come from requests
 // Errors    std::bad_alloc
 // Threads   one at a time
 #pragma once
@@ -10,6 +10,7 @@
 #include <cria/model/adapter.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -26,6 +27,7 @@ class adapter_companies {
     if (const auto found = std::find_if(known_.begin(), known_.end(), is_it); found != known_.end()) return found->number;
     company made{last_ + 1, {}};
     for (const adapter_choice& c : adapters.choices()) made.members.push_back({c.adapter.identity(), c.scale});
+    if (known_.size() == most_known) known_.erase(known_.begin());
     known_.push_back(std::move(made));
     return ++last_;
   }
@@ -47,6 +49,8 @@ class adapter_companies {
       return m.scale == choice.scale && !m.identity.owner_before(identity) && !identity.owner_before(m.identity);
     });
   }
+
+  static constexpr std::size_t most_known = 1024;
 
   std::vector<company> known_;
   std::uint64_t last_ = 0;

@@ -42,6 +42,7 @@ class generation_run {
     const std::size_t room = capacity > prompt.size() ? capacity - prompt.size() + 1 : 1;   // the last token need not fit
     std::shared_ptr<const token_trie> vocabulary;
     if (options.grammar) {
+      CRIA_TRY([[maybe_unused]] const auto use, state.enter());
       CRIA_TRY(vocabulary, state.vocabulary());
     }
     CRIA_TRY(auto output, generation_output::create(state.model().tokenizer(), options, room, std::move(vocabulary)));
@@ -51,6 +52,7 @@ class generation_run {
   /// Takes one step. Returns whether there is an event; if not, all is said and finish() tells the rest.
   [[nodiscard]] result<bool> advance() {
     if (has_failed_ || output_.is_done()) return false;
+    has_failed_ = true;   // where a sampler or executor throws, nothing knows how far the step came
     auto stepped = catch_bad_alloc([&] { return step(); }, "generation");
     has_failed_ = !stepped;
     return stepped;

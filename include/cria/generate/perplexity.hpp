@@ -152,7 +152,11 @@ template <class Session, class Observer = no_observer>
         CRIA_CHECK(runner.evaluate(tokens.subspan(first + done, n), rows, options.stop));
         for (std::size_t i = 0; i < n; ++i, ++done) {
           const auto logits = std::span<const float>(rows).subspan(i * stride, n_vocab);
-          const scored_position position{w, done, logits, detail::log_sum_exp(logits), tokens[first + done + 1]};
+          const token_id next = tokens[first + done + 1];   // the last one of a window is looked at only here
+          if (next < 0 || static_cast<std::size_t>(next) >= n_vocab) {
+            return error{errc::bad_argument, "tokens", "token " + std::to_string(next) + " is not in the vocabulary of " + std::to_string(n_vocab), error::no_offset};
+          }
+          const scored_position position{w, done, logits, detail::log_sum_exp(logits), next};
           if (!std::isfinite(position.log_sum_exp)) return error{errc::non_finite, "logits", "the model gave inf or NaN", error::no_offset};
           sum.nll.add(position.log_sum_exp - static_cast<double>(logits[static_cast<std::size_t>(position.next)]));
           CRIA_CHECK(observer(position));

@@ -53,7 +53,10 @@ class basic_session {
   {
     return catch_bad_alloc([&]() -> result<basic_session> {
       if (options.context_size > session_options::max_context) return error{errc::bad_argument, "context_size", "is more than 2^31", error::no_offset};
-      CRIA_TRY(Cache cache, Cache::create(model.cache_shape(), options.context_for(model.config().context_length)));
+      const model_config& config = model.config();
+      const std::size_t wanted = options.context_for(config.context_length);
+      const std::size_t context = config.has_learned_positions ? std::min<std::size_t>(wanted, config.context_length) : wanted;
+      CRIA_TRY(Cache cache, Cache::create(model.cache_shape(), context));
       return create(std::move(model), std::move(cache), options);
     }, "session");
   }
@@ -109,7 +112,7 @@ class basic_session {
   [[nodiscard]] result<std::vector<float>> embed(const Prompt& prompt, const embedding_options& options = {}) {
     return catch_bad_alloc([&]() -> result<std::vector<float>> {
       CRIA_TRY(const auto tokens, to_tokens(prompt, options.encode));
-      CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
       CRIA_CHECK(state_->check_prompt(tokens));
       CRIA_TRY(const pooling chosen, options.pooling ? result<pooling>(*options.pooling) : chosen_pooling(state_->model().metadata()));
       pooled_rows rows(chosen, state_->model().config().dim);
@@ -139,7 +142,7 @@ class basic_session {
   /// scale that is not finite, two callers at once), out_of_memory; nothing has changed then.
   [[nodiscard]] result<void> set_adapters(std::span<const adapter_choice> adapters) {
     return catch_bad_alloc([&]() -> result<void> {
-      CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
       return state_->set_adapters(adapters);
     }, "adapters");
   }
@@ -147,18 +150,21 @@ class basic_session {
   /// Returns what tells the contents of the cache from those of other models and adapters.
   [[nodiscard]] std::uint64_t fingerprint() const noexcept { return state_->fingerprint(); }
 
-  /// Forgets everything.
-  void reset() noexcept { static_cast<void>(truncate_to(0)); }
+  /// Forgets everything. Does nothing while another caller is inside.
+  void reset() noexcept {
+    if (const auto use = state_->try_enter()) state_->truncate(0);
+  }
 
   /// Returns the largest length up to n that truncate() can go back to: n, but where a model's windows have moved on and what it needs is gone.
   [[nodiscard]] std::size_t keepable(std::size_t n) const noexcept { return state_->sequence().keepable(std::min(n, length())); }
 
-  /// Forgets all positions from n on. Errors: bad_argument where there are fewer, or keepable(n) is less.
+  /// Forgets all positions from n on. Errors: bad_argument where there are fewer, keepable(n) is less, or another caller is inside.
   [[nodiscard]] result<void> truncate(std::size_t n) {
     return catch_bad_alloc([&]() -> result<void> {
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
       if (n > length()) return error{errc::bad_argument, "truncate", std::to_string(n) + " of " + std::to_string(length()) + " positions", error::no_offset};
       if (keepable(n) != n) return error{errc::bad_argument, "truncate", "what the windows need at " + std::to_string(n) + " is gone", error::no_offset};
-      truncate_to(n);
+      state_->truncate(n);
       return {};
     }, "truncate");
   }
@@ -169,7 +175,7 @@ class basic_session {
     requires saved_kv_cache<Cache>
   {
     return catch_bad_alloc([&]() -> result<void> {
-      CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
       if (!contents.tokens.empty()) CRIA_CHECK(state_->check_prompt(contents.tokens));
       CRIA_CHECK(state_->check_contents(contents));
       return state_->replace(contents);
@@ -191,18 +197,13 @@ class basic_session {
  private:
   explicit basic_session(std::unique_ptr<detail::session_state<Cache>> state) noexcept : state_(std::move(state)) {}
 
-  void truncate_to(std::size_t n) noexcept {
-    state_->begin();
-    state_->truncate(n);
-  }
-
   /// rows: room for every token's logits, or none.
   [[nodiscard]] result<void> evaluate_into(std::span<const token_id> tokens, std::optional<std::span<float>> rows, const stop_token& stop) {
     return catch_bad_alloc([&]() -> result<void> {
       if (rows && rows->size() / state_->logits_stride() < tokens.size()) {
         return error{errc::bad_argument, "rows", "are too few for the tokens", error::no_offset};
       }
-      CRIA_TRY([[maybe_unused]] const auto use, state_->enter(state_->begin()));
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
       CRIA_CHECK(state_->check_prompt(tokens));
       if (tokens.size() > capacity() - std::min(length(), capacity())) {
         return error{errc::context_full, "context", std::to_string(length()) + " of " + std::to_string(capacity()) + " positions are taken, " +

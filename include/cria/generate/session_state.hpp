@@ -72,9 +72,20 @@ class session_state {
   /// Begins something new: streams that are under way end. Returns what enter() wants to hear.
   std::uint64_t begin() noexcept { return ++ticket_; }
 
-  /// Lets one caller in: bad_argument where another one is inside, or something else has begun since `ticket` was given out.
+  /// Lets one caller in, who begins something new; none where another one is inside.
+  [[nodiscard]] std::optional<use> try_enter() noexcept {
+    if (is_used_.exchange(true, std::memory_order_acquire)) return std::nullopt;
+    begin();
+    return use(is_used_);
+  }
+  /// The same, or bad_argument.
+  [[nodiscard]] result<use> enter() {
+    if (auto entered = try_enter()) return *std::move(entered);
+    return two_callers();
+  }
+  /// Lets one caller in who goes on: bad_argument where another one is inside, or something else has begun since `ticket` was given out.
   [[nodiscard]] result<use> enter(std::uint64_t ticket) {
-    if (is_used_.exchange(true, std::memory_order_acquire)) return error{errc::bad_argument, "session", "is used by two callers at once", error::no_offset};
+    if (is_used_.exchange(true, std::memory_order_acquire)) return two_callers();
     use guard(is_used_);
     if (ticket != ticket_) return error{errc::bad_argument, "session", "has been used for something else meanwhile", error::no_offset};
     return guard;
@@ -120,6 +131,7 @@ class session_state {
       const bool is_last = done + part.size() == tokens.size();
       nn::sequence_slice<Cache> slice{&sequence_.cache(), part, rows != nullptr ? part.size() : std::size_t{is_last}};
       slice.adapters = adapters_.uses();
+      if (rows == nullptr && is_last) has_logits_ = false;   // they may be half written when the host's executor throws
       float* const out = rows != nullptr ? rows + done * logits_stride() : logits_.data();
       CRIA_CHECK(model_.template forward<Cache>(executor_, activations_, std::span(&slice, 1),
                                                 {out, logits_stride(), slice.n_logits, model_.vocab_size()}, stop));
@@ -227,6 +239,8 @@ class session_state {
 
   static constexpr std::size_t most_tokens_reserved = std::size_t{1} << 20;   // a cache may call itself unlimited
 
+  [[nodiscard]] static error two_callers() { return {errc::bad_argument, "session", "is used by two callers at once", error::no_offset}; }
+
   session_state(cria::model m, std::unique_ptr<thread_pool> pool, executor_ref executor, nn::activations activations, Cache cache, array_buffer<float> logits)
       : model_(std::move(m)),
         pool_(std::move(pool)),
@@ -261,7 +275,7 @@ class session_state {
   std::shared_ptr<const token_trie> vocabulary_;   // none before the first grammar
   adapter_set adapters_;
   std::atomic<bool> is_used_{false};
-  std::uint64_t ticket_ = 0;
+  std::atomic<std::uint64_t> ticket_{0};
   std::size_t n_evaluated_ = 0, n_reused_ = 0;
   bool has_logits_ = false;
 };

@@ -167,6 +167,9 @@ class speculative_run {
   /// Computes the last token with guesses behind it, and takes what is right.
   template <class Callback>
   [[nodiscard]] result<void> pass(Callback& callback) {
+    if (session_.length() + 1 != tokens_.size()) {   // a callback, sampler or drafter has used it
+      return error{errc::bad_argument, "session", "has been used for something else meanwhile", error::no_offset};
+    }
     const std::size_t base = session_.length(), room = session_.capacity() - base;
     if (room == 0) return end(finish_reason::context_full), result<void>{};
     const clock::time_point start = clock::now();

@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -139,6 +140,9 @@ class adapter {
 
   /// Returns the tensor's values, all of which are finite.
   static result<std::vector<float>> values_of(const gguf::file& file, const gguf::tensor_info& t) {
+    if (t.elements > std::numeric_limits<std::size_t>::max() / sizeof(float)) {   // 32-bit systems
+      return error{errc::out_of_memory, printable(t.name), "is larger than the address space", error::no_offset};
+    }
     std::vector<std::byte> bytes(static_cast<std::size_t>(t.size_bytes));
     std::vector<float> values(static_cast<std::size_t>(t.elements));
     CRIA_CHECK(file.read(t, 0, bytes));

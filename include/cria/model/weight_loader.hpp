@@ -22,6 +22,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -162,6 +163,9 @@ class weight_loader {
     const auto format = format_index_of(info->type);
     if (!format || kernels_.gemm[*format] == nullptr) {
       return error{errc::unsupported_type, name, std::string(cria::name(info->type)) + " is not a format that cria computes with", error::no_offset};
+    }
+    if (info->size_bytes / std::max<std::size_t>(1, rows) > std::numeric_limits<std::size_t>::max() / round_up(rows, 16)) {   // 32-bit systems: panels have whole sixteens of rows
+      return error{errc::out_of_memory, name, "is larger than the address space", error::no_offset};
     }
     is_used_[static_cast<std::size_t>(info - file_.tensors().data())] = true;
     return info;
