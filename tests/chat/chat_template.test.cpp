@@ -236,6 +236,9 @@ TEST_CASE("chat_template: templates see tools, documents, the host's variables a
   CHECK(text("{{ tools is none }} {{ documents is none }} {{ bos_token is defined }} {{ add_generation_prompt }}") == "True True False True");
   CHECK(text("{{ strftime_now('%Y-%m-%d %H:%M') }}", {.now = jinja::civil_time{2024, 7, 9, 13, 5, 7}}) == "2024-07-09 13:05");
   CHECK(text("{{ strftime_now('%Y') | int > 2023 }}") == "True");
+  for (const jinja::civil_time wrong : {jinja::civil_time{2024, 0, 9, 13, 5, 7}, jinja::civil_time{2024, 13, 9, 13, 5, 7}, jinja::civil_time{-4, 1, 1, 0, 0, 0}, jinja::civil_time{2024, 1, 0, 0, 0, 0}, jinja::civil_time{2024, 1, 1, 24, 0, 0}}) {
+    CHECK(chat_template::compile("{{ strftime_now('%B') }}").value().render(hello, {.now = wrong}).error().to_string() == "bad_argument: now: is no date and time");
+  }
   CHECK(text("{{ enable_thinking }} {{ messages }}", {.variables = {{"enable_thinking", json(false)}, {"messages", "other"}}}) == "False other");
   const auto r = chat_template::compile("<{{ messages[0].content }}>").value().render(hello).value();
   CHECK(r.spans == std::vector<jinja::text_span>{{0, 1, false}, {1, 2, true}, {3, 1, false}});
@@ -256,6 +259,23 @@ TEST_CASE("chat_template: hostile templates and conversations end in typed error
   CHECK(code("{{ 'a' * 999999999999 }}") == errc::limit_exceeded);
   CHECK(code("{% include 'x' %}") == errc::syntax);
   CHECK(code("{{ messages.__class__ }}{{ ''.__class__.__mro__ }}") == errc::bad_value);
+  // Memory and time are paid for: parts of texts of many origins, tuples that hold one part twice on forty levels, questions about long texts.
+  CHECK(code("{% set s = (messages[0].content ~ '-') * 70000 %}{% for i in range(90000) %}{{ 'x' if not s.removeprefix('q') }}{% endfor %}",
+             conversation().add(chat_message("user", "q"))) == errc::limit_exceeded);
+  std::string doubled = "{% set t = (1,) %}";
+  for (int i = 0; i < 40; ++i) doubled += "{% set t = (t, t) %}";
+  for (const char* use : {"{{ {}[t] }}", "{{ t in {} }}", "{{ {}.get(t) }}", "{{ {t: 1} }}", "{{ [t] | unique | list }}"}) {
+    CAPTURE(use);
+    CHECK(code(doubled + use) == errc::limit_exceeded);
+  }
+  for (const char* question : {"s.isdigit()", "s.startswith('b', 1)", "s | float", "s | int", "s is lower", "(' ' * 800000).strip()", "s.find('2', 1)"}) {
+    CAPTURE(question);
+    CHECK(code("{% set s = '1' * 800000 %}{% for i in range(90000) %}{% set x = " + std::string(question) + " %}{% endfor %}") == errc::limit_exceeded);
+  }
+  CHECK(code("{% set s = '1' * 800000 %}{% for i in range(5000) %}{{ 'x' if s in 'a' * 40 }}{% endfor %}") == errc::io);
+  std::string chain = "{% if a %}";
+  for (int i = 0; i < 9000; ++i) chain += "{%elif v" + std::to_string(i) + "%}";
+  CHECK(code(chain + "{% endif %}") == errc::limit_exceeded);
   std::string deep = "1";
   for (int i = 0; i < 90; ++i) deep = "[" + deep + "]";
   CHECK(code("{{ messages }}", conversation().add(chat_message("user", "").set("content", json::parse(deep).value()))) == errc::io);
@@ -316,6 +336,14 @@ TEST_CASE("conversation: JSON goes in and comes out, member by member") {
   CHECK(conversation::parse("[{\"role\": \"user\"}, {}]").error().where == "messages[1]");
   CHECK(conversation::parse("[").error().code == errc::syntax);
   CHECK(conversation::parse("[]").value().empty());
+  // What is written can be read again, also a text that ends inside a character, or is none.
+  const auto cut = conversation().add(chat_message("user", "a\xf0\x9f\xa6")).add(chat_message("assistant", "\xe9t\xe9"));
+  const auto again = conversation::parse(cut.to_json().dump());
+  REQUIRE(again);
+  CHECK(again->operator[](0).content().starts_with("a\xef\xbf\xbd"));
+  CHECK(again->operator[](1).content() == "\xef\xbf\xbdt\xef\xbf\xbd");
+  for (const char* const number : {"1e999", "-1e999", "[1.5e400]"}) CHECK(json::parse(number).error().code == errc::syntax);
+  CHECK(json::parse("1e-999").value().dump() == "0.0");
   chat_message m("user", "x");
   CHECK(m.set("role", 5).role() == "user");
   CHECK(m.set("role", "tool").role() == "tool");

@@ -229,6 +229,26 @@ TEST_CASE("json_schema: properties come in their order, required ones always, bl
   for (const char* text : {"{}", R"({"a":1})", R"({"b":null,"a":1})", R"({"b":null,})", R"({,"b":null})", R"({"b":null,"b":null})", R"({"b":null,"d":1})", "{   \"b\":null}", " {\"b\":null}", "{\"b\":null} "}) CHECK_FALSE(is_whole(text));
 }
 
+TEST_CASE("json_schema: schemas that meet themselves often, or nest what else is allowed, take time and room by their size") {
+  // Forty ways from a schema to itself, in each of which there are forty.
+  std::string ways;
+  for (int i = 0; i < 40; ++i) ways += std::string(i == 0 ? "" : ",") + R"({"$ref":"#/$defs/A"})";
+  const auto circular = json_schema_grammar(R"({"oneOf":[{"$ref":"#/$defs/A"},{"type":"null"}],"$defs":{"A":{"anyOf":[)" + ways + "]}}}");
+  CHECK_FALSE(circular);
+  // Expressions of twelve kinds of nodes that hold two expressions each: told apart by their tags.
+  std::string nodes;
+  for (int i = 0; i < 12; ++i) {
+    nodes += std::string(i == 0 ? "" : ",") + R"({"type":"object","properties":{"op":{"const":"o)" + std::to_string(i) +
+             R"("},"left":{"$ref":"#/$defs/E"},"right":{"$ref":"#/$defs/E"}},"required":["op"]})";
+  }
+  CHECK(json_schema_grammar(R"({"$ref":"#/$defs/E","$defs":{"E":{"oneOf":[)" + nodes + "]}}}"));
+  // Ten required members each, twenty levels deep: one rule a level for what they may be.
+  std::string schema = R"({"type":"string"})";
+  for (int i = 0; i < 20; ++i) schema = R"({"type":"object","required":["a","b","c","d","e","f","g","h","i","j"],"additionalProperties":)" + schema + "}";
+  const auto nested = json_schema_grammar(schema);
+  REQUIRE_MESSAGE(nested, (nested ? "" : nested.error().to_string()));
+}
+
 TEST_CASE("json_schema: what is not supported or not possible is refused, with the pointer of the keyword") {
   struct sample {
     const char* schema;

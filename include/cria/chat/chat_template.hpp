@@ -212,7 +212,9 @@ CRIA_INLINE result<chat_template> chat_template::from_model(const model& m) { re
 
 CRIA_INLINE result<jinja::rendered> chat_template::render(const conversation& talk, const render_options& options) const {
   const jinja::compiled_template& chosen = options.tools && state_->tool_use ? *state_->tool_use : state_->main;
-  return chosen.render_with([&](jinja::runtime& rt) { return detail::make_context(rt, talk, state_->texts, options); }, options.now ? *options.now : utc_now(), options.limits);
+  const jinja::civil_time now = options.now ? *options.now : utc_now();
+  if (!now.is_valid()) return error{errc::bad_argument, "now", "is no date and time", error::no_offset};
+  return chosen.render_with([&](jinja::runtime& rt) { return detail::make_context(rt, talk, state_->texts, options); }, now, options.limits);
 }
 
 CRIA_INLINE result<std::vector<token_id>> chat_template::encode(const conversation& talk, const tokenizer& t, const render_options& options) const {

@@ -126,7 +126,10 @@ inline void append_json_char(std::string& out, char32_t code, std::string_view p
     case '\f': out += "\\f"; return;
     default: break;
   }
-  if (code == invalid_char) code = ascii_only ? 0xfffd : code;
+  if (code == invalid_char) {   // what is written can be read again
+    code = 0xfffd;
+    piece = "\xef\xbf\xbd";
+  }
   if (code >= 0x20 && (!ascii_only || code < 0x80)) {
     out += piece;
   } else if (code < 0x10000) {
@@ -273,6 +276,7 @@ class json_parser {
       return json(json::big_integer{std::string(whole)});
     }
     const double value = parse_decimal(whole.substr(digits_start - start)).value_or(0);
+    if (!std::isfinite(value)) return at_ = start, fail(errc::syntax, "a number beyond the range of a double");
     return json(is_negative ? -value : value);
   }
 

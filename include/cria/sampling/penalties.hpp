@@ -46,14 +46,14 @@ void for_each_listed(std::span<candidate> c, const Tokens& tokens, IsListed is_l
 class logit_bias {
  public:
   explicit logit_bias(std::span<const std::pair<token_id, float>> biases) {
-    for (const auto& [id, bias] : biases) {
-      const auto at = std::lower_bound(ids_.begin(), ids_.end(), id);
-      const auto i = at - ids_.begin();
-      if (at == ids_.end() || *at != id) {
-        ids_.insert(at, id);
-        sums_.insert(sums_.begin() + i, 0.0);
+    std::vector<std::pair<token_id, float>> sorted(biases.begin(), biases.end());
+    std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (const auto& [id, bias] : sorted) {
+      if (ids_.empty() || ids_.back() != id) {
+        ids_.push_back(id);
+        sums_.push_back(0);
       }
-      sums_[static_cast<std::size_t>(i)] += static_cast<double>(bias);
+      sums_.back() += static_cast<double>(bias);
     }
   }
 

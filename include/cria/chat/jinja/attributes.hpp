@@ -75,7 +75,7 @@ namespace cria::inline v0::jinja {
 /// Returns object[key]; missing where the object has no such element.
 [[nodiscard]] inline value own_element(runtime& rt, const value& object, const value& key) {
   if (object.is(kind::dict)) {
-    if (!is_hashable(key)) return {};
+    if (!is_hashable(rt, key)) return {};
     const pair* found = find_key(rt, *object.members, key);
     return found != nullptr ? found->mapped : value();
   }

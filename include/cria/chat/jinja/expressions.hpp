@@ -64,7 +64,7 @@ inline value evaluator::evaluate_dict(const dict_node& n, frame& f) {
   std::vector<pair> pairs;
   for (std::size_t i = 0; i < n.keys.size() && !rt_.has_failed(); ++i) {
     const value key = evaluate(n.keys[i], f), mapped = evaluate(n.values[i], f);
-    if (!is_hashable(key)) return rt_.fail_type("no key can be a", key);
+    if (!is_hashable(rt_, key)) return rt_.has_failed() ? value::none() : rt_.fail_type("no key can be a", key);
     if (!rt_.charge(1 + pairs.size() / 8)) break;
     pair* known = nullptr;
     for (pair& p : pairs) {

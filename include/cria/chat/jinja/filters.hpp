@@ -213,6 +213,7 @@ struct number_filters {
     }
     if (!self.is_string()) return otherwise;
     const std::int64_t base = string_methods::need_integer(rt, given[1], 10);
+    if (!rt.charge_chars(4 * self.bytes().size())) return value::none();
     if (const auto n = parse_integer(rt, self.bytes(), base)) return *n;
     const auto x = parse_real(self.bytes());
     return x && std::isfinite(*x) ? to_whole(rt, *x) : otherwise;
@@ -220,7 +221,9 @@ struct number_filters {
   static value to_real(runtime& rt, const value& self, given_values given) {
     if (self.is_undefined()) return rt.fail_undefined(self);
     if (self.is_number()) return self.as_real();
-    const auto x = self.is_string() || self.is(kind::big_integer) ? parse_real(self.bytes()) : std::nullopt;
+    const bool is_text = self.is_string() || self.is(kind::big_integer);
+    if (is_text && !rt.charge_chars(4 * self.bytes().size())) return value::none();
+    const auto x = is_text ? parse_real(self.bytes()) : std::nullopt;
     return x ? value(*x) : given[0].is_missing() ? value(0.0) : given[0];
   }
   static value absolute(runtime& rt, const value& self, given_values) {

@@ -36,6 +36,7 @@ template <class At, class PatternAt>
 
 [[nodiscard]] inline std::size_t find_text(std::string_view s, std::string_view wanted, std::size_t from = 0) {
   if (wanted.size() <= longest_short_pattern || from > s.size()) return s.find(wanted, from);
+  if (wanted.size() > s.size() - from) return s.npos;
   const std::string_view rest = s.substr(from);
   const std::size_t at = find_in_order(rest.size(), wanted.size(), [&](std::size_t i) { return rest[i]; }, [&](std::size_t i) { return wanted[i]; });
   return at == s.npos ? at : from + at;
@@ -43,6 +44,7 @@ template <class At, class PatternAt>
 
 [[nodiscard]] inline std::size_t rfind_text(std::string_view s, std::string_view wanted) {
   if (wanted.size() <= longest_short_pattern) return s.rfind(wanted);
+  if (wanted.size() > s.size()) return s.npos;
   const std::size_t at = find_in_order(s.size(), wanted.size(), [&](std::size_t i) { return s[s.size() - 1 - i]; },
                                        [&](std::size_t i) { return wanted[wanted.size() - 1 - i]; });
   return at == s.npos ? at : s.size() - at - wanted.size();

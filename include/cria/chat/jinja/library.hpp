@@ -102,7 +102,7 @@ struct global_functions {
   [[nodiscard]] static std::vector<pair> collect_pairs(runtime& rt, const arguments& given) {
     std::vector<pair> pairs;
     const auto put = [&](const value& key, const value& mapped) {
-      if (!is_hashable(key)) return void(rt.fail_type("no key can be a", key));
+      if (!is_hashable(rt, key)) return void(rt.has_failed() ? value::none() : rt.fail_type("no key can be a", key));
       if (!rt.charge(1 + pairs.size() / 8)) return;
       for (pair& p : pairs) {
         if (equals(rt, p.key, key)) return void(p.mapped = mapped);

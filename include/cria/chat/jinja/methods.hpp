@@ -64,7 +64,7 @@ struct container_methods {
   }
   static value items(runtime& rt, const value& self, given_values) { return make_view(rt, pairs_of(rt, *self.members), "dict_items"); }
   static value get(runtime& rt, const value& self, given_values given) {
-    if (!is_hashable(given[0])) return rt.fail_type("no key can be a", given[0]);
+    if (!is_hashable(rt, given[0])) return rt.has_failed() ? value::none() : rt.fail_type("no key can be a", given[0]);
     const pair* found = find_key(rt, *self.members, given[0]);
     return found != nullptr ? found->mapped : given[1].is_missing() ? value::none() : given[1];
   }

@@ -57,7 +57,9 @@ namespace cria::inline v0::jinja {
 [[nodiscard]] inline const pair* find_key(runtime& rt, const dict& d, const value& key) {
   if (key.is_string()) {
     for (const pair& p : d.pairs) {
-      if (p.key.is_string() && p.key.bytes() == key.bytes()) return rt.charge(static_cast<std::size_t>(&p - d.pairs.data()) / 16), &p;
+      if (!p.key.is_string() || p.key.bytes().size() != key.bytes().size()) continue;
+      if (!rt.charge(key.bytes().size() / 32)) return nullptr;
+      if (p.key.bytes() == key.bytes()) return rt.charge(static_cast<std::size_t>(&p - d.pairs.data()) / 16), &p;
     }
     return rt.charge(d.pairs.size() / 16), nullptr;
   }
@@ -181,10 +183,11 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
   }
 }
 
-[[nodiscard]] inline bool is_hashable(const value& v) noexcept {
+/// Whether a value can be a key. Tuples may hold one part many times, so looking at them costs steps; where none are left nothing can.
+[[nodiscard]] inline bool is_hashable(runtime& rt, const value& v) {
   if (v.is(kind::tuple)) {
     for (const value& part : v.items->values) {
-      if (!is_hashable(part)) return false;
+      if (!rt.charge(1) || !is_hashable(rt, part)) return false;
     }
   }
   return !v.is(kind::list) && !v.is(kind::dict) && !v.is(kind::view);
@@ -197,7 +200,7 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
     return rt.charge_bytes(haystack.bytes().size()) && find_text(haystack.bytes(), needle.bytes()) != std::string_view::npos;
   }
   if (haystack.is(kind::dict)) {
-    if (!is_hashable(needle)) return rt.fail_type("no key can be a", needle), false;
+    if (!is_hashable(rt, needle)) return rt.has_failed() ? false : rt.fail_type("no key can be a", needle), false;
     return find_key(rt, *haystack.members, needle) != nullptr;
   }
   for (const value& v : iterate(rt, haystack)) {

@@ -22,7 +22,12 @@ struct limits {
 
 /// A moment as a calendar shows it.
 struct civil_time {
-  int year = 1970, month = 1, day = 1, hour = 0, minute = 0, second = 0;
+  int year = 1970, month = 1, day = 1, hour = 0, minute = 0, second = 0;   // months and days from 1; second 60 is a leap second
+
+  [[nodiscard]] constexpr bool is_valid() const noexcept {
+    const auto is_in = [](int x, int least, int most) { return x >= least && x <= most; };
+    return is_in(year, 1, 9999) && is_in(month, 1, 12) && is_in(day, 1, 31) && is_in(hour, 0, 23) && is_in(minute, 0, 59) && is_in(second, 0, 60);
+  }
 };
 
 /// A part of a rendered text that comes from the template, or from the conversation.

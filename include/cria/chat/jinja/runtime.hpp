@@ -103,7 +103,9 @@ class runtime {
   /// A string of bytes that live as long as the rendering.
   value keep(const text& t) { return memory_.make<text>(t); }
   value part(const text& t, std::size_t start, std::size_t length) {
-    charge(2);
+    const auto first = std::upper_bound(t.flips.begin(), t.flips.end(), start);
+    const auto n_flips = static_cast<std::size_t>(std::lower_bound(first, t.flips.end(), start + length) - first);
+    if (!charge(2 + n_flips / 8)) return value::none();
     return keep(part_of(memory_, t, start, length));
   }
 

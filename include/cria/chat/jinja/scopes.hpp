@@ -157,6 +157,7 @@ class scope_resolver {
         continue;
       }
       visit(b.condition, branches[1]);
+      if (!may_copy(branches[1], 1)) return;
       symbols inside = branches[1];
       for (node* child : b.body) visit(child, inside);
       branches[1].merge({&inside, 1});

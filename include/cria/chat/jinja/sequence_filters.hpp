@@ -147,7 +147,7 @@ struct sequence_filters {
     std::vector<value> out, seen;
     for (const value& v : iterate(rt, self)) {
       const value key = path.find_key(v, !is_true(given[0]));
-      if (!is_hashable(key)) rt.fail_type("there is no uniqueness of a", key);
+      if (!is_hashable(rt, key) && !rt.has_failed()) rt.fail_type("there is no uniqueness of a", key);
       if (rt.has_failed()) return value::none();
       if (std::any_of(seen.begin(), seen.end(), [&](const value& other) { return equals(rt, other, key); })) continue;
       seen.push_back(key);

@@ -75,6 +75,7 @@ struct string_methods {
   static bool is_printable_text(std::string_view s) { return s.empty() || all_chars(s, is_printable); }
   /// isdigit, isdecimal: which of the other scripts' numbers are digits is not in our tables.
   static value is_digit(runtime& rt, const value& self, given_values) {
+    if (!rt.charge_chars(2 * self.bytes().size())) return value::none();
     const auto is_foreign = [](char32_t c) { return c >= 0x80 && cria::detail::class_of(c) == char_class::number; };
     for_each_char(*self.string, [&](char32_t c, std::string_view, bool) {
       if (is_foreign(c)) rt.fail("digits that are not ASCII are not supported");
@@ -92,11 +93,13 @@ struct string_methods {
     const std::size_t left = Side == side::right ? 0 : chars == nullptr ? leading_space(t.bytes) : leading_of(t.bytes, chars->bytes);
     const std::string_view rest = t.bytes.substr(left);
     const std::size_t right = Side == side::left ? 0 : chars == nullptr ? trailing_space(rest) : trailing_of(rest, chars->bytes);
+    if (chars == nullptr && !rt.charge_chars(left + right)) return value::none();
     return rt.part(t, left, rest.size() - right);
   }
   /// The bytes of the characters [start, end) that the last two of a method's arguments choose.
   [[nodiscard]] static std::optional<byte_range> window(runtime& rt, const text& t, const value& start, const value& end) {
     if (start.is_missing() && end.is_missing()) return byte_range{0, t.bytes.size()};
+    if (!rt.charge_chars(2 * t.bytes.size())) return std::nullopt;
     const auto n = static_cast<std::int64_t>(count_chars(t.bytes));
     const auto clamp = [n](std::int64_t i) { return std::clamp<std::int64_t>(i < 0 ? i + n : i, 0, n); };
     const std::int64_t first = start.is(kind::none) ? 0 : need_integer(rt, start, 0), last = end.is(kind::none) ? n : need_integer(rt, end, n);
@@ -113,7 +116,7 @@ struct string_methods {
     bool found = false;
     for (const value& affix : affixes) {
       const text* t = need_text(rt, affix);
-      if (t == nullptr) return value::none();
+      if (t == nullptr || !rt.charge_bytes(std::min(t->bytes.size(), inside.size()))) return value::none();
       found |= range && (AtEnd ? inside.ends_with(t->bytes) : inside.starts_with(t->bytes));
     }
     return found;

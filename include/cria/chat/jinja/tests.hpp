@@ -29,7 +29,10 @@ struct test_functions {
   }
   static value is_escaped(runtime&, const value& self, given_values) { return self.is_string() && self.string->is_safe; }
   template <letter_case Wanted>
-  static value is_case(runtime& rt, const value& self, given_values) { return is_all(to_text(rt, self).bytes, Wanted); }
+  static value is_case(runtime& rt, const value& self, given_values) {
+    const text t = to_text(rt, self);
+    return rt.charge_chars(t.bytes.size()) ? value(is_all(t.bytes, Wanted)) : value::none();
+  }
 
   template <operation Op>
   static value compare(runtime& rt, const value& self, given_values given) {

@@ -305,8 +305,8 @@ class schema_compiler {
     bool is_required;
   };
 
-  /// Reads properties, in their order, then what is required beside them.
-  [[nodiscard]] result<std::vector<property>> read_properties(const json& schema, const std::string& pointer) {
+  /// Reads properties, in their order, then what is required beside them, which `other` matches.
+  [[nodiscard]] result<std::vector<property>> read_properties(const json& schema, const std::string& pointer, const std::string& other) {
     std::vector<property> all;
     const json* properties = schema.find("properties");
     const json* required = schema.find("required");
@@ -323,18 +323,19 @@ class schema_compiler {
         names.insert(*name.get_if<std::string>());
       }
     }
-    const auto add = [&](const std::string& key, const json& value, const std::string& where, bool is_required) -> result<void> {
-      CRIA_TRY(const std::string piece, write(value, where, true));
+    const auto add = [&](const std::string& key, const std::string& piece, bool is_required) {
       all.push_back({key, new_name("member"), is_required});
       add_rule(all.back().rule, gbnf_literal(json(key).dump() + ":") + " ws " + piece);
-      return {};
     };
-    for (const auto& [key, value] : *members) CRIA_CHECK(add(key, value, pointer + "/properties" + pointer_part(key), names.erase(key) != 0));
+    for (const auto& [key, value] : *members) {
+      CRIA_TRY(const std::string piece, write(value, pointer + "/properties" + pointer_part(key), true));
+      add(key, piece, names.erase(key) != 0);
+    }
     for (const std::string& key : names) {
       if (others != nullptr && *others == json(false)) {
         return refuse_schema(errc::bad_value, pointer + "/required", "\"" + printable(key) + "\" is required and not allowed");
       }
-      CRIA_CHECK(add(key, others == nullptr ? json(true) : *others, pointer + "/additionalProperties", true));
+      add(key, other, true);
     }
     return all;
   }
@@ -342,7 +343,14 @@ class schema_compiler {
   [[nodiscard]] result<std::string> write_object(const json& schema, const std::string& pointer) {
     const json* others = schema.find("additionalProperties");
     const bool is_open = others == nullptr ? schema.find("properties") == nullptr && schema.find("required") == nullptr : *others != json(false);
-    CRIA_TRY(const std::vector<property> all, read_properties(schema, pointer));
+    // Written once, for all members that it is for: written for each, nested schemas would double with every level.
+    std::string other = "value";
+    if (others != nullptr && others->get_if<bool>() == nullptr) {
+      CRIA_TRY(const std::string piece, write(*others, pointer + "/additionalProperties", true));
+      other = new_name("other");
+      add_rule(other, piece);
+    }
+    CRIA_TRY(const std::vector<property> all, read_properties(schema, pointer, other));
     if (all.empty() && is_open && (others == nullptr || *others == json(true))) return std::string("object");
     // rest: what may follow a member; first: what may follow the opening brace.
     std::string rest = "\"\"", first = "\"\"";
@@ -351,8 +359,7 @@ class schema_compiler {
       std::vector<std::string> names;
       for (const property& p : all) names.push_back(p.key);
       for (const auto& [name, piece] : keys_other_than(names, key)) add_rule(name, piece);
-      CRIA_TRY(const std::string value, write(others == nullptr ? json(true) : *others, pointer + "/additionalProperties", true));
-      add_rule(member, key + " \":\" ws " + value);
+      add_rule(member, key + " \":\" ws " + other);
       rest = "(\",\" ws " + member + ")*";
       first = "(" + member + " " + rest + ")?";
     }

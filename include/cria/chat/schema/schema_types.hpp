@@ -51,51 +51,71 @@ struct schema_summary {
   std::map<std::string, std::set<std::string>> tags = {};            // members that must be there, with all their values
 };
 
-/// resolve: from a $ref to its schema, nullptr where there is none.
-[[nodiscard]] inline schema_summary summary_of(const json& schema, const std::function<const json*(const json&)>& resolve, int depth = 0) {
-  constexpr int deepest = 16;
-  schema_summary s;
-  if (depth > deepest || schema.get_if<json::object>() == nullptr) return s;
-  if (const json* ref = schema.find("$ref")) {
-    const json* target = resolve(*ref);
-    return target == nullptr ? s : summary_of(*target, resolve, depth + 1);
+/// From a $ref to its schema, nullptr where there is none.
+using schema_resolver = std::function<const json*(const json&)>;
+
+/// Follows $ref until there is none; nullptr where that ends nowhere, or not soon.
+[[nodiscard]] inline const json* target_of(const json& schema, const schema_resolver& resolve) {
+  const json* at = &schema;
+  for (int n = 0; n < 16 && at != nullptr; ++n) {
+    const json* ref = at->find("$ref");
+    if (ref == nullptr) return at;
+    at = resolve(*ref);
   }
-  if (const json* value = schema.find("const")) {
-    s.kinds = kind_of(*value);
-    s.values.emplace({value->dump()});
-    return s;
-  }
-  if (const json* list = schema.find("enum"); list != nullptr && list->get_if<json::array>() != nullptr) {
-    s.kinds = 0;
-    s.values.emplace();
-    for (const json& value : *list->get_if<json::array>()) {
-      s.kinds |= kind_of(value);
-      s.values->insert(value.dump());
-    }
-    return s;
+  return nullptr;
+}
+
+/// Returns all the values that a schema allows, printed, where it lists them.
+[[nodiscard]] inline std::optional<std::set<std::string>> values_of(const json& schema, const schema_resolver& resolve) {
+  const json* target = target_of(schema, resolve);
+  if (target == nullptr) return std::nullopt;
+  if (const json* value = target->find("const")) return std::set<std::string>{value->dump()};
+  const json* list = target->find("enum");
+  if (list == nullptr || list->get_if<json::array>() == nullptr) return std::nullopt;
+  std::set<std::string> all;
+  for (const json& value : *list->get_if<json::array>()) all.insert(value.dump());
+  return all;
+}
+
+/// Returns the kinds of the values that a schema allows. Each schema is looked at once: what leads back to one adds nothing.
+[[nodiscard]] inline unsigned kinds_in(const json& schema, const schema_resolver& resolve, std::set<const json*>& seen, int depth = 0) {
+  constexpr int deepest = 64;
+  const json* at = target_of(schema, resolve);
+  if (at == nullptr || depth > deepest || at->get_if<json::object>() == nullptr) return k_any;
+  if (!seen.insert(at).second) return 0;
+  unsigned kinds = 0;
+  if (const json* value = at->find("const")) return kind_of(*value);
+  if (const json* list = at->find("enum"); list != nullptr && list->get_if<json::array>() != nullptr) {
+    for (const json& value : *list->get_if<json::array>()) kinds |= kind_of(value);
+    return kinds;
   }
   for (const char* key : {"anyOf", "oneOf"}) {
-    const json* list = schema.find(key);
+    const json* list = at->find(key);
     if (list == nullptr || list->get_if<json::array>() == nullptr) continue;
-    s.kinds = 0;
-    for (const json& branch : *list->get_if<json::array>()) s.kinds |= summary_of(branch, resolve, depth + 1).kinds;
-    return s;
+    for (const json& branch : *list->get_if<json::array>()) kinds |= kinds_in(branch, resolve, seen, depth + 1);
+    return kinds;
   }
-  if (const json* type = schema.find("type")) {
-    s.kinds = 0;
-    if (const auto* one = type->get_if<std::string>()) s.kinds = kinds_of_type(*one);
-    if (const auto* many = type->get_if<json::array>()) {
-      for (const json& one : *many) s.kinds |= one.get_if<std::string>() != nullptr ? kinds_of_type(*one.get_if<std::string>()) : unsigned{k_any};
-    }
+  const json* type = at->find("type");
+  if (type == nullptr) return k_any;
+  if (const auto* one = type->get_if<std::string>()) kinds = kinds_of_type(*one);
+  if (const auto* many = type->get_if<json::array>()) {
+    for (const json& one : *many) kinds |= one.get_if<std::string>() != nullptr ? kinds_of_type(*one.get_if<std::string>()) : unsigned{k_any};
   }
-  const json* properties = schema.find("properties");
-  const json* required = schema.find("required");
+  return kinds;
+}
+
+[[nodiscard]] inline schema_summary summary_of(const json& schema, const schema_resolver& resolve) {
+  std::set<const json*> seen;
+  schema_summary s{kinds_in(schema, resolve, seen), values_of(schema, resolve), {}};
+  const json* at = target_of(schema, resolve);
+  if (at == nullptr || s.values || at->find("anyOf") != nullptr || at->find("oneOf") != nullptr) return s;
+  const json* properties = at->find("properties");
+  const json* required = at->find("required");
   if (properties == nullptr || required == nullptr || required->get_if<json::array>() == nullptr) return s;
   for (const json& name : *required->get_if<json::array>()) {
     const json* member = name.get_if<std::string>() != nullptr ? properties->find(*name.get_if<std::string>()) : nullptr;
     if (member == nullptr) continue;
-    const schema_summary of_member = summary_of(*member, resolve, depth + 1);
-    if (of_member.values) s.tags.emplace(*name.get_if<std::string>(), *of_member.values);
+    if (auto values = values_of(*member, resolve)) s.tags.emplace(*name.get_if<std::string>(), *std::move(values));
   }
   return s;
 }

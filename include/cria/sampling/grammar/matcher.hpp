@@ -54,6 +54,7 @@ class grammar_matcher {
   void forget() {
     sampler_state words;
     automaton_.save(state_, words);
+    state_ = detail::grammar_automaton::dead;   // for where memory runs out
     automaton_.clear();
     std::span<const std::uint64_t> rest(words);
     state_ = automaton_.restore(rest);
