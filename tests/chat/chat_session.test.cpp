@@ -9,6 +9,7 @@
 #include <tests/support/stack_use.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <stop_token>
 #include <string>
@@ -233,6 +234,45 @@ TEST_CASE("chat_session: drop_oldest drops whole turns and says which; the reply
   CHECK(n_drops >= 2);
   CHECK(n_cheap >= 2);
   CHECK(chat.conversation().system_text() == "Be kind.");
+}
+
+TEST_CASE("chat_session: of a history of thousands of turns the fewest go that have to, found in a few looks, and the stop token ends the search") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m, 160);
+  conversation history;
+  history.set_system("Be kind.");
+  for (int i = 0; i < 2000; ++i) history.add("user", "Tell " + std::to_string(i)).add("assistant", std::string(static_cast<std::size_t>(1 + i % 7), 'a'));
+  const auto tokens_of = [&](const conversation& talk) { return chat.used_template().encode(talk, m.tokenizer()).value().size(); };
+  chat_options options = greedy_chat(8);
+  for (const std::size_t slack : {0u, 1u, 17u, 60u, 100u}) {
+    CAPTURE(slack);
+    options.history = {.reply_room = 8, .slack = slack};
+    chat.conversation() = history;
+    const auto start = std::chrono::steady_clock::now();
+    static_cast<void>(tokens_of(history));
+    const auto looked = std::chrono::steady_clock::now();
+    const auto reply = chat.say("And then?", options).value();
+    CHECK(std::chrono::steady_clock::now() - looked < 200 * (looked - start));   // turn by turn: 1,000 times
+    REQUIRE(reply.dropped.size() % 2 == 0);
+    const std::size_t n = reply.dropped.size() / 2;
+    conversation asked = history;
+    asked.add("user", "And then?");
+    conversation rest = asked, one_more = asked;
+    rest.drop_oldest(n);
+    one_more.drop_oldest(n - 1);
+    CHECK(tokens_of(rest) <= 160 - 8 - slack);
+    CHECK(tokens_of(one_more) > 160 - 8 - slack);
+    CHECK(reply.done.n_prompt == tokens_of(rest));
+  }
+  chat.conversation() = history;
+  std::stop_source source;
+  options.generation.stop = source.get_token();
+  source.request_stop();
+  const auto stopped = chat.say("And then?", options);
+  REQUIRE_FALSE(stopped);
+  CHECK(stopped.error().code == errc::cancelled);
+  CHECK(chat.conversation() == history);
 }
 
 TEST_CASE("chat_session: stop refuses what does not fit, and nothing changes") {

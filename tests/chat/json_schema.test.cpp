@@ -8,6 +8,8 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <regex>
 #include <string>
@@ -247,6 +249,42 @@ TEST_CASE("json_schema: schemas that meet themselves often, or nest what else is
   for (int i = 0; i < 20; ++i) schema = R"({"type":"object","required":["a","b","c","d","e","f","g","h","i","j"],"additionalProperties":)" + schema + "}";
   const auto nested = json_schema_grammar(schema);
   REQUIRE_MESSAGE(nested, (nested ? "" : nested.error().to_string()));
+}
+
+TEST_CASE("json_schema: large schemas take time by their size, and end where their rules take too much") {
+  // Every reference leads to another place; where each looked through all, ten times the places took a hundred times the time.
+  const auto refers = [](std::size_t n) {
+    std::string branches, places;
+    for (std::size_t i = 0; i < n; ++i) {
+      branches += (i == 0 ? "" : ",") + (R"({"$ref":"#/$defs/a-name-)" + std::to_string(i)) + "\"}";
+      places += (i == 0 ? "" : ",") + ("\"a-name-" + std::to_string(i)) + R"(":{"const":1})";
+    }
+    return json::parse(R"({"anyOf":[)" + branches + R"(],"$defs":{)" + places + "}}").value();
+  };
+  const auto seconds = [](const json& schema) {
+    const auto start = std::chrono::steady_clock::now();
+    CHECK(json_schema_to_gbnf(schema, {.max_bytes = std::size_t{1} << 26}));
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const json small = refers(4'000), large = refers(40'000);
+  CHECK(seconds(large) < 40 * seconds(small));
+  const auto refused = json_schema_to_grammar(large);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::limit_exceeded);
+  const auto short_of_room = json_schema_to_gbnf(small, {.max_bytes = 1000});
+  REQUIRE_FALSE(short_of_room);
+  CHECK(short_of_room.error().code == errc::limit_exceeded);
+  CHECK(short_of_room.error().where == "#/$defs/a-name-0");   // the first place behind the rule that was too long
+  // A required name is looked for among the properties once, in a text that the file's author chose.
+  std::string names, properties;
+  for (int i = 0; i < 30'000; ++i) {
+    names += std::string(i == 0 ? "" : ",") + "\"p" + std::to_string(i) + "\"";
+    properties += std::string(i == 0 ? "" : ",") + "\"p" + std::to_string(i) + R"(":{"const":"x"})";
+  }
+  const std::string object = R"({"type":"object","properties":{)" + properties + R"(},"required":[)" + names + "]}";
+  const auto start = std::chrono::steady_clock::now();
+  CHECK(json_schema_grammar(R"({"oneOf":[)" + object + R"(,{"type":"null"}]})").error().code == errc::limit_exceeded);
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));
 }
 
 TEST_CASE("json_schema: what is not supported or not possible is refused, with the pointer of the keyword") {

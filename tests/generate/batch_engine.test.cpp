@@ -19,6 +19,8 @@
 #include <stdexcept>
 #include <stop_token>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 using namespace cria;
@@ -449,6 +451,25 @@ TEST_CASE("batch_engine: a callback may add, cancel and take requests, but not s
   CHECK(code == errc::bad_argument);
   CHECK(n_ended == 21);
   CHECK(n_second == 19 * 4);
+}
+
+TEST_CASE("batch_engine: an engine can be moved with requests in it, and so can its result") {
+  static_assert(std::is_nothrow_move_constructible_v<batch_engine> && std::is_nothrow_move_assignable_v<batch_engine>);
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  auto s = make_session(m, {.context_size = 128});
+  const auto wanted = s.generate("Once upon a time", greedy(10)).value();
+  result<batch_engine> made = batch_engine::create(m, small(2));
+  result<batch_engine> kept = std::move(made);
+  REQUIRE(kept);
+  for (int i = 0; i < 3; ++i) REQUIRE(kept->add("Once upon a time", greedy(10)));   // two run, one waits
+  REQUIRE(kept->step());
+  auto other = batch_engine::create(m, small(1)).value();
+  REQUIRE(other.add("Tom", greedy(5)));
+  other = *std::move(kept);
+  const auto all = run_all(other);
+  CHECK(all.size() == 3);
+  for (const auto& [id, done] : all) CHECK(done.text == wanted.text);
 }
 
 TEST_CASE("batch_engine: a step that is stopped loses nothing") {

@@ -266,6 +266,47 @@ TEST_CASE("speculative: cancelling, a callback's no and a full context end it as
 #endif
 }
 
+TEST_CASE("speculative: a drafter hears the reply's stop token, also in its first pass over the whole prompt") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  session fast = make_session(m, {.context_size = 256});
+  auto drafter = model_drafter::create(m, m, {.context_size = 256, .n_threads = 1}).value();
+  const std::vector<token_id> context(200, 5);
+  std::vector<token_id> out(4);
+  auto sampler = runtime_sampler::create(sampler_config::greedy(), m.vocab_size()).value();
+  std::stop_source stop;
+  stop.request_stop();
+  const auto stopped = drafter.draft(context, out, sampler, stop.get_token());
+  REQUIRE_FALSE(stopped);
+  CHECK(stopped.error().code == errc::cancelled);
+  CHECK(drafter.draft(context, out, sampler).value() == 4);
+
+  struct stopping_drafter {
+    std::stop_source& stop;
+    std::size_t max_guesses() const noexcept { return 4; }
+    result<std::size_t> draft(std::span<const token_id>, std::span<token_id>, const runtime_sampler&, const stop_token& asked) {
+      CHECK_FALSE(asked.stop_requested());
+      stop.request_stop();
+      CHECK(asked.stop_requested());
+      return error{errc::cancelled, "draft", {}, error::no_offset};
+    }
+  };
+  std::stop_source own;
+  stopping_drafter stops{own};
+  generation_options o = greedy(50);
+  o.stop = own.get_token();
+  const auto ended = generate_speculatively(fast, "Once upon a time", o, stops);
+  REQUIRE(ended);
+  CHECK(ended->reason == finish_reason::cancelled);
+  CHECK(ended->n_generated() > 0);
+  // Cancelled without the reply's token having been: the drafter's own failure.
+  struct failing_drafter {
+    std::size_t max_guesses() const noexcept { return 4; }
+    result<std::size_t> draft(std::span<const token_id>, std::span<token_id>) { return error{errc::cancelled, "draft", {}, error::no_offset}; }
+  } fails;
+  CHECK(generate_speculatively(fast, "Once upon a time", greedy(50), fails).error().where == "draft");
+}
+
 TEST_CASE("speculative_lookup: the longest agreement wins, then the latest, in the context and in the host's texts") {
   const auto draft = [](const lookup_drafter& d, std::vector<token_id> context, std::size_t n) {
     std::vector<token_id> out(n);

@@ -23,7 +23,8 @@
 //   stop         context_full
 // Ensures   after a reply the conversation has two messages more, also where the reply was stopped (then it is what was said until then);
 //           after an error, or an exception of the callback, it is as before
-// Errors    say, regenerate: context_full (the prompt alone leaves no room for the reply, or the policy is stop), those of chat_template::encode and of
+// Errors    say, regenerate: context_full (the prompt alone leaves no room for the reply, or the policy is stop), cancelled (the stop token, while it was looked for
+//           how many turns have to go), those of chat_template::encode and of
 //           basic_session::generate, bad_argument (tools that the template has no place for; regenerate: nothing to answer; say_all: nothing said)
 // Threads   as its session: one at a time
 // Lifetime  owns its session, which keeps the model alive; the template is shared
@@ -35,6 +36,7 @@
 #include <cria/chat/reply_parser.hpp>
 #include <cria/core/function_ref.hpp>
 #include <cria/core/result.hpp>
+#include <cria/core/stop_token.hpp>
 #include <cria/core/types.hpp>
 #include <cria/generate/generation.hpp>
 #include <cria/generate/options.hpp>
@@ -47,6 +49,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -134,7 +137,7 @@ class basic_chat_session {
   [[nodiscard]] const session_type& session() const noexcept { return session_; }
   [[nodiscard]] const cria::model& model() const noexcept { return session_.model(); }
 
-  /// Counts the tokens of the conversation, turn by turn.
+  /// Counts the tokens of the conversation, turn by turn: it is rendered once for each.
   [[nodiscard]] result<context_use> usage(const render_options& rendering = {}) const {
     return catch_bad_alloc([&] { return count(rendering); }, "usage");
   }
@@ -190,12 +193,34 @@ class basic_chat_session {
     if (history.policy == history_policy::stop || room > capacity) return does_not_fit(out.tokens.size(), room);
     const std::size_t wanted = capacity - room - std::min(history.slack_in(capacity), capacity - room);
     if (history.policy == history_policy::slide) return slide(std::move(out.tokens), next, rendering, {capacity - room, wanted, history.n_sinks});
-    for (std::size_t n_turns = next.turns().size(); n_turns > 1 && out.tokens.size() > wanted; --n_turns) {
-      for (chat_message& m : next.drop_oldest(1)) out.dropped.push_back(std::move(m));
-      CRIA_TRY(out.tokens, encode(next, rendering));
+    const std::size_t n_turns = next.turns().size();
+    if (n_turns > 1) {
+      CRIA_TRY(out, drop_turns(next, n_turns - 1, wanted, rendering, options.generation.stop));
     }
     if (out.tokens.size() > capacity - room) return does_not_fit(out.tokens.size(), room);
     return out;
+  }
+
+  /// Drops the fewest turns, at most `most`, after which no more tokens than wanted are left; where there is no such number, `most`.
+  /// A conversation can have thousands: they are looked for in steps that double, then in halves.
+  [[nodiscard]] result<fitted> drop_turns(cria::conversation& talk, std::size_t most, std::size_t wanted, const render_options& rendering, const stop_token& stop) const {
+    std::size_t too_few = 0, enough = most, step = 1;
+    std::optional<std::vector<token_id>> left;   // with `enough` dropped; none while no number was enough
+    while (!left || too_few + 1 < enough) {
+      if (stop.stop_requested()) return error{errc::cancelled, "prompt", {}, error::no_offset};
+      const std::size_t n = left ? too_few + (enough - too_few) / 2 : std::min(step, most);
+      cria::conversation shorter = talk;
+      shorter.drop_oldest(n);
+      CRIA_TRY(auto tokens, encode(shorter, rendering));
+      if (tokens.size() <= wanted || n == most) {
+        enough = n;
+        left = std::move(tokens);
+      } else {
+        too_few = n;
+        step = 2 * n;
+      }
+    }
+    return fitted{*std::move(left), talk.drop_oldest(enough), 0};
   }
 
   struct window {

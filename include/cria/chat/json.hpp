@@ -16,10 +16,10 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <type_traits>
-#include <unordered_map>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -221,7 +221,7 @@ class json_parser {
   [[nodiscard]] result<json> parse_object(std::size_t depth) {
     ++at_;
     json::object members;
-    std::unordered_map<std::string, std::size_t> places;   // only once there are many
+    std::map<std::string, std::size_t> places;   // only once there are many; hashes could be made to collide
     if (take('}')) return json(std::move(members));
     do {
       skip_space();

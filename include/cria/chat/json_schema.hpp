@@ -29,7 +29,7 @@
 namespace cria::inline v0 {
 
 /// Returns the grammar in GBNF notation.
-[[nodiscard]] result<std::string> json_schema_to_gbnf(const json& schema);
+[[nodiscard]] result<std::string> json_schema_to_gbnf(const json& schema, const grammar_limits& limits = {});
 
 /// Returns the compiled grammar of the texts that the schema describes.
 [[nodiscard]] result<grammar> json_schema_to_grammar(const json& schema, const grammar_limits& limits = {});
@@ -39,13 +39,13 @@ namespace cria::inline v0 {
 
 #if CRIA_HAS_DEFINITIONS
 
-CRIA_INLINE result<std::string> json_schema_to_gbnf(const json& schema) {
-  return catch_bad_alloc([&] { return detail::schema_compiler(schema).compile(); }, "schema");
+CRIA_INLINE result<std::string> json_schema_to_gbnf(const json& schema, const grammar_limits& limits) {
+  return catch_bad_alloc([&] { return detail::schema_compiler(schema, limits.max_bytes).compile(); }, "schema");
 }
 
 CRIA_INLINE result<grammar> json_schema_to_grammar(const json& schema, const grammar_limits& limits) {
   return catch_bad_alloc([&]() -> result<grammar> {
-    CRIA_TRY(const std::string gbnf, json_schema_to_gbnf(schema));
+    CRIA_TRY(const std::string gbnf, json_schema_to_gbnf(schema, limits));
     auto made = grammar::parse(gbnf, limits);
     if (made) return made;
     error e = std::move(made).error();

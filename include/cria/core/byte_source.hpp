@@ -268,7 +268,7 @@ class memory_source final : public byte_source {
 [[nodiscard]] result<std::shared_ptr<const byte_source>> open_file(const std::filesystem::path& path);
 
 /// Reads the regular file behind a descriptor (Windows: of the C runtime) from `offset` on, to its end or `size` bytes of it.
-/// The descriptor's own position is neither used nor moved. It is duplicated, so the caller may close it at once.
+/// The descriptor's own position is not used, nor moved (Windows: it is moved). It is duplicated, so the caller may close it at once.
 [[nodiscard]] result<std::shared_ptr<const byte_source>> open_descriptor(int descriptor, std::uint64_t offset = 0,
                                                                                 std::optional<std::uint64_t> size = {});
 

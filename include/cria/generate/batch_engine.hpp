@@ -48,6 +48,7 @@ template <kv_type Type = kv_type::f16, sampler Sampler = runtime_sampler>
 class basic_batch_engine {
   using cache_type = paged_kv_cache<Type>;
   using sequence = detail::batch_sequence<Type, Sampler>;
+  using schedule_type = detail::batch_schedule<Type, Sampler>;
 
  public:
   [[nodiscard]] static result<basic_batch_engine> create(cria::model model, const batch_options& options = {}) {
@@ -63,7 +64,7 @@ class basic_batch_engine {
                                                                           .n_threads = options.n_threads,
                                                                           .executor = options.executor}));
       CRIA_TRY(auto index, prefix_index<Type>::create(compute.pool()));
-      detail::batch_schedule<Type, Sampler> schedule(options, compute.capacity(), compute.pool(), std::move(index));
+      auto schedule = std::make_unique<schedule_type>(options, compute.capacity(), compute.pool(), std::move(index));
       return basic_batch_engine(std::move(model), options, std::move(compute), std::move(schedule));
     }, "batch engine");
   }
@@ -86,7 +87,7 @@ class basic_batch_engine {
   }
 
   /// Ends a request at the next step. Returns whether there is one.
-  bool cancel(batch_id id) noexcept { return schedule_.cancel(id); }
+  bool cancel(batch_id id) noexcept { return schedule_->cancel(id); }
 
   /// Takes one pass: a token for each that generates, slices of prompts beside. Returns whether there is more to do.
   /// On an error (cancelled: `stop`, within one layer) nothing was lost: another step() goes on.
@@ -107,27 +108,27 @@ class basic_batch_engine {
 
   /// Returns a request that has ended, in the order of ending, and forgets it; none where there is none.
   [[nodiscard]] std::optional<batch_result> next_finished() {
-    if (schedule_.finished.empty()) return std::nullopt;
-    std::optional<batch_result> out(std::move(schedule_.finished.front()));
-    schedule_.finished.pop_front();
+    if (schedule_->finished.empty()) return std::nullopt;
+    std::optional<batch_result> out(std::move(schedule_->finished.front()));
+    schedule_->finished.pop_front();
     return out;
   }
 
   /// Returns whether a step() has something to do.
-  [[nodiscard]] bool has_work() const noexcept { return !schedule_.running.empty() || !schedule_.waiting.empty(); }
+  [[nodiscard]] bool has_work() const noexcept { return !schedule_->running.empty() || !schedule_->waiting.empty(); }
 
   /// Gives up the pages kept for prompts to come.
-  void forget_prefixes() noexcept { schedule_.index.clear(); }
+  void forget_prefixes() noexcept { schedule_->index.clear(); }
 
   [[nodiscard]] const cria::model& model() const noexcept { return model_; }
   /// Returns the positions that one sequence may have.
-  [[nodiscard]] std::size_t capacity() const noexcept { return schedule_.capacity; }
+  [[nodiscard]] std::size_t capacity() const noexcept { return schedule_->capacity; }
   [[nodiscard]] batch_statistics statistics() const noexcept {
-    batch_statistics s = schedule_.counts;
-    s.n_running = schedule_.running.size();
-    s.n_waiting = schedule_.waiting.size();
-    s.pages = schedule_.pool->statistics();
-    s.n_indexed_pages = schedule_.index.size();
+    batch_statistics s = schedule_->counts;
+    s.n_running = schedule_->running.size();
+    s.n_waiting = schedule_->waiting.size();
+    s.pages = schedule_->pool->statistics();
+    s.n_indexed_pages = schedule_->index.size();
     return s;
   }
 
@@ -138,7 +139,7 @@ class basic_batch_engine {
     ~stepping_guard() { *flag = false; }
   };
 
-  basic_batch_engine(cria::model m, const batch_options& options, detail::paged_compute<Type> compute, detail::batch_schedule<Type, Sampler> schedule)
+  basic_batch_engine(cria::model m, const batch_options& options, detail::paged_compute<Type> compute, std::unique_ptr<schedule_type> schedule)
       : model_(std::move(m)), compute_(std::move(compute)), schedule_(std::move(schedule)) {
     slices_.reserve(options.max_sequences);
   }
@@ -155,7 +156,7 @@ class basic_batch_engine {
   template <class F>
   [[nodiscard]] result<batch_id> counted(F&& f) {
     auto added = catch_bad_alloc(std::forward<F>(f), "request");
-    ++(added ? schedule_.counts.n_added : schedule_.counts.n_refused);
+    ++(added ? schedule_->counts.n_added : schedule_->counts.n_refused);
     return added;
   }
 
@@ -177,29 +178,29 @@ class basic_batch_engine {
       CRIA_TRY(vocabulary_, make_token_trie(model_.tokenizer()));
     }
     CRIA_TRY(auto output, generation_output::create(model_.tokenizer(), options, capacity() - tokens.size() + 1, vocabulary_));
-    CRIA_TRY(auto cache, cache_type::create(schedule_.pool, capacity()));
+    CRIA_TRY(auto cache, cache_type::create(schedule_->pool, capacity()));
     detail::batch_callback call;
     if constexpr (!std::is_same_v<Callback, no_callback>) {
       call = [callback = std::move(callback)](const token_event& event) mutable { return detail::deliver(callback, event); };
     }
     CRIA_TRY(auto adapters, adapter_set::create(options.adapters ? std::span<const adapter_choice>(*options.adapters) : std::span<const adapter_choice>{}, model_));
     const std::uint64_t company = companies_.number_of(adapters);
-    const batch_id id = schedule_.next_id;
-    CRIA_CHECK(schedule_.enqueue(std::make_unique<sequence>(id, std::move(cache), std::move(adapters), company, std::move(tokens), std::move(sampler), std::move(output),
+    const batch_id id = schedule_->next_id;
+    CRIA_CHECK(schedule_->enqueue(std::make_unique<sequence>(id, std::move(cache), std::move(adapters), company, std::move(tokens), std::move(sampler), std::move(output),
                                                             options.stop, std::move(call))));
-    ++schedule_.next_id;
+    ++schedule_->next_id;
     return id;
   }
 
   [[nodiscard]] result<bool> step_once(const stop_token& stop) {
     const clock::time_point start = clock::now();
-    schedule_.end_cancelled();
-    schedule_.admit();
-    schedule_.collect();   // whose sampler threw at the prompt
-    schedule_.plan();
-    if (!schedule_.planned.empty()) CRIA_CHECK(pass(stop));
-    schedule_.collect();
-    schedule_.counts.busy_seconds += std::chrono::duration<double>(clock::now() - start).count();
+    schedule_->end_cancelled();
+    schedule_->admit();
+    schedule_->collect();   // whose sampler threw at the prompt
+    schedule_->plan();
+    if (!schedule_->planned.empty()) CRIA_CHECK(pass(stop));
+    schedule_->collect();
+    schedule_->counts.busy_seconds += std::chrono::duration<double>(clock::now() - start).count();
     return has_work();
   }
 
@@ -207,7 +208,7 @@ class basic_batch_engine {
   [[nodiscard]] result<void> pass(const stop_token& stop) {
     slices_.clear();
     std::size_t n_rows = 0;
-    for (const auto& [one, n] : schedule_.planned) {
+    for (const auto& [one, n] : schedule_->planned) {
       const bool is_all = n == one->pending().size();
       slices_.push_back({&one->cache(), one->pending().first(n), std::size_t{is_all}});
       slices_.back().adapters = one->adapters();
@@ -215,17 +216,17 @@ class basic_batch_engine {
     }
     CRIA_CHECK(compute_.forward(model_, slices_, n_rows, stop));
     for (std::size_t i = 0, row = 0; i < slices_.size(); ++i) {
-      sequence& one = *schedule_.planned[i].one;
-      schedule_.note_evaluated(one, slices_[i].tokens.size());
-      if (slices_[i].n_logits != 0) schedule_.advance(one, compute_.row(row++));
+      sequence& one = *schedule_->planned[i].one;
+      schedule_->note_evaluated(one, slices_[i].tokens.size());
+      if (slices_[i].n_logits != 0) schedule_->advance(one, compute_.row(row++));
     }
-    ++schedule_.counts.n_passes;
+    ++schedule_->counts.n_passes;
     return {};
   }
 
   cria::model model_;
   detail::paged_compute<Type> compute_;
-  detail::batch_schedule<Type, Sampler> schedule_;
+  std::unique_ptr<schedule_type> schedule_;   // behind a pointer, so that engines move without a word about exceptions from its queues
   std::vector<nn::sequence_slice<cache_type>> slices_;
   detail::adapter_companies companies_;
   std::shared_ptr<const token_trie> vocabulary_;   // none before the first grammar

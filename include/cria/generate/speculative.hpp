@@ -37,7 +37,7 @@
 namespace cria::inline v0 {
 
 /// draft() writes guesses of the tokens behind `context`, at most out.size() and never more than max_guesses(), and returns how many (or a result of it);
-/// it may want to see the reply's sampler.
+/// it may want to see the reply's sampler, and its stop token: a reply whose drafter was cancelled by it has ended.
 template <class D, class Sampler = runtime_sampler>
 concept token_drafter = requires(const D& d) {
   { d.max_guesses() } noexcept -> std::same_as<std::size_t>;
@@ -45,6 +45,8 @@ concept token_drafter = requires(const D& d) {
   { d.draft(context, out) } -> std::convertible_to<result<std::size_t>>;
 } || requires(D& d, std::span<const token_id> context, std::span<token_id> out, const Sampler& s) {
   { d.draft(context, out, s) } -> std::convertible_to<result<std::size_t>>;
+} || requires(D& d, std::span<const token_id> context, std::span<token_id> out, const Sampler& s, const stop_token& stop) {
+  { d.draft(context, out, s, stop) } -> std::convertible_to<result<std::size_t>>;
 });
 static_assert(token_drafter<lookup_drafter> && token_drafter<model_drafter>);
 
@@ -157,7 +159,9 @@ class speculative_run {
   }
 
   [[nodiscard]] result<std::size_t> drafts_into(std::span<token_id> out) {
-    if constexpr (requires { drafter_.draft(tokens_, out, sampler_); }) {
+    if constexpr (requires { drafter_.draft(tokens_, out, sampler_, stop_); }) {
+      return drafter_.draft(tokens_, out, sampler_, stop_);
+    } else if constexpr (requires { drafter_.draft(tokens_, out, sampler_); }) {
       return drafter_.draft(tokens_, out, sampler_);
     } else {
       return drafter_.draft(tokens_, out);
@@ -174,7 +178,9 @@ class speculative_run {
     if (room == 0) return end(finish_reason::context_full), result<void>{};
     const clock::time_point start = clock::now();
     outside_seconds_ = 0;
-    CRIA_TRY(const std::size_t n, guess(std::min({length_.next(), room - 1, guesses_.size() - 1, output_.tokens_left() - 1})));
+    auto guessed = guess(std::min({length_.next(), room - 1, guesses_.size() - 1, output_.tokens_left() - 1}));
+    if (!guessed && guessed.error().code == errc::cancelled && stop_.stop_requested()) return end(finish_reason::cancelled), result<void>{};
+    CRIA_TRY(const std::size_t n, std::move(guessed));
     guesses_.front() = tokens_.back();
     const std::size_t stride = session_.logits_stride();
     auto fed = session_.evaluate(std::span<const token_id>(guesses_).first(n + 1), rows_.span().first((n + 1) * stride), stop_);

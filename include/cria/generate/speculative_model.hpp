@@ -3,13 +3,15 @@
 //
 // It draws its guesses with a copy of the reply's own sampler, random numbers included: where the two models agree about what is likely, the same
 // number draws the same token from both, also at high temperature.
-// Errors    create: mismatch (another vocabulary), those of basic_session::create; draft: those of the session and the sampler
+// Errors    create: mismatch (another vocabulary), those of basic_session::create; draft: those of the session (cancelled: its first pass goes over the whole
+//           prompt) and of the sampler
 // Threads   one at a time
 // Source    one random number for both: M. Daliri, C. Musco, A. T. Suresh, Coupling without Communication and Drafter-Invariant Speculative Decoding,
 //           arXiv 2408.07978
 #pragma once
 
 #include <cria/core/result.hpp>
+#include <cria/core/stop_token.hpp>
 #include <cria/generate/session.hpp>
 
 #include <algorithm>
@@ -34,21 +36,21 @@ class basic_model_drafter {
 
   /// Writes guesses of what follows `context`, at most out.size(); returns how many. `sampler` is the reply's, as it stands.
   template <class Sampler>
-  [[nodiscard]] result<std::size_t> draft(std::span<const token_id> context, std::span<token_id> out, const Sampler& sampler) {
+  [[nodiscard]] result<std::size_t> draft(std::span<const token_id> context, std::span<token_id> out, const Sampler& sampler, const stop_token& stop = {}) {
     if (context.size() + out.size() > session_.capacity()) return std::size_t{0};
     Sampler own = sampler;
     const auto known = session_.tokens();
     const std::size_t limit = std::min(known.size(), context.size() - 1);
     const auto differs = std::mismatch(context.begin(), context.begin() + static_cast<std::ptrdiff_t>(limit), known.begin()).first;
     CRIA_CHECK(session_.truncate(session_.keepable(static_cast<std::size_t>(differs - context.begin()))));
-    CRIA_CHECK(session_.evaluate(context.subspan(session_.length())));
+    CRIA_CHECK(session_.evaluate(context.subspan(session_.length()), stop));
     for (std::size_t n = 0; n < out.size(); ++n) {
       result<token_id> guessed = own.sample(session_.logits());
       if (!guessed) return std::move(guessed).error();
       out[n] = *guessed;
       if (n + 1 == out.size()) break;
       own.accept(*guessed);
-      CRIA_CHECK(session_.evaluate(std::span<const token_id>(&out[n], 1)));
+      CRIA_CHECK(session_.evaluate(std::span<const token_id>(&out[n], 1), stop));
     }
     return out.size();
   }

@@ -11,11 +11,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -122,7 +122,7 @@ class parser_base {
   std::string_view source_;
   std::vector<token> tokens_;
   std::size_t position_ = 0, nesting_ = 0, max_depth_;
-  std::unordered_map<std::string_view, std::uint32_t> name_ids_;
+  std::map<std::string_view, std::uint32_t> name_ids_;
 };
 
 }  // namespace cria::inline v0::jinja

@@ -45,14 +45,16 @@ date ::= [1-9] [0-9]{3} "-" month-day
 uuid ::= hex{8} "-" hex{4} "-" hex{4} "-" hex{4} "-" hex{12}
 )";
 
+constexpr std::size_t longest_pointer = 200;   // of an error; what is longer is cut
+
 [[nodiscard]] inline error refuse_schema(errc code, const std::string& where, std::string message) {
-  return {code, printable(where, 200), "schema: " + std::move(message), error::no_offset};
+  return {code, printable(where, longest_pointer), "schema: " + std::move(message), error::no_offset};
 }
 
 /// Returns a key as part of a JSON pointer.
 [[nodiscard]] inline std::string pointer_part(std::string_view key) {
   std::string out = "/";
-  for (const char c : key) out += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
+  for (const char c : key.substr(0, longest_pointer)) out += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
   return out;
 }
 

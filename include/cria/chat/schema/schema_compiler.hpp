@@ -10,11 +10,13 @@
 #include <cria/chat/json.hpp>
 #include <cria/chat/schema/gbnf_text.hpp>
 #include <cria/chat/schema/scalars.hpp>
+#include <cria/chat/schema/schema_places.hpp>
 #include <cria/chat/schema/schema_types.hpp>
 #include <cria/core/result.hpp>
 
 #include <algorithm>
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -26,10 +28,12 @@ namespace cria::inline v0::detail {
 
 class schema_compiler {
  public:
-  explicit schema_compiler(const json& schema) : root_(schema) {}
+  /// Rules of more than `max_bytes` are refused as soon as they are written.
+  schema_compiler(const json& schema, std::size_t max_bytes) : root_(schema), max_bytes_(max_bytes), places_(schema) {}
 
   [[nodiscard]] result<std::string> compile() {
     targets_.push_back({&root_, "#"});
+    target_of_.emplace(&root_, 0);
     out_ = "root ::= " + name_of(0) + "\n";
     for (std::size_t i = 0; i < targets_.size(); ++i) {   // grows: what is referred to is written later, not inside
       const target t = targets_[i];
@@ -60,6 +64,7 @@ class schema_compiler {
 
   /// Returns the piece that matches the schema. is_guarded: a character of what is around it comes first.
   [[nodiscard]] result<std::string> write(const json& schema, const std::string& pointer, bool is_guarded) {
+    if (out_.size() > max_bytes_) return refuse_schema(errc::limit_exceeded, pointer, "its rules take more than " + std::to_string(max_bytes_) + " bytes");
     if (const bool* any = schema.get_if<bool>()) {
       if (*any) return std::string("value");
       return refuse_schema(errc::bad_value, pointer, "false: nothing satisfies it");
@@ -88,48 +93,12 @@ class schema_compiler {
 
   // ---- references and alternatives ----
 
-  [[nodiscard]] const json* find_target(const json& ref) const {
-    const auto* text = ref.get_if<std::string>();
-    if (text == nullptr || !text->starts_with('#') || (text->size() > 1 && (*text)[1] != '/')) return nullptr;
-    const json* at = &root_;
-    for (std::size_t pos = 1; pos < text->size() && at != nullptr;) {
-      const std::size_t end = std::min(text->find('/', pos + 1), text->size());
-      const auto part = decode_part(std::string_view(*text).substr(pos + 1, end - pos - 1));
-      pos = end;
-      if (const auto* list = at->get_if<json::array>()) {
-        const bool is_index = !part.empty() && part.size() < 7 && part.find_first_not_of("0123456789") == part.npos;
-        const std::size_t index = is_index ? std::stoul(part) : list->size();
-        at = index < list->size() ? &(*list)[index] : nullptr;
-      } else {
-        at = at->find(part);
-      }
-    }
-    return at;
-  }
-
-  /// Undoes %XX, then ~1 and ~0.
-  [[nodiscard]] static std::string decode_part(std::string_view part) {
-    constexpr std::string_view digits = "0123456789abcdefABCDEF";
-    const auto value = [&](char c) { return digits.find(c) < 16 ? digits.find(c) : digits.find(c) - 6; };
-    std::string plain, out;
-    for (std::size_t i = 0; i < part.size(); ++i) {
-      const bool is_byte = part[i] == '%' && i + 2 < part.size() && digits.find(part[i + 1]) != digits.npos && digits.find(part[i + 2]) != digits.npos;
-      plain += is_byte ? static_cast<char>(value(part[i + 1]) * 16 + value(part[i + 2])) : part[i];
-      if (is_byte) i += 2;
-    }
-    for (std::size_t i = 0; i < plain.size(); ++i) {
-      const bool is_coded = plain[i] == '~' && i + 1 < plain.size() && (plain[i + 1] == '0' || plain[i + 1] == '1');
-      out += is_coded ? (plain[++i] == '0' ? '~' : '/') : plain[i];
-    }
-    return out;
-  }
-
   [[nodiscard]] result<std::string> write_ref(const json& ref, const std::string& here, bool is_guarded) {
-    const json* schema = find_target(ref);
+    const json* schema = places_.find(ref);
     if (schema == nullptr) return refuse_schema(errc::syntax, here, "leads nowhere in this schema: " + printable(ref.dump()));
-    const auto known = std::find_if(targets_.begin(), targets_.end(), [&](const target& t) { return t.schema == schema; });
-    const auto to = static_cast<std::size_t>(known - targets_.begin());
-    if (known == targets_.end()) targets_.push_back({schema, *ref.get_if<std::string>()});
+    const auto [known, is_new] = target_of_.emplace(schema, targets_.size());
+    const std::size_t to = known->second;
+    if (is_new) targets_.push_back({schema, *ref.get_if<std::string>()});
     if (!is_guarded) targets_[at_target_].leads_to.emplace_back(to, here);
     return name_of(to);
   }
@@ -171,11 +140,11 @@ class schema_compiler {
     return gbnf_any_of(pieces);
   }
 
-  [[nodiscard]] result<void> check_disjoint(const json::array& branches, const std::string& here) const {
+  [[nodiscard]] result<void> check_disjoint(const json::array& branches, const std::string& here) {
     constexpr std::size_t most = 500;
     if (branches.size() > most) return refuse_schema(errc::limit_exceeded, here, "more than " + std::to_string(most) + " schemas");
     std::vector<schema_summary> all;
-    for (const json& branch : branches) all.push_back(summary_of(branch, [this](const json& ref) { return find_target(ref); }));
+    for (const json& branch : branches) all.push_back(summary_of(branch, [this](const json& ref) { return places_.find(ref); }));
     for (std::size_t i = 0; i < all.size(); ++i) {
       for (std::size_t j = 0; j < i; ++j) {
         if (are_disjoint(all[i], all[j])) continue;
@@ -376,7 +345,10 @@ class schema_compiler {
   }
 
   const json& root_;
+  std::size_t max_bytes_;
+  schema_places places_;
   std::vector<target> targets_;
+  std::map<const json*, std::size_t> target_of_;
   std::size_t at_target_ = 0, n_names_ = 0;
   std::string out_;
 };

@@ -112,10 +112,14 @@ using schema_resolver = std::function<const json*(const json&)>;
   const json* properties = at->find("properties");
   const json* required = at->find("required");
   if (properties == nullptr || required == nullptr || required->get_if<json::array>() == nullptr) return s;
+  std::set<std::string_view> names;
   for (const json& name : *required->get_if<json::array>()) {
-    const json* member = name.get_if<std::string>() != nullptr ? properties->find(*name.get_if<std::string>()) : nullptr;
-    if (member == nullptr) continue;
-    if (auto values = values_of(*member, resolve)) s.tags.emplace(*name.get_if<std::string>(), *std::move(values));
+    if (const auto* text = name.get_if<std::string>()) names.insert(*text);
+  }
+  if (properties->get_if<json::object>() == nullptr) return s;
+  for (const auto& [key, member] : *properties->get_if<json::object>()) {
+    if (names.count(key) == 0) continue;
+    if (auto values = values_of(member, resolve)) s.tags.emplace(key, *std::move(values));
   }
   return s;
 }
