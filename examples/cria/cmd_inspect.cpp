@@ -68,7 +68,9 @@ json to_json(const type_total& t) { return {{"tensors", t.tensors}, {"elements",
 json describe(const cria::gguf::file& file, const result<cria::memory_estimate>& memory) {
   json all = {{"version", file.version()}, {"alignment", file.alignment()}, {"file_size", file.file_size()}, {"parts", file.part_count()},
               {"metadata", json::object()}, {"tensors", json::array()}};
-  for (const auto& [key, value] : file.metadata()) all["metadata"][std::string(key)] = to_json(value);
+  // Keys are different from each other: looking for each among those before would take hours for many.
+  auto& metadata = all["metadata"].get_ref<json::object_t&>();
+  for (const auto& [key, value] : file.metadata()) metadata.emplace_back(std::string(key), to_json(value));
   for (const cria::gguf::tensor_info& t : file.tensors()) {
     all["tensors"].push_back({{"name", t.name}, {"type", name(t.type)}, {"shape", shape_of(t)}, {"size", t.size_bytes}, {"offset", t.offset}, {"part", t.part}});
   }

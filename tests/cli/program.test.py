@@ -245,6 +245,20 @@ class Inspect(unittest.TestCase):
         self.assertEqual(memory["total"], memory["weights"] + memory["cache"] + memory["activations"])
         self.assertGreaterEqual(memory["weights"], sum(t["size"] for t in all_of_it["tensors"]))
 
+    def test_many_keys_take_time_by_their_number(self):
+        def text(s):
+            return struct.pack("<Q", len(s)) + s.encode()
+        path, n = os.path.join(TMP, "keys.gguf"), 60000
+        with open(path, "wb") as f:
+            f.write(b"GGUF" + struct.pack("<IQQ", 3, 0, n))
+            f.write(b"".join(text("a.key.of.some.length.%d" % i) + struct.pack("<II", 4, i) for i in range(n)))
+        start = time.monotonic()
+        cria("inspect", "-m", path)
+        middle = time.monotonic()
+        self.assertEqual(len(json.loads(cria("inspect", "-m", path, "--json").stdout)["metadata"]), n)
+        self.assertLess(time.monotonic() - middle, 2 + 10 * (middle - start))   # looking for each among those before: 60 times
+        os.remove(path)
+
     def test_text_and_files_without_a_model(self):
         text = cria("inspect", "-m", STORIES).stdout.decode()
         for word in ("general.architecture = \"llama\"", "token_embd.weight  F32  [64,512]", "bits per weight", "memory for a context of 128"):

@@ -126,6 +126,24 @@ TEST_CASE("byte_sink: without a commit nothing remains") {
   CHECK(get(path) == "old");
 }
 
+TEST_CASE("byte_sink: a relative target is where it was when the file was begun, wherever the host goes meanwhile") {
+  const temporary_folder folder("moved");
+  const auto start = std::filesystem::current_path();
+  std::filesystem::create_directories(folder.path / "a");
+  std::filesystem::create_directories(folder.path / "b");
+  std::filesystem::current_path(folder.path / "a");
+  auto sink = cria::replace_file("model.gguf");
+  std::filesystem::current_path(folder.path / "b");
+  CHECK((*sink)->name() == "model.gguf");
+  REQUIRE(write(**sink, "text"));
+  const auto done = (*sink)->commit();
+  std::filesystem::current_path(start);
+  REQUIRE(done);
+  sink->reset();
+  CHECK(get(folder.path / "a" / "model.gguf") == "text");
+  CHECK(std::filesystem::is_empty(folder.path / "b"));
+}
+
 TEST_CASE("byte_sink: a file may be replaced while it is read from") {
   const temporary_folder folder("same");
   const auto path = folder.path / "model.gguf";
@@ -225,6 +243,15 @@ TEST_CASE("byte_sink: the permissions of the target are kept, a link is followed
   struct stat status{};
   REQUIRE(::stat(path.c_str(), &status) == 0);
   CHECK((status.st_mode & 0777) == 0640);
+  // A link to what is not there yet makes it, through other links and from where each of them is.
+  std::filesystem::create_directory(folder.path / "real");
+  std::filesystem::create_symlink("../second.gguf", folder.path / "real" / "first.gguf");
+  std::filesystem::create_symlink("real/new.gguf", folder.path / "second.gguf");
+  REQUIRE(replace(folder.path / "real" / "first.gguf", "-"));
+  CHECK(std::filesystem::is_symlink(folder.path / "second.gguf"));
+  CHECK(get(folder.path / "real" / "new.gguf") == "begin-end");
+  std::filesystem::create_symlink("circle.gguf", folder.path / "circle.gguf");
+  CHECK(cria::replace_file(folder.path / "circle.gguf").error().code == errc::io);
   CHECK(cria::replace_file("/dev/null").error().message == "not a regular file");
   CHECK(cria::replace_file("/dev/full").error().code == errc::io);
   CHECK(std::filesystem::is_character_file("/dev/null"));

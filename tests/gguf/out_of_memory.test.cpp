@@ -43,6 +43,15 @@ TEST_CASE("out_of_memory: opening a file with any allocation failing is a typed 
   std::filesystem::remove(path);
 }
 
+TEST_CASE("out_of_memory: beginning a file with any allocation failing leaves no file") {
+  const auto folder = std::filesystem::temp_directory_path() / "cria-out_of_memory-begun";
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  const auto path = folder / "a-name-that-is-longer-than-what-texts-hold-inside.gguf";
+  fail_each([&] { return code_of(cria::replace_file(path)); }, [&] { CHECK(std::filesystem::is_empty(folder)); });
+  std::filesystem::remove_all(folder);
+}
+
 TEST_CASE("out_of_memory: writing with any allocation failing is a typed error, leaks nothing, and the writer can go on") {
   const std::string text = model();
   const auto in = cria::gguf::file::open(cria::memory_source(std::as_bytes(std::span(text))));

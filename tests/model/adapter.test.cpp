@@ -186,13 +186,14 @@ TEST_CASE("adapter: files that are no adapter of this model are refused by name"
   check(with([](auto& p) { p.set("adapter.lora.alpha", std::numeric_limits<float>::quiet_NaN()); }), errc::bad_value, "adapter.lora.alpha");
   check(with([](auto& p) { p.erase_tensor("blk.0.attn_q.weight.lora_b"); }), errc::missing_tensor, "blk.0.attn_q.weight.lora_b");
   check(with([](auto& p) { p.erase_tensor("blk.1.ffn_down.weight.lora_a"); }), errc::bad_value, "blk.1.ffn_down.weight.lora_b");
-  for (const char* name : {"blk.2.attn_q.weight", "blk.0.attn_norm.weight", "token_embd.weight", "blk.00.attn_q.weight", "blk.0.attn_q"}) {
+  for (const char* name : {"blk.2.attn_q.weight", "blk.0.attn_norm.weight", "token_embd.weight", "blk.00.attn_q.weight", "blk.-1.attn_q.weight", "blk..attn_q.weight", "blk.99999999999999999999.attn_q.weight", "blk.0.attn_q"}) {
     check(with([&](auto& p) {
             p.tensors[0].name = std::string(name) + ".lora_a";
             p.tensors[1].name = std::string(name) + ".lora_b";
           }),
           errc::missing_tensor, name);
   }
+  check(with([](auto& p) { p.set("adapter.lora.alpha", 1e300); }), errc::non_finite, "blk.0.attn_q.weight.lora_b");   // B alpha / rank does not fit a float
   check(with([](auto& p) { p.tensors[0].name = "stray"; }), errc::bad_value, "stray");
   const std::vector<float> zeros(4 * 48);
   check(with([&](auto& p) { p.tensors[0] = {"blk.0.attn_q.weight.lora_a", tensor_type::f32, {48, 4}, blocks_of(tensor_type::f32, zeros)}; }), errc::bad_shape,

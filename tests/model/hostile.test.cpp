@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Files that lie: every key and tensor of a small model wrong in turn, files cut and flipped at every place, sources that fail. Each costs the host
 // one typed error that names what is wrong; what is accepted runs.
+#include <cria/generate/load.hpp>
 #include <cria/model/model.hpp>
 
 #include <doctest/doctest.h>
@@ -21,6 +22,7 @@
 #include <stop_token>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -250,6 +252,24 @@ TEST_CASE("hostile: a real number that is not positive and finite is refused wit
   }
 }
 
+TEST_CASE("hostile: a factor without a type scales linearly, by its new name or its old one; with a type it is that type's") {
+  const auto logits = [](const std::vector<std::pair<std::string, double>>& numbers, const char* type) {
+    auto parts = tiny_model();
+    if (type != nullptr) parts.set("llama.rope.scaling.type", type);
+    for (const auto& [key, x] : numbers) parts.set("llama.rope." + key, static_cast<float>(x));
+    const std::vector<cria::token_id> tokens = {3, 4, 5, 6, 7};
+    return logits_of(load_bytes(parts.build()).value(), tokens);
+  };
+  const auto plain = logits({}, nullptr), scaled = logits({{"scaling.factor", 4}}, "linear");
+  CHECK(plain != scaled);
+  CHECK(logits({{"scaling.factor", 4}}, nullptr) == scaled);
+  CHECK(logits({{"scale_linear", 4}}, nullptr) == scaled);
+  CHECK(logits({{"scale_linear", 4}}, "linear") == scaled);
+  CHECK(logits({{"scaling.factor", 4}, {"scale_linear", 2}}, nullptr) == scaled);
+  CHECK(logits({{"scaling.factor", 4}}, "none") == plain);
+  CHECK(logits({{"scale_linear", 4}}, "none") == plain);
+}
+
 TEST_CASE("hostile: extreme but legal rotations load and run to an end") {
   for (const char* scaling : {"none", "linear", "yarn"}) {
     for (const char* key : {"llama.rope.freq_base", "llama.rope.scaling.factor", "llama.rope.scaling.original_context_length", "llama.rope.scaling.attn_factor",
@@ -295,6 +315,27 @@ TEST_CASE("hostile: counts that contradict each other or the tensors are refused
   check_refused(with("llama.expert_count", 4), errc::missing_key, "llama.expert_used_count");
   check_refused(with("llama.expert_count", 0xffffffffu), errc::bad_value, "llama.expert_count");
   CHECK(outcome(with("llama.expert_count", 0)).empty());
+}
+
+TEST_CASE("hostile: a token uses as many experts as published models do, or some more, not all of a thousand") {
+  auto parts = tiny_model();
+  parts.set("general.architecture", "llama");
+  parts.set("llama.expert_count", 1024u);
+  for (const std::uint32_t n : {65u, 1024u}) {
+    parts.set("llama.expert_used_count", n);
+    check_refused(parts.build(), errc::bad_value, "llama.expert_used_count");
+  }
+  parts.set("llama.expert_used_count", 64u);
+  check_refused(parts.build(), errc::missing_tensor, "blk.0.ffn_gate_inp.weight");   // the next thing that it lacks
+}
+
+TEST_CASE("hostile: a small file whose padding would fill the memory is refused before anything is read, and the estimate says how much") {
+  auto parts = tiny_model();
+  parts.tensors.push_back({"many", cria::tensor_type::f32, {32, 1, 60'000}, {}});   // 128 bytes each, which become a page
+  const std::string bytes = parts.build();
+  check_refused(bytes, errc::limit_exceeded, "tensors");
+  const auto file = open_bytes(bytes).value();
+  CHECK(cria::estimate_memory(file).value().weights >= std::uint64_t{60'000} * 4096);
 }
 
 TEST_CASE("hostile: a missing key is named where the model needs it") {

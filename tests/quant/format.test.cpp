@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
+#include <cria/quant/finite.hpp>
 #include <cria/quant/format.hpp>
 
 #include "tests/support/test_data.hpp"
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <random>
@@ -191,6 +194,54 @@ TEST_CASE("format: zeros stay zeros, constants and tiny or huge blocks keep thei
     values.assign(traits::block_size, 0x1p-140f);   // below every half-precision scale
     round_trip();
     for (const float v : back) CHECK(std::fabs(v) <= 0x1p-120f);
+  });
+}
+
+TEST_CASE("format: values that a format cannot hold become a block that is not finite, never zeros") {
+  for_each_format([]<class Block>(std::size_t, std::type_identity<Block>) {
+    using traits = cria::block_traits<Block>;
+    std::vector<float> values(traits::block_size), back(traits::block_size);
+    for (int exponent = 0; exponent < 128; ++exponent) {
+      for (const bool has_both_signs : {false, true}) {
+        for (const float sign : {1.0f, -1.0f}) {
+          for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::ldexp(has_both_signs && i % 3 == 1 ? -sign : sign, exponent) * (i % 5 == 0 ? 1.9f : 1.0f);
+          const Block block = traits::quantize(std::span<const float, traits::block_size>(values.data(), traits::block_size));
+          if (!cria::is_finite(block)) continue;
+          traits::dequantize(block, std::span<float, traits::block_size>(back.data(), traits::block_size));
+          CAPTURE(exponent);
+          float largest = 0;
+          for (const float v : back) largest = std::max(largest, std::fabs(v));
+          CHECK(largest >= std::ldexp(0.5f, exponent));
+          CHECK(largest <= std::numeric_limits<float>::max());
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("format: a block is called finite exactly where all its values are") {
+  std::mt19937 random(7);
+  for_each_format([&]<class Block>(std::size_t, std::type_identity<Block>) {
+    using traits = cria::block_traits<Block>;
+    std::vector<float> back(traits::block_size);
+    std::size_t n_finite = 0, n_not = 0;
+    for (int n = 0; n < 20'000; ++n) {
+      std::array<std::byte, sizeof(Block)> bytes;
+      for (std::byte& b : bytes) b = static_cast<std::byte>(random());
+      if (traits::type == tensor_type::mxfp4 && n % 2 == 0) {   // close to the largest scale, and few codes
+        bytes[0] = static_cast<std::byte>(250 + random() % 5);
+        for (std::size_t i = 1; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i == 1 + random() % 16 ? random() & 0x77 : 0x11);
+      }
+      const auto block = std::bit_cast<Block>(bytes);
+      traits::dequantize(block, std::span<float, traits::block_size>(back.data(), traits::block_size));
+      bool is_finite = true;
+      for (const float v : back) is_finite = is_finite && std::isfinite(v);
+      if (traits::type == tensor_type::mxfp4 && bytes[0] == std::byte{255}) is_finite = false;   // no number, says the specification
+      CHECK(cria::is_finite(block) == is_finite);
+      ++(is_finite ? n_finite : n_not);
+    }
+    CHECK(n_finite > 0);
+    CHECK(n_not > 0);
   });
 }
 

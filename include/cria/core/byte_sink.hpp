@@ -95,6 +95,9 @@ class memory_sink final : public byte_sink {
 #ifdef _WIN32
   return ::FlushFileBuffers(handle) != 0;
 #else
+#ifdef F_FULLFSYNC   // macOS: there fsync leaves the bytes in the drive's own memory
+  if (::fcntl(handle, F_FULLFSYNC) == 0) return true;
+#endif
   int status;
   do {
     status = ::fsync(handle);
@@ -139,8 +142,14 @@ inline void flush_folder([[maybe_unused]] const std::filesystem::path& folder) n
 
 class file_sink final : public byte_sink {
  public:
-  file_sink(file_handle handle, std::filesystem::path partial, std::filesystem::path target)
-      : handle_(std::move(handle)), partial_(std::move(partial)), target_(std::move(target)) {}
+  file_sink(std::filesystem::path target, std::string shown) : target_(std::move(target)), name_(std::move(shown)) {}
+
+  /// Takes the file that will become the target. Nothing can fail between its creation and this.
+  const std::filesystem::path& adopt(file_handle&& handle, std::filesystem::path&& partial) noexcept {
+    handle_ = std::move(handle);
+    partial_ = std::move(partial);
+    return partial_;
+  }
 
   ~file_sink() override {
     if (partial_.empty()) return;
@@ -155,7 +164,7 @@ class file_sink final : public byte_sink {
   [[nodiscard]] result<void> commit() override {
     return catch_bad_alloc([&] { return finish(); }, "replace_file");
   }
-  [[nodiscard]] std::string name() const override { return path_text(target_); }
+  [[nodiscard]] std::string name() const override { return name_; }
 
   [[nodiscard]] static std::filesystem::path folder_of(const std::filesystem::path& path) {
     return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
@@ -200,14 +209,15 @@ class file_sink final : public byte_sink {
     return {};
   }
 
-  file_handle handle_;
-  std::filesystem::path partial_;   // empty once it has become the target
+  file_handle handle_{file_handle::none()};
+  std::filesystem::path partial_;   // empty before there is a file, and once it has become the target
   std::filesystem::path target_;
+  std::string name_;
   std::vector<std::byte> buffer_;
   std::uint64_t size_ = 0;
 };
 
-/// Returns the file that a link points to, the path itself otherwise; io for a target that is there and not a regular file.
+/// Returns the file that a link points to, also where that is not there yet, the path itself otherwise, so that it does not depend on the current folder; io for a target that is there and not a regular file.
 [[nodiscard]] inline result<std::filesystem::path> resolve_target(const std::filesystem::path& path) {
   std::error_code code;
   const auto status = std::filesystem::status(path, code);
@@ -215,9 +225,15 @@ class file_sink final : public byte_sink {
     const bool folder = std::filesystem::is_directory(status);
     return error{errc::io, printable_name(path_text(path)), folder ? "is a directory" : "not a regular file", error::no_offset};
   }
-  if (!std::filesystem::is_symlink(std::filesystem::symlink_status(path, code))) return path;
-  auto target = std::filesystem::weakly_canonical(path, code);
-  if (code) return io_error(path_text(path), "cannot follow the link", code.value());
+  auto target = std::filesystem::absolute(path, code);
+  if (code) target = path;
+  constexpr int most_links = 40;
+  for (int n = 0; std::filesystem::is_symlink(std::filesystem::symlink_status(target, code)); ++n) {
+    if (n == most_links) return error{errc::io, printable_name(path_text(path)), "too many links", error::no_offset};
+    const auto next = std::filesystem::read_symlink(target, code);
+    if (code) return io_error(path_text(path), "cannot follow the link", code.value());
+    target = target.parent_path() / next;   // an absolute one replaces it
+  }
   return target;
 }
 
@@ -236,6 +252,7 @@ CRIA_INLINE result<std::unique_ptr<byte_sink>> replace_file(const std::filesyste
       [&]() -> result<std::unique_ptr<byte_sink>> {
         CRIA_TRY(auto target, detail::resolve_target(path));
         const auto folder = detail::file_sink::folder_of(target);
+        auto sink = std::make_unique<detail::file_sink>(target, detail::path_text(path));
         auto number = static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^ reinterpret_cast<std::uintptr_t>(&target);
         for (int attempt = 0;; ++attempt, number += 0x9e3779b97f4a7c15u) {
           std::string digits;
@@ -243,11 +260,12 @@ CRIA_INLINE result<std::unique_ptr<byte_sink>> replace_file(const std::filesyste
           auto partial = folder / (".cria-" + digits + ".partial");
           auto handle = detail::create_file(partial);
           if (!handle.is_open() && detail::already_exists(detail::last_system_error()) && attempt < 100) continue;
-          if (!handle.is_open()) return detail::io_error(detail::path_text(target), "cannot create a file in its folder", detail::last_system_error());
+          if (!handle.is_open()) return detail::io_error(detail::path_text(path), "cannot create a file in its folder", detail::last_system_error());
+          const std::filesystem::path& adopted = sink->adopt(std::move(handle), std::move(partial));
           std::error_code ignored;
           const auto status = std::filesystem::status(target, ignored);
-          if (std::filesystem::exists(status)) std::filesystem::permissions(partial, status.permissions(), ignored);
-          return std::unique_ptr<byte_sink>(std::make_unique<detail::file_sink>(std::move(handle), std::move(partial), std::move(target)));
+          if (std::filesystem::exists(status)) std::filesystem::permissions(adopted, status.permissions(), ignored);
+          return std::unique_ptr<byte_sink>(std::move(sink));
         }
       },
       "replace_file");

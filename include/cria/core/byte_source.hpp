@@ -131,7 +131,13 @@ class file_handle {
 #endif
   explicit file_handle(native h) noexcept : handle_(h) {}
   file_handle(file_handle&& other) noexcept : handle_(std::exchange(other.handle_, none())) {}
-  file_handle& operator=(file_handle&&) = delete;
+  file_handle& operator=(file_handle&& other) noexcept {
+    if (this != &other) {
+      close();
+      handle_ = std::exchange(other.handle_, none());
+    }
+    return *this;
+  }
   ~file_handle() { close(); }
   void close() noexcept {
     if (!is_open()) return;
@@ -294,6 +300,7 @@ CRIA_INLINE result<std::shared_ptr<const byte_source>> open_descriptor(int descr
       [&]() -> result<std::shared_ptr<const byte_source>> {
         std::string name = "descriptor " + std::to_string(descriptor);
 #ifdef _WIN32
+        if (descriptor < 0) return error{errc::io, name, "is no descriptor", error::no_offset};   // the C runtime would end the process
         HANDLE copy = detail::file_handle::none();
         const HANDLE own = reinterpret_cast<HANDLE>(::_get_osfhandle(descriptor));
         if (!::DuplicateHandle(::GetCurrentProcess(), own, ::GetCurrentProcess(), &copy, 0, FALSE, DUPLICATE_SAME_ACCESS)) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 // generate/load.hpp - opens a model in one call, and says beforehand what it will take.
 //
-// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: missing_tensor (a vocabulary only), those of model_config
+// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: missing_tensor (a vocabulary only), limit_exceeded, those of model_config
 // Threads   pure functions; loading uses its own threads and ends them
 #pragma once
 
 #include <cria/core/byte_source.hpp>
+#include <cria/core/checked.hpp>
 #include <cria/core/result.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/gguf/file.hpp>
@@ -13,7 +14,7 @@
 #include <cria/kv/contiguous.hpp>
 #include <cria/kv/kv_cache.hpp>
 #include <cria/model/model.hpp>
-#include <cria/quant/format.hpp>
+#include <cria/model/weight_loader.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -21,6 +22,8 @@
 #include <filesystem>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -47,16 +50,10 @@ struct memory_estimate {
 
 namespace detail {
 
-[[nodiscard]] inline std::uint64_t weight_bytes_of(const gguf::tensor_info& t) noexcept {
-  if (t.rank < 2) return round_up(static_cast<std::size_t>(t.elements), 16) * sizeof(float);
-  const std::uint64_t rows = t.elements / t.shape[0];
-  return (rows + 15) / 16 * 16 * (t.size_bytes / rows);
-}
-
-[[nodiscard]] inline std::uint64_t cache_bytes_of(const kv_shape& s, std::uint64_t positions, kv_type type) noexcept {
-  std::uint64_t rows = 0;
-  for (std::size_t layer = 0; layer < s.n_layers; ++layer) rows += kept_positions(s.window_of(layer), positions);
-  const auto bytes = [&]<class Storage>(std::type_identity<Storage>) -> std::uint64_t {
+[[nodiscard]] inline checked_u64 cache_bytes_of(const kv_shape& s, std::uint64_t positions, kv_type type) noexcept {
+  checked_u64 rows = 0;
+  for (std::size_t layer = 0; layer < s.n_layers; ++layer) rows = rows + kept_positions(s.window_of(layer), positions);
+  const auto bytes = [&]<class Storage>(std::type_identity<Storage>) -> checked_u64 {
     return rows / 16 * s.n_kv_heads * (Storage::k_panel_bytes(s.head_dim) + 16 * Storage::v_row_bytes(round_up(s.head_dim, Storage::v_step)));
   };
   switch (type) {
@@ -105,8 +102,17 @@ CRIA_INLINE result<memory_estimate> estimate_memory(const gguf::file& file, cons
     memory_estimate m{};
     m.context = options.context_for(c.context_length);
     if (m.context > session_options::max_context) return error{errc::bad_argument, "context_size", "is more than 2^31", error::no_offset};
-    for (const gguf::tensor_info& t : file.tensors()) m.weights += detail::weight_bytes_of(t);
-    m.cache = detail::cache_bytes_of(c.cache_shape(), m.context, type);
+    const auto too_large = [](std::string_view what) { return error{errc::limit_exceeded, std::string(what), "would take more than 2^64 bytes", error::no_offset}; };
+    checked_u64 weights = 0;
+    for (const gguf::tensor_info& t : file.tensors()) {
+      const auto bytes = loaded_bytes(t);
+      weights = bytes ? weights + *bytes : checked_u64(1) / 0;
+    }
+    const auto cache = detail::cache_bytes_of(c.cache_shape(), m.context, type).get();
+    if (!weights.get()) return too_large("weights");
+    if (!cache) return too_large("cache");
+    m.weights = *weights.get();
+    m.cache = *cache;
     const std::size_t n_tokens = std::min<std::size_t>(options.max_batch, static_cast<std::size_t>(m.context));
     m.activations = detail::activation_bytes_of(c.activation_shape(n_tokens), p) +
                     4 * round_up(c.vocab_size, 16);

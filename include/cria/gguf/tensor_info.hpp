@@ -9,8 +9,10 @@
 #include <cria/quant/tensor_type.hpp>
 
 #include <array>
+#include <charconv>
 #include <cstdint>
 #include <string_view>
+#include <system_error>
 
 namespace cria::inline v0::gguf {
 
@@ -38,6 +40,15 @@ struct tensor_info {
   std::uint64_t size_bytes = 0;
   std::uint32_t part = 0;                                ///< which file of a split
 };
+
+/// Returns N of a name "blk.N....", -1 of other names.
+[[nodiscard]] inline std::int64_t layer_of(std::string_view name) noexcept {
+  constexpr std::string_view prefix = "blk.";
+  std::int64_t layer = -1;
+  if (!name.starts_with(prefix)) return -1;
+  const auto [end, failure] = std::from_chars(name.data() + prefix.size(), name.data() + name.size(), layer);
+  return failure == std::errc{} ? layer : -1;
+}
 
 inline constexpr std::uint32_t default_alignment = 32;
 inline constexpr std::string_view alignment_key = "general.alignment";

@@ -118,7 +118,11 @@ class adapter {
     CRIA_TRY(std::vector<float> b_values, values_of(file, b));
     // The scale of this pair goes into B: ranks may differ between tensors.
     const double scale = alpha == 0 ? 1.0 : alpha / static_cast<double>(rank);
-    for (float& v : b_values) v = static_cast<float>(static_cast<double>(v) * scale);
+    for (float& v : b_values) {
+      const double scaled = static_cast<double>(v) * scale;
+      if (!(std::fabs(scaled) <= double{std::numeric_limits<float>::max()})) return error{errc::non_finite, printable(b.name), "times alpha / rank is too large", error::no_offset};
+      v = static_cast<float>(scaled);
+    }
     for (const target& t : targets) {
       for (std::size_t first = 0; first < rank; first += nn::low_rank_pair::max_rank) {
         const std::size_t n = std::min<std::size_t>(static_cast<std::size_t>(rank) - first, nn::low_rank_pair::max_rank);
@@ -177,9 +181,10 @@ class adapter {
   static result<std::vector<target>> targets_of(const model& base, std::string_view name) {
     const decoder_weights& weights = base.weights();
     if (name == "output.weight" && !weights.is_tied()) return std::vector<target>{{&weights.output, 0}};
-    for (std::size_t i = 0; i < weights.layers.size(); ++i) {
+    const std::int64_t layer = gguf::layer_of(name);
+    if (layer >= 0 && static_cast<std::uint64_t>(layer) < weights.layers.size()) {
+      const auto i = static_cast<std::size_t>(layer);
       const std::string blk = "blk." + std::to_string(i) + ".";
-      if (!name.starts_with(blk)) continue;
       for (const layer_tensor* t : base.config().architecture->layer) {
         if (t == nullptr) break;
         if (t->vector != nullptr || t->experts != nullptr || name != blk + std::string(t->name) + ".weight" || t == &tensor::ffn_gate_inp) continue;

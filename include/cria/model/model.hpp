@@ -108,6 +108,7 @@ class model {
 
   static result<model> load_checked(const gguf::file& file, const load_options& options) {
     CRIA_TRY(const kernels::kernel_table* kernels, kernels::select(options.instruction_set));
+    CRIA_CHECK(check_loaded_bytes(file));
     CRIA_TRY(auto tokenizer, cria::tokenizer::from_metadata(file.metadata()));
     CRIA_TRY(auto decoder, cria::decoder::from_metadata(file.metadata(), tokenizer.vocab_size()));
     thread_pool pool(options.n_threads);

@@ -124,7 +124,6 @@ class config_reader {
     return static_cast<double>(*whole);
   }
 
-  /// Rotary parameters for heads of `head_dim` channels.
   /// The window of each layer. Of `period` layers the last sees all; 0: none does. The file may say another period, or for each layer whether it has a window.
   result<layer_windows> windows(const struct architecture& row, std::size_t n_layers) const {
     constexpr std::size_t widest = std::size_t{1} << 31;
@@ -143,6 +142,7 @@ class config_reader {
     return layer_windows(std::make_shared<const std::vector<std::size_t>>(std::move(out)));
   }
 
+  /// Rotary parameters for heads of `head_dim` channels. A factor alone means linear scaling, as in files from before there were types.
   result<nn::rope_parameters> rope(std::size_t head_dim, std::size_t context_length, kernels::rope_pairing pairing) const {
     nn::rope_parameters r;
     r.pairing = pairing;
@@ -151,11 +151,11 @@ class config_reader {
     CRIA_TRY(r.base, positive("rope.freq_base", 10000));
     CRIA_TRY(r.original_context, positive("rope.scaling.original_context_length", static_cast<double>(context_length)));
     CRIA_TRY(r.attention_factor, positive("rope.scaling.attn_factor", 1));
-    CRIA_TRY(const std::string_view scaling, metadata_.get_or<std::string_view>(key("rope.scaling.type"), "none"));
-    const bool is_old_linear = !contains("rope.scaling.type") && contains("rope.scale_linear");
-    if (scaling == "linear" || is_old_linear) {
+    const bool has_factor = contains("rope.scaling.factor"), has_old_factor = !has_factor && contains("rope.scale_linear");
+    CRIA_TRY(const std::string_view scaling, metadata_.get_or<std::string_view>(key("rope.scaling.type"), has_factor || has_old_factor ? "linear" : "none"));
+    if (scaling == "linear") {
       r.scaling = nn::rope_scaling::linear;
-      CRIA_TRY(r.factor, positive(is_old_linear ? "rope.scale_linear" : "rope.scaling.factor", 1));
+      CRIA_TRY(r.factor, positive(has_old_factor ? "rope.scale_linear" : "rope.scaling.factor", 1));
     } else if (scaling == "yarn") {
       r.scaling = nn::rope_scaling::yarn;
       if (r.base <= 1) return error{errc::bad_value, key("rope.freq_base"), "yarn needs a base above 1", error::no_offset};
@@ -201,9 +201,8 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   if (std::none_of(architectures.begin(), architectures.end(), is_named)) {
     return error{errc::unsupported_architecture, "general.architecture", printable(name), error::no_offset};
   }
-  constexpr std::size_t most_experts = 1024;
   model_config c;
-  CRIA_TRY(c.n_experts, read.count_or_none("expert_count", most_experts));
+  CRIA_TRY(c.n_experts, read.count_or_none("expert_count", nn::most_experts));
   const struct architecture* row = find_architecture(name, c.n_experts != 0);
   if (row == nullptr) {
     return error{errc::unsupported_architecture, read.key("expert_count"), c.n_experts == 0 ? "it has experts" : "it has no experts", error::no_offset};
@@ -232,7 +231,7 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   CRIA_TRY(c.windows, read.windows(*row, c.n_layers));
   c.has_two_angles = row->id == architecture_id::gemma3;
   if (row->has_experts) {
-    CRIA_TRY(c.n_experts_used, read.count("expert_used_count", c.n_experts));
+    CRIA_TRY(c.n_experts_used, read.count("expert_used_count", std::min(c.n_experts, nn::most_experts_used)));
     CRIA_TRY(c.ffn_dim, read.count("expert_feed_forward_length", widest, c.ffn_dim));
   }
   return c;

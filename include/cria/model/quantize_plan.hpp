@@ -87,15 +87,6 @@ struct model_outline {
   return v->as<std::uint64_t>().value_or(fallback);
 }
 
-/// Returns N of "blk.N.", -1 for other names.
-[[nodiscard]] inline std::int64_t layer_of(std::string_view name) noexcept {
-  constexpr std::string_view prefix = "blk.";
-  std::int64_t layer = -1;
-  if (!name.starts_with(prefix)) return -1;
-  const auto [end, failure] = std::from_chars(name.data() + prefix.size(), name.data() + name.size(), layer);
-  return failure == std::errc{} ? layer : -1;
-}
-
 [[nodiscard]] inline bool contains(std::string_view name, std::string_view part) noexcept { return name.find(part) != name.npos; }
 
 [[nodiscard]] inline bool is_embedding(std::string_view name) noexcept { return name == "token_embd.weight" || name == "per_layer_token_embd.weight"; }
@@ -186,7 +177,7 @@ class type_chooser {
   }
 
   [[nodiscard]] tensor_type ffn_down(std::string_view name) noexcept {
-    const std::int64_t layer = layer_of(name);
+    const std::int64_t layer = gguf::layer_of(name);
     const std::uint64_t counted = n_ffn_down_++;   // experts of a layer may be many tensors
     return apply(rules_.ffn_down, model_.n_experts > 1 && layer >= 0 ? static_cast<std::uint64_t>(layer) : counted, model_.n_layers);
   }
@@ -238,7 +229,7 @@ CRIA_INLINE result<std::vector<planned_tensor>> plan_quantization(const gguf::fi
     }
     const auto tensors = file.tensors();
     std::vector<std::tuple<std::int64_t, std::string_view, std::size_t>> order;   // of layers, then names
-    for (std::size_t i = 0; i < tensors.size(); ++i) order.emplace_back(detail::layer_of(tensors[i].name), tensors[i].name, i);
+    for (std::size_t i = 0; i < tensors.size(); ++i) order.emplace_back(gguf::layer_of(tensors[i].name), tensors[i].name, i);
     std::sort(order.begin(), order.end());
     const detail::model_outline model = detail::outline_of(file);
     detail::type_chooser chooser(options, *rules, model);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cria/core/aligned_buffer.hpp>
+#include <cria/core/checked.hpp>
 #include <cria/core/result.hpp>
 #include <cria/core/stop_token.hpp>
 #include <cria/gguf/file.hpp>
@@ -23,6 +24,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -45,6 +47,28 @@ enum class values_check : std::uint8_t {
   finite,    ///< no block holds inf or NaN
   positive,  ///< and none a number that is not above zero; vectors only
 };
+
+/// Returns what a tensor takes once it is loaded: rows are padded to sixteens, and each of its matrices begins a page. Nothing where that is beyond 2^64.
+[[nodiscard]] inline std::optional<std::uint64_t> loaded_bytes(const gguf::tensor_info& t) noexcept {
+  constexpr std::uint64_t page = 4096;
+  if (t.elements == 0) return 0;
+  if (t.rank < 2) return (checked_u64(t.elements).rounded_up(16) * sizeof(float)).rounded_up(page).get();
+  const std::uint64_t rows = t.shape[1], matrices = t.elements / (t.shape[0] * rows), row = t.size_bytes / (rows * matrices);
+  return ((checked_u64(rows).rounded_up(16) * row).rounded_up(page) * matrices).get();
+}
+
+/// Fails where padding makes much of a small file, as with thousands of experts of one row each: no model that was trained comes near.
+[[nodiscard]] inline result<void> check_loaded_bytes(const gguf::file& file) {
+  constexpr std::uint64_t always_granted = std::uint64_t{64} << 20;
+  checked_u64 in_file = always_granted, loaded = 0;
+  for (const gguf::tensor_info& t : file.tensors()) {
+    const auto bytes = loaded_bytes(t);
+    in_file = in_file + checked_u64(4) * t.size_bytes;
+    loaded = bytes ? loaded + *bytes : checked_u64(1) / 0;
+  }
+  if (loaded.get() && (!in_file.get() || *loaded.get() <= *in_file.get())) return {};
+  return error{errc::limit_exceeded, "tensors", "would take more than four times their size: their rows are too few, or their matrices too many and too small", error::no_offset};
+}
 
 /// Whether a loader reads the tensors, or only looks for them and compares their shapes and types.
 enum class load_pass : std::uint8_t { check, read };

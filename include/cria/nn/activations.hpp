@@ -59,6 +59,9 @@ struct pass_row {
   std::size_t context;   ///< positions that its sequence may have
 };
 
+/// A layer has at most so many experts, of which a token uses at most so many: far more than published models have.
+inline constexpr std::size_t most_experts = 1024, most_experts_used = 64;
+
 /// One of a token's experts: its share of the result, and the slot that computes it.
 struct expert_choice {
   std::uint32_t expert;

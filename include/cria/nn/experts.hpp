@@ -16,6 +16,7 @@
 #include <cria/nn/layer.hpp>
 
 #include <algorithm>
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -34,13 +35,14 @@ namespace detail {
 
 /// Chooses the experts of one token from its row of the router and gives each its share.
 inline void choose_experts(const float* scores, std::size_t n_experts, float scale, std::span<expert_choice> choices) noexcept {
+  std::bitset<most_experts> taken;
   double sum = 0;
   for (std::size_t r = 0; r < choices.size(); ++r) {
     std::size_t best = n_experts;
     for (std::size_t e = 0; e < n_experts; ++e) {
-      const bool is_taken = std::any_of(choices.begin(), choices.begin() + static_cast<std::ptrdiff_t>(r), [&](const expert_choice& c) { return c.expert == e; });
-      if (!is_taken && (best == n_experts || scores[e] > scores[best])) best = e;
+      if (!taken[e] && (best == n_experts || scores[e] > scores[best])) best = e;
     }
+    taken[best] = true;
     choices[r].expert = static_cast<std::uint32_t>(best);
     sum += math::exp(static_cast<double>(scores[best]) - static_cast<double>(scores[choices[0].expert]));
   }

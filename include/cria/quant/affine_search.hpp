@@ -65,6 +65,7 @@ template <int Top, std::size_t N>
   const value_range range = range_of(x);
   const float min = range.min < 0 ? -range.min : 0, width = range.max + min;
   if (!(width > 0)) return best;
+  if (!(width <= largest_fitted)) return {width, min, 1, sums.n};
   // The widest candidate leaves a tenth of a code unused, the narrowest cuts both ends by half a code.
   for (int k = 0; k < 9; ++k) consider((static_cast<float>(Top) - 0.9f + 0.22f * static_cast<float>(k)) / width, min);
   for (int k = 0; k < 2 && best.scale > 0; ++k) consider(1 / best.scale, best.min);

@@ -30,6 +30,8 @@
 
 namespace cria::inline v0 {
 
+static_assert(std::endian::native == std::endian::little, "a block's half-precision scales are read as they lie in the file");
+
 /// A format's properties. Blocks that are plain numbers of core/ and so cannot carry them have a specialisation.
 template <class Block>
 struct block_traits;

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT
-// quant/finite.hpp - finding blocks that dequantise to inf or NaN, by their scales alone.
+// quant/finite.hpp - finding blocks that dequantise to inf or NaN.
 //
-// Ensures   exact: codes are finite, so a block is finite when its scales and mins are (half precision times small integers cannot overflow)
+// Ensures   exact: where scales and mins are halves, a block is finite when they are (half precision times small integers cannot overflow)
 // Errors    none (noexcept)
 #pragma once
 
 #include <cria/core/bit_cast.hpp>
 #include <cria/quant/format.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <limits>
 #include <optional>
 
 namespace cria::inline v0 {
@@ -35,7 +39,9 @@ template <quant_block Block>
   } else if constexpr (requires { block.d; }) {
     return detail::is_finite(block.d);
   } else {
-    return true;  // mxfp4: its scales are powers of two
+    // mxfp4: 2^(e - 128) times a code of at most 12 is finite below e = 253; the specification calls e = 255 no number
+    const auto is_too_large = [&](int q) { return !(static_cast<float>(std::abs(int{Block::codebook[q]})) * Block::scale(block.e) <= std::numeric_limits<float>::max()); };
+    return block.e < 253 || (block.e < 255 && std::none_of(std::begin(block.qs), std::end(block.qs), [&](int q) { return is_too_large(q & 15) || is_too_large(q >> 4); }));
   }
 }
 

@@ -50,11 +50,12 @@ struct mxfp4 {
   [[nodiscard]] static mxfp4 quantize(std::span<const float, block_size> values) noexcept {
     // Scales 2^(e - 128) that put the largest value between 16 and 32, 8 and 16, or 4 and 8 on the codebook's axis, whose top is 12.
     const int exponent = static_cast<int>(bit_cast<std::uint32_t>(std::fabs(detail::largest_by_magnitude(values))) >> 23);
+    const float unit = bit_cast<float>((254u - static_cast<std::uint32_t>(std::clamp(exponent, 1, 253))) << 23);   // 1 / 2^(exponent - 127): squares of errors stay in range
     std::uint8_t best = 0;
     float best_error = std::numeric_limits<float>::infinity();
     for (int e = exponent - 3; e < exponent; ++e) {
       const auto candidate = static_cast<std::uint8_t>(std::clamp(e, 2, 254));   // 1 / scale is finite and normal
-      const float error = squared_error(values, scale(candidate));
+      const float error = squared_error(values, scale(candidate), unit);
       if (error < best_error) {
         best_error = error;
         best = candidate;
@@ -75,13 +76,14 @@ struct mxfp4 {
     return q == 0 ? 0 : q | (v < 0 ? 8 : 0);   // no code for -0
   }
 
-  static float squared_error(std::span<const float, block_size> values, float scale) noexcept {
+  static float squared_error(std::span<const float, block_size> values, float scale, float unit) noexcept {
     float errors[block_size];
     for (std::size_t j = 0; j < block_size; ++j) {
       const float magnitude = std::fabs(values[j]), v = magnitude * (1 / scale);
       float level = 0;
       for (std::size_t i = 0; i < 7; ++i) level += detail::select(v > borders[i], static_cast<float>(codebook[i + 1] - codebook[i]), 0.0f);
-      errors[j] = (level * scale - magnitude) * (level * scale - magnitude);
+      const float error = (level * scale - magnitude) * unit;
+      errors[j] = error * error;
     }
     return detail::sum_of(errors);
   }

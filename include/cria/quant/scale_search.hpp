@@ -12,7 +12,7 @@
 // x^2 (1,024 tokens of prose, August 2026).
 //
 // Requires  finite values for a useful result
-// Ensures   Any floats give codes inside their range.
+// Ensures   Any floats give codes inside their range. Values that no scale of half precision reaches get a scale that is inf there, not 0.
 // Errors    none (noexcept)
 #pragma once
 
@@ -52,6 +52,9 @@ struct scale_fit {
   float scale = 0, curvature = 0;
 };
 
+/// Beyond this the squares of errors may overflow; no scale of half precision reaches a millionth of it.
+inline constexpr float largest_fitted = 1e15f;
+
 /// Returns the scale of least weighted squared error; 0 when no code is better than value 0.
 template <class Codes, std::size_t N, class Weights = equal_weights>
 [[nodiscard]] scale_fit fit_scale(std::span<const float, N> x, std::span<const search_grid> grids, const Weights& weights = {}) noexcept {
@@ -71,6 +74,7 @@ template <class Codes, std::size_t N, class Weights = equal_weights>
   };
   const float extreme = largest_by_magnitude(x);
   if (extreme == 0) return best;
+  if (!(std::fabs(extreme) <= largest_fitted)) return {extreme, 1};
   for (const search_grid& grid : grids) {
     for (int k = 0; k < grid.count; ++k) consider((grid.first + grid.step * static_cast<float>(k)) / extreme);
   }
