@@ -224,32 +224,43 @@ std::string result_line(std::size_t number, const json& id, const result<cria::g
 /// The results file: knows what earlier runs have left in it, and takes lines in order.
 class result_file {
  public:
-  /// Opens the file behind its last whole line. Errors: io; mismatch where its lines are not results of the first of these.
+  /// Opens the file to go on behind its last whole line. Nothing of it is changed before begin().
+  /// Errors: io; mismatch where its lines are not results of the first of these.
   static result<result_file> open(const std::string& path, std::span<const request_line> lines, bool starts_over) {
     result_file made;
     if (path == "-") {
       made.file_ = stdout;
       return made;
     }
-    std::uintmax_t kept = 0;
+    std::size_t kept = 0;
     if (!starts_over && std::filesystem::is_regular_file(path)) {
       CRIA_TRY(const std::string old, read_all(path));
       for (std::size_t end; (end = old.find('\n', kept)) != std::string::npos; kept = end + 1, ++made.n_done_) {
         const json entry = json::parse(std::string_view(old).substr(kept, end - kept), nullptr, false);
         const bool fits = entry.is_object() && entry.contains("line") && made.n_done_ < lines.size() && entry.at("line") == lines[made.n_done_].number;
-        if (!fits) return error{errc::mismatch, path, "line " + std::to_string(made.n_done_ + 1) + " is not a result of this input; --overwrite starts over", error::no_offset};
+        if (!fits) return no_result(path, made.n_done_);
       }
-      std::error_code failure;
-      std::filesystem::resize_file(path, kept, failure);
-      if (failure) return error{errc::io, path, failure.message(), error::no_offset};
+      // What an interrupted run leaves at the end is the beginning of a result.
+      const std::string begun = "{\"line\":" + (made.n_done_ < lines.size() ? std::to_string(lines[made.n_done_].number) : std::string()) + ",";
+      const std::size_t n = std::min(begun.size(), old.size() - kept);
+      if (old.compare(kept, n, begun, 0, n) != 0) return no_result(path, made.n_done_);
     }
-    made.owned_.reset(std::fopen(path.c_str(), kept > 0 ? "ab" : "wb"));
+    made.path_ = path;
+    made.kept_ = kept;
+    made.owned_.reset(std::fopen(path.c_str(), "ab"));
     made.file_ = made.owned_.get();
     if (made.file_ == nullptr) return error{errc::io, path, "cannot be written: " + std::generic_category().message(errno), error::no_offset};
     return made;
   }
 
   [[nodiscard]] std::size_t n_done() const noexcept { return n_done_; }
+
+  /// Cuts off what is not kept.
+  result<void> begin() const {
+    std::error_code failure;
+    if (owned_ && std::filesystem::is_regular_file(path_)) std::filesystem::resize_file(path_, kept_, failure);
+    return failure ? error{errc::io, path_, failure.message(), error::no_offset} : result<void>{};
+  }
 
   result<void> write(const std::string& line) {
     if (std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fflush(file_) == 0) return {};
@@ -261,6 +272,12 @@ class result_file {
   struct closer {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
+  static error no_result(const std::string& path, std::size_t n_before) {
+    return {errc::mismatch, path, "line " + std::to_string(n_before + 1) + " is not a result of this input; --overwrite starts over", error::no_offset};
+  }
+
+  std::string path_;
+  std::size_t kept_ = 0;
   std::unique_ptr<std::FILE, closer> owned_;
   std::FILE* file_ = nullptr;
   std::size_t n_done_ = 0;
@@ -350,21 +367,27 @@ result<void> answer(const batch_flags& flags, const cria::model& model, std::spa
   const cria::batch_statistics s = engine.statistics();
   std::fprintf(stderr, "%zu requests, %zu done before, %zu errors; %llu tokens, %.1f tokens/s; %.0f %% of the prompt tokens were shared\n", lines.size(), out.n_done(),
                queue.n_errors(), static_cast<unsigned long long>(s.n_generated_tokens), rate(), 100 * s.hit_rate());
+  if (queue.n_errors() > 0) return error{errc::bad_value, "requests", std::to_string(queue.n_errors()) + " have no answer: their results say why", error::no_offset};
   return {};
 }
 
 result<void> run(batch_flags& flags) {
   const interrupt ctrl_c;
   CRIA_TRY(flags.options.grammar, flags.grammar.read());
-  CRIA_TRY(const std::string text, read_all(flags.in));
+  CRIA_TRY(const std::string text, read_all(flags.in, ctrl_c.token()));
   const std::vector<request_line> lines = lines_of(text);
+  if (std::error_code ignored; std::filesystem::equivalent(flags.in, flags.out, ignored)) {
+    return error{errc::bad_argument, flags.out, "is the file that the requests are read from", error::no_offset};
+  }
   CRIA_TRY(auto out, result_file::open(flags.out, lines, flags.starts_over));
   if (out.n_done() == lines.size()) {
+    CRIA_CHECK(out.begin());
     std::fprintf(stderr, "%zu requests, all done before\n", lines.size());
     return {};
   }
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
   CRIA_TRY(flags.options.adapters, flags.lora.load(model));
+  CRIA_CHECK(out.begin());
   if (flags.engine.chosen_cache() == cria::kv_type::f32) {
     return answer<cria::basic_batch_engine<cria::kv_type::f32>>(flags, model, lines, out, ctrl_c.token());
   }
@@ -393,6 +416,10 @@ void add_batch(CLI::App& app, action& chosen) {
   flags->lora.add_to(c);
   flags->grammar.add_to(c, "every reply");
   flags->engine.add_to(c, true);
+  c.footer("A request: {\"prompt\": TEXT} or {\"messages\": [{\"role\": ..., \"content\": ...}, ...]}; beside it may stand id (any value, which the result repeats),\n"
+           "max_tokens, temperature, top_k, top_p, min_p, seed, stop (a text or a list), json_schema, lora ([{\"id\": N of the --lora options, \"scale\": S}]).\n"
+           "A result: {\"line\": N, \"id\": ..., \"text\": ..., \"finish_reason\": ..., \"prompt_tokens\": N, \"completion_tokens\": N}, or \"error\" with code and message.\n"
+           "Exit status: 1 where a request has no answer.");
   c.callback([flags, &chosen] {
     flags->options.max_tokens = flags->n_tokens;
     if (const auto valid = flags->options.sampling.validate(); !valid) usage_error(valid.error().where, valid.error().message);

@@ -28,7 +28,7 @@ result<void> talk(chat_flags& flags, cria::basic_session<Cache>& made, interrupt
   if (!flags.load.empty()) CRIA_CHECK(repl.load(flags.load, flags.given));
   if (!flags.system.empty()) repl.set_system(flags.system);
   if (is_one_shot) {
-    CRIA_TRY(const std::string text, flags.prompt.read());
+    CRIA_TRY(const std::string text, flags.prompt.read(ctrl_c.token()));
     return repl.answer_once(text);
   }
   line_editor editor(flags.has_history ? flags.history_file : std::string{}, chat_command_names());

@@ -21,7 +21,7 @@ constexpr cria::pooling poolings[] = {cria::pooling::mean, cria::pooling::cls, c
 
 result<void> run(embed_flags& flags) {
   const interrupt ctrl_c;
-  CRIA_TRY(const std::string text, flags.prompt.read());
+  CRIA_TRY(const std::string text, flags.prompt.read(ctrl_c.token()));
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
   flags.options.stop = ctrl_c.token();
   return with_session(flags.engine.chosen_cache(), model, flags.engine.session_options(), [&](auto& session) -> result<void> {

@@ -54,7 +54,7 @@ double log_sum_exp(std::span<const float> row) {
 
 result<void> run(const logits_flags& flags) {
   const interrupt ctrl_c;
-  CRIA_TRY(const std::string text, flags.prompt.read());
+  CRIA_TRY(const std::string text, flags.prompt.read(ctrl_c.token()));
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
   CRIA_TRY(const auto tokens, model.tokenizer().encode(text));
   if (tokens.empty()) return error{errc::bad_argument, "prompt", "has no tokens", error::no_offset};

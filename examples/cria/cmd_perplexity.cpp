@@ -39,7 +39,7 @@ std::string describe(const cria::divergence& d) {
 
 result<void> run(const perplexity_flags& flags) {
   const interrupt ctrl_c;
-  CRIA_TRY(const std::string text, flags.text.read());
+  CRIA_TRY(const std::string text, flags.text.read(ctrl_c.token()));
   std::optional<cria::logits_file> reference;
   if (!flags.reference.empty()) {
     CRIA_TRY(reference, cria::logits_file::open(flags.reference));

@@ -128,7 +128,7 @@ std::size_t context_for(const run_flags& flags, const cria::model& model, std::s
 result<void> run(run_flags& flags) {
   const interrupt ctrl_c;
   CRIA_TRY(flags.options.grammar, flags.grammar.read());
-  CRIA_TRY(const std::string text, flags.prompt.read());
+  CRIA_TRY(const std::string text, flags.prompt.read(ctrl_c.token()));
   const auto start = std::chrono::steady_clock::now();
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

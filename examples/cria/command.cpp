@@ -76,7 +76,8 @@ result<std::vector<cria::adapter_choice>> lora_flags::load(const cria::model& mo
     auto loaded = cria::load_adapter(path, model);
     if (!loaded) {
       error e = std::move(loaded).error();
-      if (e.where != path) e.where = path + ", " + e.where;
+      if (path.empty()) e.where = "--lora";
+      else if (e.where != path) e.where = path + ", " + e.where;
       return e;
     }
     out.push_back({*std::move(loaded), scale});
@@ -101,7 +102,11 @@ result<cria::chat_template> compile_file(const std::string& path, const cria::sp
 
 result<cria::chat_template> named_or_file(const std::string& chosen, const cria::special_texts& texts) {
   if (cria::find_named_template(chosen) != nullptr) return cria::chat_template::named(chosen, texts);
-  return compile_file(chosen, texts);
+  auto made = compile_file(chosen, texts);
+  if (made || made.error().code != errc::io) return made;
+  error e = std::move(made).error();
+  e.message += ": neither a template's name (--help lists them) nor a file";
+  return e;
 }
 
 result<cria::chat_template> choose_template(const std::string& chosen, const cria::gguf::metadata& metadata, const cria::tokenizer& tokenizer) {
@@ -131,9 +136,9 @@ void prompt_flags::add_to(CLI::App& command, bool is_required) {
   }
 }
 
-result<std::string> prompt_flags::read() const {
+result<std::string> prompt_flags::read(const cria::stop_token& stop) const {
   if (text) return *text;
-  return read_all(file.empty() ? "-" : file);
+  return read_all(file.empty() ? "-" : file, stop);
 }
 
 }  // namespace cria_program

@@ -38,7 +38,11 @@ static int run(int argc, char** argv) {
     return done ? 0 : (print_error(done.error()), 1);
   } catch (const CLI::ParseError& e) {
     const auto chosen_commands = app.get_subcommands();
-    print_error("usage", chosen_commands.empty() ? "cria" : "cria " + chosen_commands.front()->get_name(), e.what());
+    if (chosen_commands.empty() && argc > 1 && argv[1][0] != '-') {
+      print_error("usage", "cria", cria::printable(argv[1]) + " is no command; cria --help lists them");
+    } else {
+      print_error("usage", chosen_commands.empty() ? "cria" : "cria " + chosen_commands.front()->get_name(), e.what());
+    }
     return 2;
   }
   const auto done = chosen();

@@ -48,8 +48,8 @@ struct prompt_flags {
   std::string file;
 
   void add_to(CLI::App& command, bool is_required);
-  /// Returns the text, or the file's bytes; `-` and neither of the two are standard input.
-  [[nodiscard]] result<std::string> read() const;
+  /// Returns the text, or the file's bytes; `-` and neither of the two are standard input, which is read until `stop`.
+  [[nodiscard]] result<std::string> read(const cria::stop_token& stop = {}) const;
 };
 
 }  // namespace cria_program

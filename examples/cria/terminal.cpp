@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <io.h>
 #else
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 #endif
@@ -53,6 +54,10 @@ void prepare_streams() {
   _setmode(_fileno(stdin), _O_BINARY);
   _setmode(_fileno(stdout), _O_BINARY);
 #else
+  // What is closed would be the next file or pipe that is opened. Opened the wrong way round, reading and writing fail as before.
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(descriptor, F_GETFD) < 0 && errno == EBADF) static_cast<void>(!::open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY));
+  }
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
 #endif
@@ -84,15 +89,40 @@ cria::result<void> end_line_on_terminal() {
   return print("\n");
 }
 
-cria::result<std::string> read_all(const std::string& path) {
+namespace {
+/// Waits until there is something to read; false once `stop` was requested. Reading itself would begin again after a ctrl-C.
+bool wait_for_input([[maybe_unused]] std::FILE* file, const cria::stop_token& stop) {
+#ifndef _WIN32
+  constexpr int milliseconds = 100;
+  pollfd readable{::fileno(file), POLLIN, 0};
+  while (!stop.stop_requested()) {
+    if (const int n = ::poll(&readable, 1, milliseconds); n > 0 || (n < 0 && errno != EINTR)) return true;
+  }
+#endif
+  return !stop.stop_requested();
+}
+}  // namespace
+
+cria::result<std::string> read_all(const std::string& path, const cria::stop_token& stop) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> opened(path == "-" ? nullptr : std::fopen(path.c_str(), "rb"),
                                                                [](std::FILE* f) { return f == nullptr ? 0 : std::fclose(f); });
   std::FILE* const file = path == "-" ? stdin : opened.get();
   if (file == nullptr) return io_error(path, errno);
   std::string text;
   char block[65536];
-  while (const std::size_t n = std::fread(block, 1, sizeof block, file)) text.append(block, n);
-  if (std::ferror(file) != 0) return io_error(path, errno);
+  while (true) {
+    if (stop.stop_possible() && !wait_for_input(file, stop)) return cria::error{cria::errc::cancelled, path, {}, cria::error::no_offset};
+#ifdef _WIN32
+    const auto n = static_cast<std::int64_t>(std::fread(block, 1, sizeof block, file));
+    if (n == 0 && std::ferror(file) != 0) return io_error(path, errno);
+#else
+    const auto n = ::read(::fileno(file), block, sizeof block);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return io_error(path, errno);
+#endif
+    if (n == 0) break;
+    text.append(block, static_cast<std::size_t>(n));
+  }
   return text;
 }
 
@@ -158,6 +188,8 @@ void catch_interrupts(int flags) {
 }  // namespace
 
 interrupt::interrupt() {
+  struct sigaction before{};
+  if (::sigaction(SIGINT, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) return;   // whoever started the program wants it so
   if (::pipe(wake_up) != 0) return;
   waiter_ = std::thread([this] {
     while (true) {

@@ -28,8 +28,8 @@ void prepare_streams();
 /// Ends a result that is not a line of its own: on a terminal only, so that a file gets the result's bytes and nothing else.
 [[nodiscard]] cria::result<void> end_line_on_terminal();
 
-/// Reads a file, or standard input for "-".
-[[nodiscard]] cria::result<std::string> read_all(const std::string& path);
+/// Reads a file, or standard input for "-"; cancelled where `stop` is requested before all is there.
+[[nodiscard]] cria::result<std::string> read_all(const std::string& path, const cria::stop_token& stop = {});
 
 /// While it lives, ctrl-C triggers token(); a second one ends the program as usual, unless renew() was called. One at a time.
 class interrupt {

@@ -90,7 +90,7 @@ class Batch(unittest.TestCase):
         batch(source, path_of("lora.out.jsonl"), "--overwrite", "--lora", first, "--lora", second + ":0")
         self.assertEqual([r["text"] for r in results(path_of("lora.out.jsonl"))], [one, plain, half, both, one])
         bad = [{"prompt": "x", "lora": lora} for lora in ([{"id": 2}], [{"id": -1}], [{"scale": 1}], [0], {"id": 0}, [{"id": 0, "scale": "a"}])]
-        batch(write("bad.jsonl", bad), path_of("lora.out.jsonl"), "--overwrite", "--lora", first, "--lora", second)
+        batch(write("bad.jsonl", bad), path_of("lora.out.jsonl"), "--overwrite", "--lora", first, "--lora", second, status=1)
         self.assertEqual([r["error"]["code"] for r in results(path_of("lora.out.jsonl"))], ["bad_value"] * len(bad))
         for file in ("nowhere.gguf", STORIES, source):
             _, done = text_of_run(prompt, "--lora", file)
@@ -127,7 +127,7 @@ class Batch(unittest.TestCase):
         with open(schema, "w", encoding="utf-8") as f:
             json.dump(person, f)
         source = write("schema.jsonl", lines)
-        batch(source, path_of("schema.out"), "--overwrite", "--parallel", "4", "--json-schema", schema)
+        batch(source, path_of("schema.out"), "--overwrite", "--parallel", "4", "--json-schema", schema, status=1)
         got = results(path_of("schema.out"))
         for r in got[:6]:
             self.assertEqual(r["finish_reason"], "end_of_text", r)
@@ -138,7 +138,7 @@ class Batch(unittest.TestCase):
         for r in got[6:8]:
             self.assertIn(json.loads(r["text"]), ("red", "green"))
         self.assertIn("multipleOf", got[8]["error"]["message"])
-        batch(source, path_of("schema.other"), "--overwrite", "--parallel", "1", "--json-schema", schema)
+        batch(source, path_of("schema.other"), "--overwrite", "--parallel", "1", "--json-schema", schema, status=1)
         self.assertEqual(read(path_of("schema.other")), read(path_of("schema.out")))
         grammar = path_of("g.gbnf")
         with open(grammar, "w", encoding="utf-8") as f:
@@ -156,7 +156,8 @@ class Batch(unittest.TestCase):
                  "{\"prompt\": \"x\", \"max_tokens\": 1e400}\n", {"prompt": "x", "max_tokens": 2.5}, {"prompt": "x", "seed": -1}, "{\"prompt\": \"\\ud800\"}\n", "\xff\n",
                  {"messages": []}, {"prompt": "The", "stop": " a", "note": "a key of the writer's own"}]
         source, target = write("bad.jsonl", lines), path_of("bad.out.jsonl")
-        done = batch(source, target, "--overwrite", "-c", "256")
+        done = batch(source, target, "--overwrite", "-c", "256", status=1)
+        self.assertIn(b"requests: 16 have no answer", done.stderr)
         got = results(target)
         self.assertEqual([r["line"] for r in got], [1, 2] + list(range(4, 20)))
         self.assertEqual([("error" in r) for r in got], [False] + [True] * 16 + [False])
@@ -188,6 +189,26 @@ class Batch(unittest.TestCase):
             f.write(whole)
         batch(short, target, status=1)
         self.assertEqual(read(target), whole)
+
+    def test_what_is_no_result_is_left_alone(self):
+        source = write("kept.jsonl", requests(3))
+        for text in (b"my data", b"{", b'{"line":7,', b'{"prompt": "x"}', b'{"line":1,"id"'):
+            target = path_of("kept.out")
+            with open(target, "wb") as f:
+                f.write(text)
+            is_begun = b'{"line":1,'.startswith(text[:10])
+            if not is_begun:
+                self.assertIn(b"mismatch", batch(source, target, status=1).stderr)
+            # nothing is cut off before the model is there
+            self.assertEqual(subprocess.run([CRIA, "batch", "-m", path_of("no.gguf"), "-f", source, "-o", target], stderr=subprocess.PIPE).returncode, 1)
+            self.assertEqual(subprocess.run([CRIA, "batch", "-m", path_of("no.gguf"), "-f", source, "-o", target, "--overwrite"], stderr=subprocess.PIPE).returncode, 1)
+            self.assertEqual(read(target), text)
+            batch(source, target, *([] if is_begun else ["--overwrite"]))
+            self.assertEqual(len(results(target)), 3)
+        before = read(source)
+        for more in ([], ["--overwrite"]):
+            self.assertIn(b"bad_argument", batch(source, source, *more, status=1).stderr)
+        self.assertEqual(read(source), before)
 
     def test_an_interrupted_run_loses_and_repeats_nothing(self):
         source, target = write("long.jsonl", requests(100)), path_of("long.out.jsonl")

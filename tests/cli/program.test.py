@@ -135,7 +135,43 @@ class Run(unittest.TestCase):
 
 
 class Usage(unittest.TestCase):
+    def test_closed_streams_are_errors_and_take_no_pipe_of_the_programs_own(self):
+        def close(*descriptors):
+            return lambda: [os.close(d) for d in descriptors]
+        for command in (["run", "-f", "-"], ["embed", "-f", "-"], ["logits", "-f", "-"], ["tokenize", "-f", "-"], ["chat", "--chat-template", "zephyr"]):
+            done = subprocess.run([CRIA, command[0], "-m", STORIES, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, preexec_fn=close(0))
+            self.assertEqual(done.returncode, 1, command)
+            self.assertIn(b"Bad file descriptor", done.stderr)
+        for descriptors in ((1,), (0, 1)):
+            done = subprocess.run([CRIA, "run", "-m", STORIES, *ONCE, "-n", "5"], stderr=subprocess.PIPE, timeout=60, preexec_fn=close(*descriptors))
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(b"stdout: Bad file descriptor", done.stderr)
+        self.assertEqual(subprocess.run([CRIA, "run", "-m", STORIES, *ONCE, "-n", "5"], stdout=subprocess.PIPE, timeout=60, preexec_fn=close(0, 2)).returncode, 0)
+
+    def test_ctrl_c_ends_the_wait_for_input_but_where_the_parent_ignores_it(self):
+        for is_ignored in (False, True):
+            reader, writer = os.pipe()
+            waiting = subprocess.Popen([CRIA, "run", "-m", STORIES, "-f", "-", "-n", "3", *GREEDY], stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                       preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if is_ignored else (lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)))
+            os.close(reader)
+            time.sleep(0.7)
+            waiting.send_signal(signal.SIGINT)
+            if is_ignored:
+                time.sleep(0.3)
+                os.write(writer, b"Once")
+                os.close(writer)
+                out, err = waiting.communicate(timeout=30)
+                self.assertEqual((waiting.returncode, len(out) > 4), (0, True), err)
+            else:
+                err = waiting.communicate(timeout=30)[1]
+                os.close(writer)
+                self.assertEqual(waiting.returncode, 1)
+                self.assertIn(b"cancelled", err)
+
     def test_wrong_usage_is_status_2_and_says_why(self):
+        self.assertIn("foo is no command; cria --help lists them", cria("foo", status=2))
+        self.assertIn("neither a template's name", cria("run", "-m", STORIES, *ONCE, "--chat-template", "nope", status=1))
+        self.assertIn("io: --lora: ", cria("run", "-m", STORIES, *ONCE, "--lora", "", status=1))
         for arguments in ([], ["nonsense"], ["run"], ["run", "-m", STORIES], ["run", *ONCE], ["run", "-m", STORIES, *ONCE, "-f", "x"], ["run", "-m", STORIES, *ONCE, "--nonsense"],
                           ["run", "-m", STORIES, *ONCE, "-n", "x"], ["run", "-m", STORIES, *ONCE, "-n", "-2"], ["run", "-m", STORIES, *ONCE, "-n", "1e30"],
                           ["run", "-m", STORIES, *ONCE, "-t", "-1"], ["run", "-m", STORIES, *ONCE, "-t", "9999999"], ["run", "-m", STORIES, *ONCE, "-c", "-1"],

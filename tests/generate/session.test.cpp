@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cmath>
 #include <stop_token>
 #include <string>
@@ -293,6 +294,12 @@ TEST_CASE("session: the context ends a text, and refuses a prompt that it cannot
   const auto refused = s.generate("Once upon a time, there was a little girl who liked to play with her toys and her dog", greedy(4));
   REQUIRE_FALSE(refused);
   CHECK(refused.error().code == errc::context_full);
+  CHECK(std::equal(held.begin(), held.end(), s.tokens().begin(), s.tokens().end()));
+  // A text that cannot fit is not even tokenised, which would take seconds.
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 10; ++i) CHECK(s.generate(std::string(std::size_t{8} << 20, 'a'), greedy(4)).error().code == errc::context_full);
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(4));
+  CHECK(s.generate(std::string(100'000, ' '), greedy(4)).error().code == errc::context_full);   // could be white space that vanishes: tokenised
   CHECK(std::equal(held.begin(), held.end(), s.tokens().begin(), s.tokens().end()));
   // As long as the context: one token can be chosen.
   const std::vector<token_id> exact(held.begin(), held.end());

@@ -5,7 +5,9 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cmath>
+#include <cstddef>
 #include <deque>
 #include <limits>
 #include <map>
@@ -201,6 +203,17 @@ TEST_CASE("penalties: no_repeat_ngram bans exactly what would repeat an n-gram")
       }
     }
   }
+}
+
+TEST_CASE("penalties: no_repeat_ngram takes linear time, however long the n-grams") {
+  constexpr std::size_t vocab = 6, window = std::size_t{1} << 17;
+  cria::no_repeat_ngram filter({.n = window / 2, .last_n = window}, vocab);
+  for (std::size_t i = 0; i < window; ++i) filter.accept(3);
+  auto c = candidates_of(random_logits(vocab, 1));
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 10; ++i) filter(c);
+  CHECK(banned_in(c) == std::vector<token_id>{3});
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(3));   // 10 times 1 s where each place was compared anew
 }
 
 TEST_CASE("penalties: no_repeat_ngram counts tokens that are banned already when it looks for what would be left") {

@@ -87,6 +87,19 @@ TEST_CASE("temperature: banned tokens stay banned; all banned stays so") {
   CHECK(temperature{0.7f}({}).empty());
 }
 
+TEST_CASE("temperature: without end it makes all equal but what is banned, and dynamic ones end at float's largest") {
+  constexpr float inf = std::numeric_limits<float>::infinity(), largest = std::numeric_limits<float>::max();
+  std::vector<cria::candidate> c = {{0, 1.0f}, {1, -inf}, {2, -3.0f}};
+  CHECK(cria::temperature{inf}(c).size() == 3);
+  CHECK(c[0].logit == 0.0f);
+  CHECK(c[1].logit == -inf);
+  CHECK(c[2].logit == 0.0f);
+  c = {{0, 1.0f}, {1, 1.0f}, {2, -inf}};
+  const cria::dynamic_temperature widest{.base = largest, .range = largest, .exponent = 1.0f};
+  CHECK(widest.chosen(c) == largest);
+  CHECK(widest(c)[2].logit == -inf);
+}
+
 TEST_CASE("temperature: dynamic follows the entropy as defined") {
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     const auto c = candidates_of(random_logits(10 + 200 * seed, seed, 0.2 * static_cast<double>(seed + 1)));

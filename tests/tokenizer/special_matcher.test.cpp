@@ -117,6 +117,28 @@ TEST_CASE("special_matcher: a megabyte of beginnings of tokens takes well below 
   }
 }
 
+TEST_CASE("special_matcher: a way down a thousand tokens that begin with each other is short, and ends where it should") {
+  std::vector<std::string> texts = {"a"};
+  for (std::size_t n = 1; n < 1000; n += n % 7 == 0 ? 3 : 1) texts.push_back("a!" + std::string(n, '!'));
+  const vocabulary v = with(texts);
+  const special_matcher matcher(v, all);
+  for (std::size_t n = 0; n < 1010; ++n) {
+    const std::string text = "a" + std::string(n, '!') + "?";
+    std::string_view longest = "a";
+    for (const std::string& t : texts) {
+      if (text.starts_with(t) && t.size() > longest.size()) longest = t;
+    }
+    CHECK(matcher.find(v, text, 0)->length == longest.size());
+  }
+  const std::string text(1'000'000, 'a');   // each place stands behind all of them
+  std::size_t n_found = 0;
+  const double seconds = cria_test::seconds_of([&] {
+    for (std::size_t pos = 0; const auto match = matcher.find(v, text, pos); ++n_found) pos = match->start + match->length;
+  });
+  CHECK(n_found == text.size());
+  CHECK(seconds < 1 * cria_test::slowness);
+}
+
 TEST_CASE("special_walk: control tokens are found where they touch no foreign byte, user-defined ones anywhere, each place's longest") {
   std::mt19937 random(5);
   const auto below = [&](std::size_t n) { return static_cast<std::size_t>(random()) % n; };

@@ -353,6 +353,25 @@ TEST_CASE("tokenizer: the pieces of a text joined are the text") {
   CHECK(joined == text);
 }
 
+TEST_CASE("tokenizer: no text becomes fewer tokens than fewest_tokens() says") {
+  std::mt19937 random(11);
+  for (const char* const file : {spm_file, bpe_file, "tokenizer/ggml-vocab-phi-3.gguf"}) {
+    if (!has_data(file)) continue;
+    const cria::tokenizer t = open_tokenizer(file);
+    CHECK(t.fewest_tokens("") == 0);
+    CHECK(t.fewest_tokens(std::string(1'000'000, ' ')) == 0);
+    CHECK(t.fewest_tokens(std::string(1'000'000, 'a')) > 1000);
+    for (int round = 0; round < 300; ++round) {
+      std::string text;   // of the longest tokens and what is swallowed behind them
+      for (std::size_t n = random() % 40; n > 0; --n) {
+        const auto id = static_cast<token_id>(random() % t.vocab_size());
+        text += t.token_text(id).size() > 8 || random() % 4 == 0 ? t.token_text(id) : std::string_view("  \n");
+      }
+      CHECK(t.fewest_tokens(text) <= encode(t, text, {.add_bos = false}).size());
+    }
+  }
+}
+
 TEST_CASE("tokenizer: text that looks like control tokens stays text when special tokens are not parsed") {
   if (!has_data(spm_file)) return;
   const cria::tokenizer t = open_tokenizer(spm_file);

@@ -304,7 +304,7 @@ TEST_CASE("vocabulary: white space after special tokens is dropped for Phi 3, an
 
 TEST_CASE("vocabulary: texts of any bytes, long ones and NUL, are kept as they are") {
   const std::string nul("a\0b", 3);
-  const std::string giant(1'000'000, 'x');
+  const std::string giant(16'383, 'x');
   const auto t = make(spm_metadata(with_tokens({{nul, -1}, {giant, -1}, {"\xff\xfe", -1}, {giant + "<", 0, token_kind::control}}))
                           .key("tokenizer.ggml.add_space_prefix", false));
   REQUIRE(t);
@@ -314,6 +314,14 @@ TEST_CASE("vocabulary: texts of any bytes, long ones and NUL, are kept as they a
   CHECK(t->piece(7) == "\xff\xfe");
   CHECK(encode(*t, "\xff\xfe", plain) == ids{7});
   CHECK(encode(*t, std::string(100'000, 'x') + "a", plain).size() == 100'001);
+}
+
+TEST_CASE("vocabulary: a token of more than 16 KiB is refused by its number") {
+  for (const std::size_t n : {16'384u, 16'385u, 1'000'000u}) {
+    const auto t = make(spm_metadata(with_tokens({{std::string(n, 'x'), -1}})));
+    CHECK(t.has_value() == (n == 16'384));
+    if (!t) CHECK(t.error().to_string() == "limit_exceeded: tokenizer.ggml.tokens: token 5 has " + std::to_string(n) + " bytes");
+  }
 }
 
 TEST_CASE("vocabulary: tokens that are each other's beginnings load and encode in linear time") {

@@ -24,6 +24,7 @@
 #include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/generate/paged_compute.hpp>
+#include <cria/generate/prompt.hpp>
 #include <cria/model/model.hpp>
 #include <cria/sampling/runtime_sampler.hpp>
 
@@ -162,13 +163,7 @@ class basic_batch_engine {
 
   template <class Prompt, class Callback>
   [[nodiscard]] result<batch_id> add_checked(const Prompt& prompt, const generation_options& options, Sampler sampler, Callback callback) {
-    std::vector<token_id> tokens;
-    if constexpr (prompt_text<Prompt>) {
-      CRIA_TRY(tokens, model_.tokenizer().encode(std::string_view(prompt), options.encode));
-    } else {
-      const std::span<const token_id> given(prompt);
-      tokens.assign(given.begin(), given.end());
-    }
+    CRIA_TRY(auto tokens, detail::tokens_of(model_.tokenizer(), prompt, options.encode, capacity()));
     if (tokens.empty()) return error{errc::bad_argument, "prompt", "has no tokens", error::no_offset};
     for (const token_id id : tokens) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "prompt", id));
     if (tokens.size() > capacity()) {

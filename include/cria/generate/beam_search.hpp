@@ -18,6 +18,7 @@
 #include <cria/generate/beam_options.hpp>
 #include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/paged_compute.hpp>
+#include <cria/generate/prompt.hpp>
 #include <cria/kv/paged.hpp>
 #include <cria/model/model.hpp>
 #include <cria/sampling/candidate.hpp>
@@ -70,13 +71,7 @@ class basic_beam_search {
     requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
   [[nodiscard]] result<std::vector<beam>> search(const Prompt& prompt, const beam_options& options = {}) {
     return catch_bad_alloc([&]() -> result<std::vector<beam>> {
-      std::vector<token_id> tokens;
-      if constexpr (prompt_text<Prompt>) {
-        CRIA_TRY(tokens, model_.tokenizer().encode(std::string_view(prompt), options.encode));
-      } else {
-        const std::span<const token_id> given(prompt);
-        tokens.assign(given.begin(), given.end());
-      }
+      CRIA_TRY(const auto tokens, detail::tokens_of(model_.tokenizer(), prompt, options.encode, compute_.capacity()));
       auto found = search_from(tokens, options);
       for (auto& cache : caches_) cache.truncate(0);
       for (auto& cache : spare_) cache.truncate(0);

@@ -17,6 +17,7 @@
 #include <cria/generate/generation.hpp>
 #include <cria/generate/generation_run.hpp>
 #include <cria/generate/options.hpp>
+#include <cria/generate/prompt.hpp>
 #include <cria/generate/session_state.hpp>
 #include <cria/generate/token_stream.hpp>
 #include <cria/kv/contiguous.hpp>
@@ -111,7 +112,7 @@ class basic_session {
     requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
   [[nodiscard]] result<std::vector<float>> embed(const Prompt& prompt, const embedding_options& options = {}) {
     return catch_bad_alloc([&]() -> result<std::vector<float>> {
-      CRIA_TRY(const auto tokens, to_tokens(prompt, options.encode));
+      CRIA_TRY(const auto tokens, detail::tokens_of(model().tokenizer(), prompt, options.encode, capacity()));
       CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
       CRIA_CHECK(state_->check_prompt(tokens));
       CRIA_TRY(const pooling chosen, options.pooling ? result<pooling>(*options.pooling) : chosen_pooling(state_->model().metadata()));
@@ -213,21 +214,11 @@ class basic_session {
     }, "evaluate");
   }
 
-  template <class Prompt>
-  [[nodiscard]] result<std::vector<token_id>> to_tokens(const Prompt& prompt, const encode_options& options) const {
-    if constexpr (prompt_text<Prompt>) {
-      return state_->model().tokenizer().encode(std::string_view(prompt), options);
-    } else {
-      const std::span<const token_id> tokens(prompt);
-      return catch_bad_alloc([&]() -> result<std::vector<token_id>> { return std::vector<token_id>(tokens.begin(), tokens.end()); }, "prompt");
-    }
-  }
-
   template <class Sampler, class Prompt>
   [[nodiscard]] result<std::unique_ptr<detail::generation_run<Cache, Sampler>>> make_run(const Prompt& prompt, const generation_options& options, Sampler&& sampler) {
     using run_type = detail::generation_run<Cache, Sampler>;
     return catch_bad_alloc([&]() -> result<std::unique_ptr<run_type>> {
-      CRIA_TRY(auto tokens, to_tokens(prompt, options.encode));
+      CRIA_TRY(auto tokens, detail::tokens_of(model().tokenizer(), prompt, options.encode, capacity()));
       CRIA_TRY(run_type run, run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler)));
       return std::make_unique<run_type>(std::move(run));
     }, "generation");
@@ -237,7 +228,7 @@ class basic_session {
   [[nodiscard]] result<generation> generate_with(const Prompt& prompt, const generation_options& options, Sampler&& sampler, Callback& callback) {
     using run_type = detail::generation_run<Cache, Sampler>;
     CRIA_TRY(run_type run, catch_bad_alloc([&]() -> result<run_type> {
-      CRIA_TRY(auto tokens, to_tokens(prompt, options.encode));
+      CRIA_TRY(auto tokens, detail::tokens_of(model().tokenizer(), prompt, options.encode, capacity()));
       return run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler));
     }, "generation"));
     while (true) {

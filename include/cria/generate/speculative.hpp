@@ -18,6 +18,7 @@
 #include <cria/core/aligned_buffer.hpp>
 #include <cria/core/result.hpp>
 #include <cria/generate/generation_output.hpp>
+#include <cria/generate/prompt.hpp>
 #include <cria/generate/session.hpp>
 #include <cria/generate/speculative_length.hpp>
 #include <cria/generate/speculative_lookup.hpp>
@@ -178,9 +179,10 @@ class speculative_run {
     if (room == 0) return end(finish_reason::context_full), result<void>{};
     const clock::time_point start = clock::now();
     outside_seconds_ = 0;
-    auto guessed = guess(std::min({length_.next(), room - 1, guesses_.size() - 1, output_.tokens_left() - 1}));
+    const auto guessed = guess(std::min({length_.next(), room - 1, guesses_.size() - 1, output_.tokens_left() - 1}));
     if (!guessed && guessed.error().code == errc::cancelled && stop_.stop_requested()) return end(finish_reason::cancelled), result<void>{};
-    CRIA_TRY(const std::size_t n, std::move(guessed));
+    if (!guessed) return guessed.error();
+    const std::size_t n = *guessed;
     guesses_.front() = tokens_.back();
     const std::size_t stride = session_.logits_stride();
     auto fed = session_.evaluate(std::span<const token_id>(guesses_).first(n + 1), rows_.span().first((n + 1) * stride), stop_);
@@ -244,13 +246,7 @@ template <kv_cache Cache, class Prompt, class Sampler, class Drafter, class Call
 result<speculative_generation> generate_speculatively(basic_session<Cache>& target, const Prompt& prompt, const generation_options& options, Sampler& sampler,
                                                       Drafter& drafter, Callback&& callback = {}) {
   return catch_bad_alloc([&]() -> result<speculative_generation> {
-    std::vector<token_id> tokens;
-    if constexpr (prompt_text<Prompt>) {
-      CRIA_TRY(tokens, target.model().tokenizer().encode(std::string_view(prompt), options.encode));
-    } else {
-      const std::span<const token_id> given(prompt);
-      tokens.assign(given.begin(), given.end());
-    }
+    CRIA_TRY(auto tokens, detail::tokens_of(target.model().tokenizer(), prompt, options.encode, target.capacity()));
     const std::size_t room = target.capacity() > tokens.size() ? target.capacity() - tokens.size() + 1 : 1;
     tokens.reserve(tokens.size() + std::min({room, options.max_tokens, generation_output::most_tokens_reserved}));
     CRIA_TRY(auto output, generation_output::create(target.model().tokenizer(), options, room));

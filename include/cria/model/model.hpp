@@ -2,7 +2,7 @@
 // model/model.hpp - an opened model: weights, tokenizer, metadata, and the kernels they were packed for.
 //
 // Ensures   immutable; a `model` is a handle, copies share one set of weights, which lives as long as the last of them (sessions hold one)
-// Errors    load: those of gguf::file::open, decoder, weight_loader, tokenizer; unsupported_cpu; cancelled; out_of_memory
+// Errors    load: those of gguf::file::open, decoder, weight_loader, tokenizer; limit_exceeded (padding); unsupported_cpu; cancelled; out_of_memory
 // Threads   shared freely; loading uses its own threads and ends them
 #pragma once
 

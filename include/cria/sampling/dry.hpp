@@ -4,10 +4,10 @@
 //   logit -= multiplier * base^(length - allowed_length)     length = the longest run of tokens that ends the sequence, stands earlier
 //                                                            in it too, and was followed there by this token; if >= allowed_length
 // Requires  accept() sees the tokens of the sequence in order; ids outside the vocabulary are ignored
-// Ensures   time is linear in the window; a run never reaches back over a breaker; a token that is a breaker by itself is not penalised
+// Ensures   time is linear in the window, and for each breaker in its length; a run never reaches back over a breaker; a token that is a breaker by itself is not penalised
 // Errors    none (noexcept), but for memory at construction
 // Threads   one user at a time; copies are independent
-// Source    github.com/oobabooga/text-generation-webui pull request 5677. Runs by the Z-function: D. Gusfield, Algorithms on Strings (1997), 1.3
+// Source    github.com/oobabooga/text-generation-webui pull request 5677
 #pragma once
 
 #include <cria/core/types.hpp>
@@ -69,7 +69,7 @@ class dry {
     const auto tokens = window_.tokens();
     const std::size_t limit = since_breaker(tokens);
     if (limit < options_.allowed_length) return;
-    find_runs(tokens);
+    find_runs(tokens, runs_);
     for (std::size_t back = 1; back < tokens.size(); ++back) {
       const std::size_t length = std::min<std::size_t>(runs_[back], limit);
       if (length < options_.allowed_length) continue;
@@ -89,23 +89,6 @@ class dry {
       }
     }
     return tokens.size();
-  }
-
-  // runs_[back] = how many tokens before the position `back` from the end equal those at the end: the Z-function of the reversed tokens.
-  void find_runs(std::span<const token_id> tokens) noexcept {
-    const std::size_t n = tokens.size();
-    const auto reversed = [tokens, n](std::size_t i) { return tokens[n - 1 - i]; };
-    std::size_t left = 0;
-    std::size_t right = 0;  // [left, right): the match found so far that reaches furthest
-    for (std::size_t i = 1; i < n; ++i) {
-      std::size_t length = i < right ? std::min<std::size_t>(right - i, runs_[i - left]) : 0;
-      while (i + length < n && reversed(length) == reversed(i + length)) ++length;
-      runs_[i] = static_cast<std::uint32_t>(length);
-      if (i + length > right) {
-        left = i;
-        right = i + length;
-      }
-    }
   }
 
   [[nodiscard]] float penalised(float logit, std::size_t length) const noexcept {

@@ -149,7 +149,7 @@ class no_repeat_ngram {
     std::size_t last_n = 4096;
   };
 
-  no_repeat_ngram(const options& o, std::size_t vocab_size) : options_(o), window_(o.last_n), is_banned_(vocab_size) { found_.reserve(o.last_n); }
+  no_repeat_ngram(const options& o, std::size_t vocab_size) : options_(o), window_(o.last_n), runs_(o.last_n), is_banned_(vocab_size) { found_.reserve(o.last_n); }
 
   std::span<candidate> operator()(std::span<candidate> c) noexcept {
     if (options_.n == 0) return c;
@@ -176,17 +176,21 @@ class no_repeat_ngram {
     const auto tokens = window_.tokens();
     const std::size_t prefix = options_.n - 1;
     if (tokens.size() < options_.n) return;
-    const auto last = tokens.last(prefix);
-    for (std::size_t i = prefix; i < tokens.size(); ++i) {
-      if (!std::equal(last.rbegin(), last.rend(), tokens.subspan(i - prefix, prefix).rbegin())) continue;
-      std::uint8_t& mark = is_banned_[static_cast<std::size_t>(tokens[i])];
-      if (mark == 0) found_.push_back(tokens[i]);
+    const auto ban = [this](token_id next) {
+      std::uint8_t& mark = is_banned_[static_cast<std::size_t>(next)];
+      if (mark == 0) found_.push_back(next);
       mark = 1;
+    };
+    if (prefix == 0) ban(tokens.front());   // which nothing stands before
+    find_runs(tokens, runs_);
+    for (std::size_t back = 1; back < tokens.size(); ++back) {
+      if (runs_[back] >= prefix) ban(tokens[tokens.size() - back]);
     }
   }
 
   options options_;
   token_window window_;
+  std::vector<std::uint32_t> runs_;      // [last_n]
   std::vector<std::uint8_t> is_banned_;  // [vocab], all 0 between calls
   std::vector<token_id> found_;
 };

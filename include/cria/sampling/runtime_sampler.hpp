@@ -103,7 +103,10 @@ namespace detail {
   for (const auto& [id, bias] : c.logit_bias) {
     if (!is_in_vocabulary(id, vocab_size)) return outside("logit_bias", id);
   }
+  std::size_t n_breaking = 0;
   for (const auto& breaker : c.dry_breakers) {
+    n_breaking += breaker.size();
+    if (n_breaking > sampler_config::most_breaker_tokens) return out_of_range("dry_breakers", "a list of more than 1,024 tokens in all", "the limits");
     for (const token_id id : breaker) {
       if (!is_in_vocabulary(id, vocab_size)) return outside("dry_breakers", id);
     }

@@ -55,7 +55,8 @@ struct sampler_config {
   float dry_base = 1.75f;           ///< [1, inf)
   int dry_allowed_length = 2;       ///< [0, 2^20]
   int dry_last_n = 4096;            ///< [0, 2^20]
-  std::vector<std::vector<token_id>> dry_breakers = {};     ///< as tokens: of "\n", ":", "\"", "*" where the caller has a tokenizer
+  static constexpr std::size_t most_breaker_tokens = 1024;
+  std::vector<std::vector<token_id>> dry_breakers = {};     ///< as tokens, at most 1,024 in all: of "\n", ":", "\"", "*" where the caller has a tokenizer
 
   int no_repeat_ngram = 0;          ///< [0, 2^20]; 0 is off
   int no_repeat_last_n = 4096;      ///< [0, 2^20]

@@ -35,6 +35,7 @@ struct temperature {
     }
     const double inverse = 1.0 / static_cast<double>(t);
     for (candidate& one : c) {
+      if (one.logit == -std::numeric_limits<float>::infinity()) continue;   // banned, also where t is inf
       const double scaled = static_cast<double>(one.logit) * inverse;
       one.logit = scaled < -largest ? -std::numeric_limits<float>::infinity() : static_cast<float>(scaled);
     }
@@ -70,7 +71,8 @@ struct dynamic_temperature {
     const double spread = std::clamp(entropy / math::log(n), 0.0, 1.0);
     const double low = std::max(0.0, static_cast<double>(base) - static_cast<double>(range));
     const double high = static_cast<double>(base) + static_cast<double>(range);
-    return static_cast<float>(math::fused(high - low, math::pow(spread, static_cast<double>(exponent)), low));
+    const double t = math::fused(high - low, math::pow(spread, static_cast<double>(exponent)), low);
+    return static_cast<float>(std::min(t, double{std::numeric_limits<float>::max()}));
   }
 };
 

@@ -87,4 +87,22 @@ template <class T>
 
 }  // namespace detail
 
+/// Sets runs[back] to how many tokens before the position `back` from the end equal those at the end, for back in [1, tokens.size()): in linear time, by
+/// the Z-function of the reversed tokens (D. Gusfield, Algorithms on Strings, 1997, section 1.3).
+inline void find_runs(std::span<const token_id> tokens, std::span<std::uint32_t> runs) noexcept {
+  const std::size_t n = tokens.size();
+  const auto reversed = [tokens, n](std::size_t i) { return tokens[n - 1 - i]; };
+  std::size_t left = 0;
+  std::size_t right = 0;  // [left, right): the match found so far that reaches furthest
+  for (std::size_t i = 1; i < n; ++i) {
+    std::size_t length = i < right ? std::min<std::size_t>(right - i, runs[i - left]) : 0;
+    while (i + length < n && reversed(length) == reversed(i + length)) ++length;
+    runs[i] = static_cast<std::uint32_t>(length);
+    if (i + length > right) {
+      left = i;
+      right = i + length;
+    }
+  }
+}
+
 }  // namespace cria::inline v0

@@ -6,7 +6,8 @@
 // Ensures   every byte of the text is in the tokens, or, where the vocabulary lacks it, becomes the unknown token or U+FFFD
 // Errors    make: missing_key, wrong_type, bad_value (merges without two sides), unsupported_tokenizer; encode: bad_value, limit_exceeded
 // Threads   immutable; a merge_list per thread
-// Source    GPT-2 (Radford et al. 2019; github.com/openai/gpt-2, encoder.py); equal to llama.cpp d32676d for valid UTF-8
+// Source    GPT-2 (Radford et al. 2019; github.com/openai/gpt-2, encoder.py); equal to llama.cpp d32676d for valid UTF-8 of bytes that the vocabulary has
+//           (which writes nothing for the others)
 #pragma once
 
 #include <cria/core/result.hpp>

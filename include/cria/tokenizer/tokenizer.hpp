@@ -66,6 +66,11 @@ class tokenizer {
   }
   /// Returns the size of the longest piece, in bytes.
   [[nodiscard]] std::size_t longest_piece() const noexcept { return longest_piece_; }
+  /// Returns how many tokens a text becomes at least, at a look: white space may vanish behind special tokens, everything else is in a token.
+  [[nodiscard]] std::size_t fewest_tokens(std::string_view text) const noexcept {
+    const auto n_blank = std::count_if(text.begin(), text.end(), [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); });
+    return (text.size() - static_cast<std::size_t>(n_blank)) / std::max<std::size_t>(1, longest_token_);
+  }
   /// Returns the token as the vocabulary writes it; empty for ids out of range.
   [[nodiscard]] std::string_view token_text(token_id id) const noexcept { return vocab_.has(id) ? vocab_.text(id) : std::string_view{}; }
   [[nodiscard]] token_kind kind(token_id id) const noexcept { return vocab_.has(id) ? vocab_.kind(id) : token_kind::undefined; }
@@ -118,7 +123,7 @@ class tokenizer {
 
   detail::vocabulary vocab_;
   detail::string_arena pieces_;
-  std::size_t longest_piece_ = 0;
+  std::size_t longest_piece_ = 0, longest_token_ = 0;
   std::shared_ptr<encoder> encoder_;
 };
 
@@ -204,6 +209,7 @@ CRIA_INLINE void tokenizer::prepare() {
     }
     pieces_.push(piece);
     longest_piece_ = std::max(longest_piece_, piece.size());
+    longest_token_ = std::max({longest_token_, piece.size(), vocab_.text(id).size()});
   }
   encoder_->special = detail::special_matcher(vocab_, is_special);
   encoder_->user_defined = detail::special_matcher(vocab_, [](token_kind kind) { return kind == token_kind::user_defined; });

@@ -63,6 +63,7 @@ class string_arena {
 };
 
 struct vocabulary {
+  static constexpr std::size_t longest_text = 16'384;   ///< bytes of a token; merging looks at texts as long again and again
   string_arena texts;
   std::vector<token_kind> kinds;
   std::vector<float> scores;   ///< empty where the file has none
@@ -150,6 +151,9 @@ struct vocabulary_defaults {
   vocab.texts.reserve(tokens.size());
   vocab.by_text.reset(filled);
   for (std::size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens.string(i).size() > vocabulary::longest_text) {
+      return vocabulary_error(errc::limit_exceeded, key, "token " + std::to_string(i) + " has " + std::to_string(tokens.string(i).size()) + " bytes");
+    }
     vocab.texts.push(tokens.string(i));
     if (!tokens.string(i).empty()) vocab.by_text.insert(tokens.string(i), i, [&](std::size_t n) { return vocab.texts[n]; });
   }

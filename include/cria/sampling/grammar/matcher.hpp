@@ -24,7 +24,7 @@ namespace cria::inline v0 {
 
 class grammar_matcher {
  public:
-  static constexpr std::size_t most_depth = 4000;   ///< the highest max_depth: unions of stacks recurse as deep
+  static constexpr std::size_t most_depth = 1000;   ///< the highest max_depth: unions of stacks recurse as deep
 
   [[nodiscard]] static result<grammar_matcher> create(cria::grammar g, const grammar_matcher_limits& limits = {});
 
@@ -91,7 +91,7 @@ class grammar_matcher {
 #if CRIA_HAS_DEFINITIONS
 
 CRIA_INLINE result<grammar_matcher> grammar_matcher::create(cria::grammar g, const grammar_matcher_limits& limits) {
-  if (limits.max_depth == 0 || limits.max_depth > most_depth) return error{errc::bad_argument, "max_depth", "is not in 1 to 4000", error::no_offset};
+  if (limits.max_depth == 0 || limits.max_depth > most_depth) return error{errc::bad_argument, "max_depth", "is not in 1 to 1000", error::no_offset};
   return catch_bad_alloc([&]() -> result<grammar_matcher> {
     grammar_matcher made(std::move(g), limits);
     CRIA_CHECK(made.reset());
