@@ -26,7 +26,8 @@
 // is followed by one elsewhere). Tried and left out for one token, measured on a Zen 4 core: two panels side by side, half of the speed; fetching ahead by
 // software 0.5 to 16 KB, into any cache, 0.72 to 1.0; two or four accumulators a plane, 1.05 within the cache and nothing from memory; a part of K for
 // several panels in turn, so that its activations stay in the first-level cache, 0.59 and, with the next part wholly fetched ahead, 0.98; activations
-// broadcast by vpdpbusd itself (inline assembly, a quarter fewer instructions), 1.04 to 1.17 within the cache, 0.98 to 1.02 from memory on one and two threads.
+// broadcast by vpdpbusd itself (inline assembly, a quarter fewer instructions), `exact` 1.01 to 1.17 within the cache, 0.98 to 1.01 from memory on one and two
+// threads (both versions in one process in turns, beside other load).
 #pragma once
 
 #include <cria/core/bit_cast.hpp>
