@@ -131,7 +131,7 @@ struct gemm {
 
   /// One token: a whole panel at a time, both planes of a step from one unpacking, side by side: their sums do not wait for each other.
   template <bool Exact>
-  static CRIA_NOINLINE void row_tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
+  static CRIA_KERNEL void row_tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
     constexpr std::size_t V = panel_rows / op::lanes, P = Exact ? 2 : 1;
     const row_fields at(a.n_groups);
     const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
@@ -147,8 +147,8 @@ struct gemm {
       for (std::size_t g = 0; g < layout::groups; ++g, x += P * group_steps, ++fields) {
         const std::int32_t* words = x;
         if constexpr (has_large_codes) words = pairs.template make<P>(x);
-        each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
-          const auto vector = [&](std::size_t n) CRIA_LAMBDA_INLINE {
+        each<layout::subs>([&]<std::size_t Sub>() CRIA_PART_LAMBDA {
+          const auto vector = [&](std::size_t n) CRIA_PART_LAMBDA {
             const std::size_t r = n * op::lanes;
             const i sum[1] = {row_sum<P, Sub>(block, g, r, words, start(fields[at.bias + which<Sub> * at.step]))};
             f one[1] = {acc[n]};
@@ -156,7 +156,7 @@ struct gemm {
             acc[n] = one[0];
           };
           if constexpr (are_vectors_unrolled) {
-            each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE { vector(Vector); });
+            each<V>([&]<std::size_t Vector>() CRIA_PART_LAMBDA { vector(Vector); });
           } else {
             for (std::size_t n = 0; n < V; ++n) vector(n);
           }
@@ -168,7 +168,7 @@ struct gemm {
 
   /// W tokens, rows [r, r + row_vectors lanes) of the panel.
   template <std::size_t W>
-  static CRIA_NOINLINE void wide_tile(const gemm_args& a, std::size_t p, std::size_t r, std::size_t t) noexcept {
+  static CRIA_KERNEL void wide_tile(const gemm_args& a, std::size_t p, std::size_t r, std::size_t t) noexcept {
     constexpr std::size_t V = row_vectors;
     const std::size_t n_planes = a.activations_precision == precision::exact ? 2 : 1;
     const activation_group<W> at(n_planes);
@@ -188,7 +188,7 @@ struct gemm {
         if constexpr (has_large_codes) {
           if (n_planes == 1) words = pairs.template make<1>(x);
         }
-        each<layout::subs>([&]<std::size_t Sub>() CRIA_LAMBDA_INLINE {
+        each<layout::subs>([&]<std::size_t Sub>() CRIA_PART_LAMBDA {
           i sum[row_vectors * W];
           const std::int32_t* bias = x + at.bias + which<Sub> * W;
           if constexpr (dot::is_direct) {
@@ -208,7 +208,7 @@ struct gemm {
 
   /// Returns the sum of one token over scale group Sub, bias included.
   template <std::size_t P, std::size_t Sub>
-  static CRIA_ALWAYS_INLINE i row_sum(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i bias) noexcept {
+  static CRIA_PART i row_sum(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i bias) noexcept {
     if constexpr (has_large_codes) {
       i sum[1] = {bias};
       pair_steps<1, 1, Sub>(block, g, r, words, sum);
@@ -225,7 +225,7 @@ struct gemm {
   /// Sums of W tokens over scale group Sub, where bytes are multiplied directly: plane h counts 128 times, so at two planes the bias joins behind it. The
   /// codes are unpacked anew for each plane: kept, they would take the accumulators' registers.
   template <std::size_t W, std::size_t Sub, std::size_t N>
-  static CRIA_ALWAYS_INLINE void plane_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, std::size_t n_planes,
+  static CRIA_PART void plane_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, std::size_t n_planes,
                                             const std::int32_t* bias, i (&sum)[N]) noexcept {
     const std::int32_t* first = n_planes == 1 ? bias : no_bias;
     CRIA_UNROLL
@@ -243,7 +243,7 @@ struct gemm {
   /// The same where they are not: at two planes, and for large codes, the words are pairs. What both ways load must not be loaded, and spilled, before the
   /// branch: with it in registers q4_k ran at 42 and 66 GMAC/s, exact and fast, on a Zen 4 core with AVX2, without at 60 and 97.
   template <std::size_t W, std::size_t Sub, std::size_t N>
-  static CRIA_ALWAYS_INLINE void pair_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, std::size_t n_planes,
+  static CRIA_PART void pair_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, std::size_t n_planes,
                                            const std::int32_t* bias, i (&sum)[N]) noexcept {
     if constexpr (!has_large_codes) {
       if (n_planes == 1) {
@@ -263,9 +263,9 @@ struct gemm {
 
   /// acc[v][token] += scale d sum (+ min ds) for row vectors from r on.
   template <std::size_t W, std::size_t Sub, std::size_t N, class Fields>
-  static CRIA_ALWAYS_INLINE void scale_and_add(const std::byte* block, const std::byte* sc, std::size_t g, std::size_t r, const std::int32_t* x,
+  static CRIA_PART void scale_and_add(const std::byte* block, const std::byte* sc, std::size_t g, std::size_t r, const std::int32_t* x,
                                                const Fields& at, const i (&sum)[N], f (&acc)[N]) noexcept {
-    each<N / W>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
+    each<N / W>([&]<std::size_t Vector>() CRIA_PART_LAMBDA {
       const std::size_t row = r + Vector * op::lanes;
       const f scale = unpack::scale(block, sc, g, row, Sub);
       CRIA_UNROLL
@@ -284,7 +284,7 @@ struct gemm {
   }
 
   /// -zero * sum(q) from the stored -8 * sum(q).
-  static CRIA_ALWAYS_INLINE i start(std::int32_t bias) noexcept {
+  static CRIA_PART i start(std::int32_t bias) noexcept {
     static_assert(zero == 0 || zero == 4 || zero == 8 || zero == 16 || zero == 32 || zero == 128);
     if constexpr (zero == 0) {
       return op::set_i(0);
@@ -297,7 +297,7 @@ struct gemm {
 
   /// Adds the dot products of scale group Sub to the sums of W tokens over one plane of their activations, or, with Planes, of one token over W planes.
   template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes = false>
-  static CRIA_ALWAYS_INLINE void steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
+  static CRIA_PART void steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     if constexpr (dot::is_direct) {
       run_steps<V, W, Sub, Planes, 0, group_steps / layout::subs>(block, g, r, words, sum);
     } else {
@@ -307,7 +307,7 @@ struct gemm {
 
   /// Runs steps from number First on in 16-bit accumulators, widened as often as needed.
   template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes, std::size_t First>
-  static CRIA_ALWAYS_INLINE void narrow(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
+  static CRIA_PART void narrow(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     constexpr std::size_t n_steps = group_steps / layout::subs;
     constexpr std::size_t count = First + narrow_steps < n_steps ? narrow_steps : n_steps - First;
     i part[V * W];
@@ -320,9 +320,9 @@ struct gemm {
   }
 
   template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes, std::size_t First, std::size_t Count>
-  static CRIA_ALWAYS_INLINE void run_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
-    each_step<Sub, First, Count>([&]<std::size_t Step>() CRIA_LAMBDA_INLINE {
-      each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
+  static CRIA_PART void run_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
+    each_step<Sub, First, Count>([&]<std::size_t Step>() CRIA_PART_LAMBDA {
+      each<V>([&]<std::size_t Vector>() CRIA_PART_LAMBDA {
         i w = unpack::template codes<Step>(block, g, r + Vector * op::lanes);
         if constexpr (is_flipped) w = w ^ op::set_i(static_cast<std::int32_t>(0x80808080U));
         CRIA_UNROLL
@@ -336,9 +336,9 @@ struct gemm {
 
   /// Adds the dot products of scale group Sub to the sums of W tokens whose activations are pairs of 16 bits.
   template <std::size_t V, std::size_t W, std::size_t Sub>
-  static CRIA_ALWAYS_INLINE void pair_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
-    each_step<Sub, 0, group_steps / layout::subs>([&]<std::size_t Step>() CRIA_LAMBDA_INLINE {
-      each<V>([&]<std::size_t Vector>() CRIA_LAMBDA_INLINE {
+  static CRIA_PART void pair_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
+    each_step<Sub, 0, group_steps / layout::subs>([&]<std::size_t Step>() CRIA_PART_LAMBDA {
+      each<V>([&]<std::size_t Vector>() CRIA_PART_LAMBDA {
         const i w = unpack::template codes<Step>(block, g, r + Vector * op::lanes), even = dot::even(w), odd = dot::odd(w);
         CRIA_UNROLL
         for (std::size_t n = 0; n < W; ++n) {
@@ -353,14 +353,14 @@ struct gemm {
   /// Calls fn<Step>() for Count steps of scale group Sub from number First on. One scale: steps s and s + 4 share their loads, so they follow each other.
   /// Two scales: steps 0..3, then 4..7.
   template <std::size_t Sub, std::size_t First, std::size_t Count, class F>
-  static CRIA_ALWAYS_INLINE void each_step(F fn) noexcept {
-    each<Count>([&]<std::size_t N>() CRIA_LAMBDA_INLINE {
+  static CRIA_PART void each_step(F fn) noexcept {
+    each<Count>([&]<std::size_t N>() CRIA_PART_LAMBDA {
       fn.template operator()<layout::subs == 1 ? (First + N) / 2 + (First + N) % 2 * 4 : Sub * 4 + First + N>();
     });
   }
 
   template <std::size_t V, std::size_t W>
-  static CRIA_ALWAYS_INLINE void store(const gemm_args& a, std::size_t first_row, std::size_t t, const f (&acc)[V * W]) noexcept {
+  static CRIA_PART void store(const gemm_args& a, std::size_t first_row, std::size_t t, const f (&acc)[V * W]) noexcept {
     const std::size_t valid = a.n_tokens - t < W ? a.n_tokens - t : W;
     CRIA_UNROLL
     for (std::size_t n = 0; n < V * W; ++n) {
@@ -376,8 +376,8 @@ struct gemm {
 
   /// Calls fn<0>(), fn<1>(), ..., fn<N - 1>().
   template <std::size_t N, class F>
-  static CRIA_ALWAYS_INLINE void each(F fn) noexcept {
-    [&]<std::size_t... Index>(std::index_sequence<Index...>) CRIA_LAMBDA_INLINE { (fn.template operator()<Index>(), ...); }(std::make_index_sequence<N>{});
+  static CRIA_PART void each(F fn) noexcept {
+    [&]<std::size_t... Index>(std::index_sequence<Index...>) CRIA_PART_LAMBDA { (fn.template operator()<Index>(), ...); }(std::make_index_sequence<N>{});
   }
 };
 
