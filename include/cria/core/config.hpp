@@ -43,9 +43,15 @@
 #define CRIA_PART_LAMBDA CRIA_LAMBDA_INLINE
 #endif
 
-// Full unrolling of a loop over a register array, so that the array stays in registers. CRIA_SMALL: cria_add_dispatch sets it for the scalar kernels, whose
-// loops are of calls.
+// CRIA_SMALL: cria_add_dispatch sets it for the scalar kernels where there are others; small then goes before fast.
 #if defined(CRIA_SMALL)
+#define CRIA_IS_SMALL 1
+#else
+#define CRIA_IS_SMALL 0
+#endif
+
+// Full unrolling of a loop over a register array, so that the array stays in registers; the small scalar kernels have loops of calls.
+#if CRIA_IS_SMALL
 #define CRIA_UNROLL
 #elif defined(__clang__)
 #define CRIA_UNROLL _Pragma("clang loop unroll(full)")
