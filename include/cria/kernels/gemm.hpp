@@ -79,6 +79,10 @@ struct gemm {
 
   /// Row vectors that a tile of several tokens takes at once: two where vectors are short and there are 32 of them.
   static constexpr std::size_t row_vectors = op::lanes == 4 && CRIA_HAS_NEON64 ? 2 : 1;
+  /// Row vectors of one token that take each step in turn, so that its words are broadcast once for them. One Zen 4 core, in the cache, GB/s with one and with
+  /// all: AVX2 q4_0 exact 22.9 and 26.9, fast 37.9 and 40.6; q4_k 20.1 and 23.7, 30.8 and 33.8; q6_k 23.7 and 25.0, 34.5 and 35.7; q8_0 29.1 and 36.9, 31.1
+  /// and 38.8. SSE4.2 q4_0 4.8 and 6.3, 7.2 and 7.9; q4_k 3.4 and 4.9, 4.7 and 13.0. On NEON, by count: more spills, no fewer instructions.
+  static constexpr std::size_t row_vectors_in_turn = CRIA_HAS_NEON64 ? 1 : panel_rows / op::lanes;
   /// One loop for both precisions of one token: `fast` as `exact` with zeros for plane h.
   static constexpr bool is_row_tile_shared = CRIA_IS_SMALL && dot::is_direct;
   /// Which of an activation group's sums belong to scale group Sub.
@@ -133,15 +137,15 @@ struct gemm {
   /// One token: a whole panel at a time, both planes of a step from one unpacking, side by side: their sums do not wait for each other.
   template <bool Exact>
   static CRIA_KERNEL void row_tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
-    constexpr std::size_t V = panel_rows / op::lanes, P = Exact ? 2 : 1;
+    constexpr std::size_t V = panel_rows / op::lanes, S = row_vectors_in_turn, P = Exact ? 2 : 1;
     const std::size_t n_planes = is_row_tile_shared && a.activations_precision == precision::fast ? 1 : P;
     const row_fields at(a.n_groups);
     const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
     const std::int32_t* x = activations_of(a, t);
     const std::int32_t* fields = x + a.n_groups * n_planes * group_steps;
-    f acc[V];
+    f acc[V / S][S];
     CRIA_UNROLL
-    for (std::size_t n = 0; n < V; ++n) acc[n] = op::set(0);
+    for (std::size_t n = 0; n < V; ++n) acc[n / S][n % S] = op::set(0);
     decoded_scales sc;
     group_pairs<1> pairs;
     std::int32_t both[is_row_tile_shared ? 2 * group_steps : 1] = {};
@@ -157,13 +161,16 @@ struct gemm {
           }
         }
         each<layout::subs>([&]<std::size_t Sub>() CRIA_PART_LAMBDA {
-          i sum[V];
-          row_sums<P, Sub>(block, g, words, start(fields[at.bias + which<Sub> * at.step]), sum);
-          scale_and_add<1, Sub>(block, sc.bytes, g, 0, fields, at, sum, acc);
+          each<V / S>([&]<std::size_t Part>() CRIA_PART_LAMBDA {
+            constexpr std::size_t r = Part * S * op::lanes;
+            i sum[S];
+            row_sums<P, Sub>(block, g, r, words, start(fields[at.bias + which<Sub> * at.step]), sum);
+            scale_and_add<1, Sub>(block, sc.bytes, g, r, fields, at, sum, acc[Part]);
+          });
         });
       }
     }
-    store<V, 1>(a, p * panel_rows, t, acc);
+    for (std::size_t part = 0; part < V / S; ++part) store<S, 1>(a, p * panel_rows + part * S * op::lanes, t, acc[part]);
   }
 
   /// W tokens, rows [r, r + row_vectors lanes) of the panel.
@@ -206,22 +213,20 @@ struct gemm {
     store<V, W>(a, p * panel_rows + r, t, acc);
   }
 
-  /// Sums of one token over scale group Sub, bias included, of all V row vectors, which take each step in turn: its words are broadcast once for them. One
-  /// Zen 4 core, in the cache, GB/s of one vector after the other and so: AVX2 q4_0 exact 22.9 and 26.9, fast 37.9 and 40.6; q4_k 20.1 and 23.7, 30.8 and
-  /// 33.8; q6_k 23.7 and 25.0, 34.5 and 35.7; q8_0 29.1 and 36.9, 31.1 and 38.8. SSE4.2 q4_0 4.8 and 6.3, 7.2 and 7.9; q4_k 3.4 and 4.9, 4.7 and 13.0.
-  template <std::size_t P, std::size_t Sub, std::size_t V>
-  static CRIA_PART void row_sums(const std::byte* block, std::size_t g, const std::int32_t* words, i bias, i (&sum)[V]) noexcept {
+  /// Sums of one token over scale group Sub, bias included, of S row vectors from r on.
+  template <std::size_t P, std::size_t Sub, std::size_t S>
+  static CRIA_PART void row_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i bias, i (&sum)[S]) noexcept {
     if constexpr (has_large_codes) {
       CRIA_UNROLL
-      for (std::size_t n = 0; n < V; ++n) sum[n] = bias;
-      pair_steps<V, 1, Sub>(block, g, 0, words, sum);
+      for (std::size_t n = 0; n < S; ++n) sum[n] = bias;
+      pair_steps<S, 1, Sub>(block, g, r, words, sum);
     } else {
-      i plane[V * P];
+      i plane[S * P];
       CRIA_UNROLL
-      for (std::size_t n = 0; n < V * P; ++n) plane[n] = n % P == P - 1 ? bias : op::set_i(0);
-      steps<V, P, Sub, true>(block, g, 0, words, plane);
+      for (std::size_t n = 0; n < S * P; ++n) plane[n] = n % P == P - 1 ? bias : op::set_i(0);
+      steps<S, P, Sub, true>(block, g, r, words, plane);
       CRIA_UNROLL
-      for (std::size_t n = 0; n < V; ++n) sum[n] = P == 2 ? op::template shl<7>(plane[2 * n]) + plane[2 * n + 1] : plane[n];
+      for (std::size_t n = 0; n < S; ++n) sum[n] = P == 2 ? op::template shl<7>(plane[2 * n]) + plane[2 * n + 1] : plane[n];
     }
   }
 
@@ -354,9 +359,9 @@ struct gemm {
   }
 
   /// Calls fn<Step>() for Count steps of scale group Sub from number First on. One scale: steps s and s + 4 share their loads, so they follow each other.
-  /// Two scales: steps 0..3, then 4..7.
+  /// Two scales: steps 0..3, then 4..7. No part: GCC 12 would put three of q3_k's twelve accumulators away in a step of avx512_vnni instead of two.
   template <std::size_t Sub, std::size_t First, std::size_t Count, class F>
-  static CRIA_PART void each_step(F fn) noexcept {
+  static CRIA_ALWAYS_INLINE void each_step(F fn) noexcept {
     each<Count>([&]<std::size_t N>() CRIA_PART_LAMBDA {
       fn.template operator()<layout::subs == 1 ? (First + N) / 2 + (First + N) % 2 * 4 : Sub * 4 + First + N>();
     });
