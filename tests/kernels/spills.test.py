@@ -17,9 +17,9 @@ import subprocess
 import sys
 
 CHECKED = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4")
-# GCC 12 keeps every accumulator in a register and puts a piece of a code away for a moment in two formats (4 in 96). clang 14 orders the steps of a tile anew and puts up to six
+# GCC 12 puts three accumulators away for a moment in one format (q3_k, 6 accesses in 96 steps) and none in the others. clang 14 orders the steps of a tile anew and puts up to six
 # of 24 accumulators away for a while; its tiles are not slower for it (q6_k 134 against 132 GMAC/s on one Zen 4 core).
-LIMIT = 0.25 if "clang" in os.environ.get("CXX", "") else 0.05
+LIMIT = 0.25 if "clang" in os.environ.get("CXX", "") else 0.07
 TILE = re.compile(r"kernels::gemm<cria::v0::(\w+), cria::v0::isa::avx512_vnni>::(\w+(?:<[^>]*>)?)")
 JUMP = re.compile(r"j\w+\s+([0-9a-f]+)\b")
 
