@@ -31,7 +31,7 @@
 #endif
 
 // A kernel, and the parts that it consists of: functions and lambdas, all inlined into it. GCC inlines what is always_inline level by level and optimises
-// the grown text at every level: the kernels of one set took it 20 seconds so, and take 10 in this way, for the same instructions. Clang's attribute
+// the grown text at every level: the kernels of one set took it 20 seconds so, and take 10 in this way, for code of the same size. Clang's attribute
 // reaches the first level only, and its inliner does not mind.
 #if defined(__GNUC__) && !defined(__clang__)
 #define CRIA_KERNEL __attribute__((noinline, flatten))

@@ -234,7 +234,7 @@ struct gemm {
   /// codes are unpacked anew for each plane: kept, they would take the accumulators' registers.
   template <std::size_t W, std::size_t Sub, std::size_t N>
   static CRIA_PART void plane_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, std::size_t n_planes,
-                                            const std::int32_t* bias, i (&sum)[N]) noexcept {
+                                   const std::int32_t* bias, i (&sum)[N]) noexcept {
     const std::int32_t* first = n_planes == 1 ? bias : no_bias;
     CRIA_UNROLL
     for (std::size_t n = 0; n < N; ++n) sum[n] = start(first[n % W]);
@@ -252,7 +252,7 @@ struct gemm {
   /// branch: with it in registers q4_k ran at 42 and 66 GMAC/s, exact and fast, on a Zen 4 core with AVX2, without at 60 and 97.
   template <std::size_t W, std::size_t Sub, std::size_t N>
   static CRIA_PART void pair_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, std::size_t n_planes,
-                                           const std::int32_t* bias, i (&sum)[N]) noexcept {
+                                  const std::int32_t* bias, i (&sum)[N]) noexcept {
     if constexpr (!has_large_codes) {
       if (n_planes == 1) {
         CRIA_FORGET(words);
@@ -272,7 +272,7 @@ struct gemm {
   /// acc[v][token] += scale d sum (+ min ds) for row vectors from r on.
   template <std::size_t W, std::size_t Sub, std::size_t N, class Fields>
   static CRIA_PART void scale_and_add(const std::byte* block, const std::byte* sc, std::size_t g, std::size_t r, const std::int32_t* x,
-                                               const Fields& at, const i (&sum)[N], f (&acc)[N]) noexcept {
+                                      const Fields& at, const i (&sum)[N], f (&acc)[N]) noexcept {
     each<N / W>([&]<std::size_t Vector>() CRIA_PART_LAMBDA {
       const std::size_t row = r + Vector * op::lanes;
       const f scale = unpack::scale(block, sc, g, row, Sub);
