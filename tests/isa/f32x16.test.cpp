@@ -111,10 +111,13 @@ TEST_CASE("f32x16: hmax finds the largest lane in any place, hmax_abs_bits the l
     x[n] = 40.0f;
     CHECK(v::load(x).hmax() == 40.0f);
     x[n] = -40.0f;
-    CHECK(std::bit_cast<float>(v::load(x).hmax_abs_bits()) == 40.0f);
+    const float nothing[16] = {};
+    CHECK(std::bit_cast<float>(v::hmax_abs_bits(v::load(x), v::load(nothing))) == 40.0f);
+    CHECK(std::bit_cast<float>(v::hmax_abs_bits(v::load(nothing), v::load(x))) == 40.0f);
     x[n] = -std::numeric_limits<float>::quiet_NaN();
     x[(n + 3) % 16] = std::numeric_limits<float>::infinity();
-    CHECK(std::isnan(std::bit_cast<float>(v::load(x).hmax_abs_bits())));
+    CHECK(std::isnan(std::bit_cast<float>(v::hmax_abs_bits(v::load(x), v::load(nothing)))));
+    CHECK(std::isnan(std::bit_cast<float>(v::hmax_abs_bits(v::load(nothing), v::load(x)))));
   }
 }
 

@@ -78,11 +78,12 @@ struct f32x16 {
     return op::hmax(m);
   }
 
-  /// Returns the bits of the largest |lane|; those of NaN when a lane is NaN, which are above infinity's.
-  CRIA_ALWAYS_INLINE std::int32_t hmax_abs_bits() const noexcept {
-    auto m = op::as_int(v[0]) & op::set_i(0x7fffffff);
+  /// Returns the bits of the largest |lane| of both; those of NaN when a lane is NaN, which are above infinity's.
+  static CRIA_ALWAYS_INLINE std::int32_t hmax_abs_bits(const f32x16& a, const f32x16& b) noexcept {
+    const auto magnitude = op::set_i(0x7fffffff);
+    auto m = op::as_int(a.v[0]) & magnitude;
     CRIA_UNROLL
-    for (std::size_t n = 1; n < parts; ++n) m = op::max_i(m, op::as_int(v[n]) & op::set_i(0x7fffffff));
+    for (std::size_t n = 1; n < 2 * parts; ++n) m = op::max_i(m, op::as_int(n < parts ? a.v[n] : b.v[n - parts]) & magnitude);
     return op::hmax_i(m);
   }
 
