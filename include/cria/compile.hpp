@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: MIT
-// compile.hpp - the whole text of the unit that compiles, once for a program, what is no template; its other units then hold calls only.
+// compile.hpp - the whole text of the unit that compiles, once for a program, the kernels and what is no template; its other units then hold calls only.
 //
-// Requires  CRIA_DISPATCH defined in every unit of the program; exactly one that includes this header (the CMake target cria::dispatch has it)
+//   // cria.cpp, compiled with -O2 -ffp-contract=off and the flags of an instruction set (-march=native, ...), which only this unit needs
+//   #include <cria/compile.hpp>
+//
+// A program that is to run on many instruction sets names them, worst first, and has a unit of kernels for each (kernels/instantiate.hpp), compiled with
+// the flags of its set; this unit then needs none of them. The CMake target cria::dispatch consists of such units.
+//
+//   #define CRIA_KERNEL_SETS(X) X(sse4_2) X(avx2) X(avx512_vnni)
+//   #include <cria/compile.hpp>
+//
+// Requires  CRIA_SEPARATE_COMPILATION defined in every unit of the program; exactly one that includes this header, before any other of cria
 #pragma once
 
-#ifndef CRIA_DISPATCH
-#error "cria/compile.hpp is for programs that define CRIA_DISPATCH; others need it not"
+#ifndef CRIA_SEPARATE_COMPILATION
+#error "cria/compile.hpp is for programs that define CRIA_SEPARATE_COMPILATION in all their units; others need it not"
 #endif
 #define CRIA_COMPILE 1
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Builds and runs cria's consumers: installed with find_package, FetchContent, add_subdirectory, pkg-config, the headers as one file. The environment
-# is that of tests/CMakeLists.txt. The consumers through Conan and vcpkg have tests of their own.
+# Builds and runs cria's consumers: installed with find_package, FetchContent, add_subdirectory, pkg-config, the headers as one file, compiled separately
+# without CMake. The environment is that of tests/CMakeLists.txt. The consumers through Conan and vcpkg have tests of their own.
 set -euo pipefail
 
 here=$CRIA_SOURCE_DIR/tests/package
@@ -78,6 +78,29 @@ if [[ $names == *cria::v0* || $names == *cria_v0* ]]; then echo "the other versi
 [[ $names == *cria::v9* ]] || { echo "the other version's names are not in its unit"; exit 1; }
 "$CXX" "${flags[@]}" -std=c++2b -DCRIA_TEST_SECOND_UNIT -I one "${xsimd[@]}" "$here/version.cpp" other.o -pthread -o one_file_app
 expect_version ./one_file_app
+
+echo "== compiled separately without CMake: kernels in the same unit, and in one of their own"
+separate=("${flags[@]}" -std=c++20 -Wall -Wextra -Werror -DCRIA_SEPARATE_COMPILATION -I moved/include "${xsimd[@]}")
+echo '#include <cria/compile.hpp>' >same.cpp
+printf '#define CRIA_KERNEL_SETS(X) X(scalar)\n#include <cria/compile.hpp>\n' >apart.cpp
+printf '#define CRIA_ISA scalar\n#include <cria/kernels/instantiate.hpp>\n' >scalar.cpp
+"$CXX" "${separate[@]}" -O0 -c same.cpp & others=($!)
+"$CXX" "${separate[@]}" -O0 -c apart.cpp & others+=($!)
+"$CXX" "${separate[@]}" -O1 -c scalar.cpp
+"$CXX" "${separate[@]}" -O0 -c "$here/version.cpp" -DCRIA_TEST_SECOND_UNIT
+"$CXX" "${separate[@]}" -O0 -c "$here/second_unit.cpp"
+"$CXX" "${separate[@]}" -O0 -c "$here/conan/test_package/app.cpp"
+for other in "${others[@]}"; do wait "$other"; done
+if [[ $(nm -C app.o) == *cria::v0::kernels::gemm* ]]; then echo "a unit that should call kernels only has some"; exit 1; fi
+for kernels in same.o "apart.o scalar.o"; do
+  read -ra objects <<<"$kernels"
+  "$CXX" "${flags[@]}" version.o second_unit.o "${objects[@]}" -pthread -o separate_app
+  expect_version ./separate_app
+  "$CXX" "${flags[@]}" app.o "${objects[@]}" -pthread -o separate_app
+  ./separate_app | grep "there is no such file" >/dev/null || { echo "separate_app does not name the file"; exit 1; }
+done
+if "$CXX" "${flags[@]}" -std=c++20 -fsyntax-only -I moved/include "${xsimd[@]}" same.cpp >same.log 2>&1; then echo "compile.hpp without its macro compiles"; exit 1; fi
+grep CRIA_SEPARATE_COMPILATION same.log >/dev/null || { cat same.log; exit 1; }
 
 echo "== every warning, no exceptions"
 for variant in "-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror" "-fno-exceptions -fno-rtti"; do

@@ -2,7 +2,7 @@
 """Every header compiles alone without a warning, and two units that include all of them link: nothing in them is defined twice.
 
 Headers of one instruction set (*.<isa>.hpp) compile under the flags of theirs, on top of the build's own. Headers with a region of definitions compile
-with it, as for hosts that have the headers only; the others as for cria::dispatch, where what they include is read without.
+with it, as for hosts that have the headers only; the others as where they are compiled separately: what they include is read without.
 """
 
 import concurrent.futures
@@ -19,7 +19,7 @@ X86 = "sse4_2 avx2 avx_vnni avx512bw avx512_vnni".split()
 AVX2 = "-mavx2 -mfma -mf16c"
 AVX512 = AVX2 + " -mavx512f -mavx512cd -mavx512dq -mavx512bw -mavx512vl"
 FLAGS = {"sse4_2": "-msse4.2", "avx2": AVX2, "avx_vnni": AVX2 + " -mavxvnni", "avx512bw": AVX512, "avx512_vnni": AVX512 + " -mavx512vnni"}
-# Units of cria::dispatch, not headers for others: they are compiled by the build.
+# The text of units, not headers for others: they are compiled by the build.
 UNITS = {"compile.hpp", "kernels/instantiate.hpp"}
 
 COMPILE = [os.environ["CXX"], *shlex.split(os.environ.get("CXXFLAGS", "")), "-std=c++20", "-O0", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror",
@@ -50,7 +50,7 @@ def isa_flags(header):
 def mode_flags(include, header):
     with open(os.path.join(include, "cria", header), encoding="utf-8") as file:
         defines = "#if CRIA_HAS_DEFINITIONS" in file.read()
-    return [] if defines else ["-DCRIA_DISPATCH=1", "-DCRIA_DISPATCH_SCALAR=1"]
+    return [] if defines else ["-DCRIA_SEPARATE_COMPILATION=1"]
 
 
 def compile_alone(include, header):

@@ -125,9 +125,9 @@ def mutable_state(path, text):
 
 def macros(path, text):
     """What a host sees of macros is the list in core/config.hpp: nothing without the prefix, nothing from elsewhere but CRIA_TRY and CRIA_CHECK; and
-    CRIA_COMPILE in the unit that holds the definitions."""
+    in the unit that holds the definitions CRIA_COMPILE and what lists the kernels."""
     allowed = {"include/cria/core/config.hpp": r"CRIA_\w+", "include/cria/core/result.hpp": r"CRIA_(TRY|CHECK)",
-               "include/cria/compile.hpp": r"CRIA_COMPILE"}.get(path, r"(?!)")
+               "include/cria/compile.hpp": r"CRIA_COMPILE", "include/cria/kernels/registry.hpp": r"CRIA_(DECLARE|ADDRESS_OF)_TABLE"}.get(path, r"(?!)")
     return find(r"^[ \t]*#[ \t]*define[ \t]+(?!(?:%s|NOMINMAX|WIN32_LEAN_AND_MEAN)\b)\w+" % allowed, code_of(text), "macro that is not in the list")
 
 
@@ -232,7 +232,7 @@ def tracked_files():
 
 
 def uncompiled(texts):
-    """The headers whose definitions would be in no unit where CRIA_DISPATCH is defined: compile.hpp does not reach them."""
+    """The headers whose definitions would be in no unit where CRIA_SEPARATE_COMPILATION is defined: compile.hpp does not reach them."""
     reached, left = set(), ["include/cria/compile.hpp"]
     while left:
         path = left.pop()

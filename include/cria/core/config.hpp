@@ -2,9 +2,11 @@
 // core/config.hpp - the version, and every macro that cria defines or reads.
 //
 // A host may define before the first include (the same in every unit of the program):
-//   CRIA_ASSERT(condition)   what a violated precondition does; default: assert() in debug builds, nothing otherwise
-//   CRIA_DISPATCH            set by the CMake target cria::dispatch: kernels come from one compiled unit per instruction set, and functions that are
-//                            no templates from the one unit that includes compile.hpp
+//   CRIA_ASSERT(condition)     what a violated precondition does; default: assert() in debug builds, nothing otherwise
+//   CRIA_SEPARATE_COMPILATION  kernels, and functions that are no templates, are compiled once, by the one unit that includes compile.hpp; the CMake
+//                              target cria::dispatch sets it and has that unit
+// and in that unit alone
+//   CRIA_KERNEL_SETS(X)        X(set) for each instruction set whose kernels have a unit of their own; see compile.hpp
 // Everything else here is internal and starts with CRIA_.
 #pragma once
 
@@ -128,8 +130,8 @@
 #define CRIA_HAS_NEON_I8MM 0
 #endif
 
-// Whether this unit holds the definitions of functions that are no templates: all of them in every unit, or all in the one of cria::dispatch.
-#if !defined(CRIA_DISPATCH)
+// Whether this unit holds the definitions of functions that are no templates: all of them in every unit, or all in the one that includes compile.hpp.
+#if !defined(CRIA_SEPARATE_COMPILATION)
 #define CRIA_HAS_DEFINITIONS 1
 #define CRIA_INLINE inline
 #elif defined(CRIA_COMPILE)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // kernels/registry.hpp - which kernel tables this program has, and the best one for this processor.
 //
-// With CRIA_DISPATCH (CMake target cria::dispatch) one compiled unit per instruction set provides a table each; without, this header brings
-// the kernels of the best set that the including unit's flags allow.
+// The unit that holds the definitions brings the tables: those of the instruction sets that CRIA_KERNEL_SETS names (one compiled unit each,
+// kernels/instantiate.hpp), or else one of the best set that its own flags allow.
 //
 // Errors    unsupported_cpu when no table runs here, bad_argument for a set that is not compiled in
 // Threads   pure functions on constants
@@ -16,82 +16,45 @@
 #include <span>
 #include <string>
 
-#if !defined(CRIA_DISPATCH)
-#include <cria/kernels/catalog.hpp>
-#else
+namespace cria::inline v0::kernels {
+
+/// Returns the tables that this program holds, worst first.
+[[nodiscard]] std::span<const kernel_table* const> compiled_tables() noexcept;
+
+/// Returns the table of `wanted`, or of the best compiled set that this processor runs.
+[[nodiscard]] result<const kernel_table*> select(std::optional<isa::id> wanted = {});
+
+/// Returns whether the table has dot products of bf16 that this processor runs.
+[[nodiscard]] inline bool has_bf16_dot(const kernel_table& table) noexcept { return table.attention_bf16_dot != nullptr && isa::detect().avx512_bf16; }
+
+}  // namespace cria::inline v0::kernels
+
+#if CRIA_HAS_DEFINITIONS
+
+#if defined(CRIA_KERNEL_SETS)
 extern "C" {
-#if defined(CRIA_DISPATCH_SCALAR)
-extern const cria::kernels::kernel_table cria_v0_kernels_scalar;
-#endif
-#if defined(CRIA_DISPATCH_SSE4_2)
-extern const cria::kernels::kernel_table cria_v0_kernels_sse4_2;
-#endif
-#if defined(CRIA_DISPATCH_AVX2)
-extern const cria::kernels::kernel_table cria_v0_kernels_avx2;
-#endif
-#if defined(CRIA_DISPATCH_AVX_VNNI)
-extern const cria::kernels::kernel_table cria_v0_kernels_avx_vnni;
-#endif
-#if defined(CRIA_DISPATCH_AVX512BW)
-extern const cria::kernels::kernel_table cria_v0_kernels_avx512bw;
-#endif
-#if defined(CRIA_DISPATCH_AVX512_VNNI)
-extern const cria::kernels::kernel_table cria_v0_kernels_avx512_vnni;
-#endif
-#if defined(CRIA_DISPATCH_NEON64)
-extern const cria::kernels::kernel_table cria_v0_kernels_neon64;
-#endif
-#if defined(CRIA_DISPATCH_NEON_DOTPROD)
-extern const cria::kernels::kernel_table cria_v0_kernels_neon_dotprod;
-#endif
-#if defined(CRIA_DISPATCH_NEON_I8MM)
-extern const cria::kernels::kernel_table cria_v0_kernels_neon_i8mm;
-#endif
+#define CRIA_DECLARE_TABLE(set) extern const cria::kernels::kernel_table CRIA_CONCAT(cria_v0_kernels_, set);
+CRIA_KERNEL_SETS(CRIA_DECLARE_TABLE)
+#undef CRIA_DECLARE_TABLE
 }
+#else
+#include <cria/kernels/catalog.hpp>
 #endif
 
 namespace cria::inline v0::kernels {
 
-/// Returns the tables that this program holds, worst first.
-[[nodiscard]] inline std::span<const kernel_table* const> compiled_tables() noexcept {
-#if !defined(CRIA_DISPATCH)
-  static constexpr const kernel_table* tables[] = {&table_of<isa::native>};
+CRIA_INLINE std::span<const kernel_table* const> compiled_tables() noexcept {
+#if defined(CRIA_KERNEL_SETS)
+#define CRIA_ADDRESS_OF_TABLE(set) &CRIA_CONCAT(cria_v0_kernels_, set),
+  static constexpr const kernel_table* tables[] = {CRIA_KERNEL_SETS(CRIA_ADDRESS_OF_TABLE)};
+#undef CRIA_ADDRESS_OF_TABLE
 #else
-  static constexpr const kernel_table* tables[] = {
-#if defined(CRIA_DISPATCH_SCALAR)
-      &cria_v0_kernels_scalar,
-#endif
-#if defined(CRIA_DISPATCH_SSE4_2)
-      &cria_v0_kernels_sse4_2,
-#endif
-#if defined(CRIA_DISPATCH_AVX2)
-      &cria_v0_kernels_avx2,
-#endif
-#if defined(CRIA_DISPATCH_AVX_VNNI)
-      &cria_v0_kernels_avx_vnni,
-#endif
-#if defined(CRIA_DISPATCH_AVX512BW)
-      &cria_v0_kernels_avx512bw,
-#endif
-#if defined(CRIA_DISPATCH_AVX512_VNNI)
-      &cria_v0_kernels_avx512_vnni,
-#endif
-#if defined(CRIA_DISPATCH_NEON64)
-      &cria_v0_kernels_neon64,
-#endif
-#if defined(CRIA_DISPATCH_NEON_DOTPROD)
-      &cria_v0_kernels_neon_dotprod,
-#endif
-#if defined(CRIA_DISPATCH_NEON_I8MM)
-      &cria_v0_kernels_neon_i8mm,
-#endif
-  };
+  static constexpr const kernel_table* tables[] = {&table_of<isa::native>};
 #endif
   return tables;
 }
 
-/// Returns the table of `wanted`, or of the best compiled set that this processor runs.
-[[nodiscard]] inline result<const kernel_table*> select(std::optional<isa::id> wanted = {}) {
+CRIA_INLINE result<const kernel_table*> select(std::optional<isa::id> wanted) {
   const isa::cpu_features cpu = isa::detect();
   const kernel_table* best = nullptr;
   std::string names;
@@ -107,7 +70,6 @@ namespace cria::inline v0::kernels {
   return error{errc::unsupported_cpu, "cpu", "the kernels were compiled for: " + names, error::no_offset};
 }
 
-/// Returns whether the table has dot products of bf16 that this processor runs.
-[[nodiscard]] inline bool has_bf16_dot(const kernel_table& table) noexcept { return table.attention_bf16_dot != nullptr && isa::detect().avx512_bf16; }
-
 }  // namespace cria::inline v0::kernels
+
+#endif  // CRIA_HAS_DEFINITIONS
