@@ -179,11 +179,11 @@ class [[nodiscard]] result {
   explicit operator bool() const noexcept { return has_value_; }
 
   /// Requires has_value().
-  [[nodiscard]] T& operator*() & noexcept { return value_; }
-  [[nodiscard]] const T& operator*() const& noexcept { return value_; }
-  [[nodiscard]] T&& operator*() && noexcept { return std::move(value_); }
-  [[nodiscard]] T* operator->() noexcept { return std::addressof(value_); }
-  [[nodiscard]] const T* operator->() const noexcept { return std::addressof(value_); }
+  [[nodiscard]] T& operator*() & noexcept { return expect_value(), value_; }
+  [[nodiscard]] const T& operator*() const& noexcept { return expect_value(), value_; }
+  [[nodiscard]] T&& operator*() && noexcept { return expect_value(), std::move(value_); }
+  [[nodiscard]] T* operator->() noexcept { return expect_value(), std::addressof(value_); }
+  [[nodiscard]] const T* operator->() const noexcept { return expect_value(), std::addressof(value_); }
 
   [[nodiscard]] T& value() & { return check(), value_; }
   [[nodiscard]] const T& value() const& { return check(), value_; }
@@ -194,8 +194,8 @@ class [[nodiscard]] result {
   }
 
   /// Requires !has_value().
-  [[nodiscard]] const error_type& error() const& noexcept { return error_; }
-  [[nodiscard]] error_type&& error() && noexcept { return std::move(error_); }
+  [[nodiscard]] const error_type& error() const& noexcept { return expect_error(), error_; }
+  [[nodiscard]] error_type&& error() && noexcept { return expect_error(), std::move(error_); }
 
   template <class F>
   auto and_then(F&& f) && -> std::invoke_result_t<F, T&&> {
@@ -209,6 +209,8 @@ class [[nodiscard]] result {
   }
 
  private:
+  void expect_value() const noexcept { CRIA_ASSERT(has_value_); }
+  void expect_error() const noexcept { CRIA_ASSERT(!has_value_); }
   void check() const {
     if (!has_value_) detail::no_value(error_);
   }
@@ -248,8 +250,14 @@ class [[nodiscard]] result<void> {
     if (error_) detail::no_value(*error_);
   }
   /// Requires !has_value().
-  [[nodiscard]] const error_type& error() const& noexcept { return *error_; }
-  [[nodiscard]] error_type&& error() && noexcept { return std::move(*error_); }
+  [[nodiscard]] const error_type& error() const& noexcept {
+    CRIA_ASSERT(error_.has_value());
+    return *error_;
+  }
+  [[nodiscard]] error_type&& error() && noexcept {
+    CRIA_ASSERT(error_.has_value());
+    return std::move(*error_);
+  }
 
  private:
   std::optional<error_type> error_;
