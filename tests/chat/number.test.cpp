@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Reading is compared with the C library's strtod, writing with what Python 3.11's repr() gives.
+#include <cria/chat/json.hpp>
 #include <cria/chat/number.hpp>
 
 #include <doctest/doctest.h>
@@ -8,8 +9,11 @@
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
+#include <optional>
 #include <string>
+#include <type_traits>
 
+using cria::json;
 using cria::detail::parse_decimal;
 using cria::detail::python_repr;
 
@@ -54,4 +58,19 @@ TEST_CASE("number: doubles are written as Python's repr() writes them") {
   check(-std::numeric_limits<double>::max(), "-1.7976931348623157e+308");
   check(std::numeric_limits<double>::infinity(), "inf");
   check(-std::numeric_limits<double>::quiet_NaN(), "nan");
+}
+
+TEST_CASE("json: integers keep their value, whatever their type; a character is neither a number nor a text") {
+  CHECK(json(std::uint64_t{18'446'744'073'709'551'615u}).dump() == "18446744073709551615");
+  CHECK(json(std::uint64_t{1} << 63).dump() == "9223372036854775808");
+  CHECK(json((std::uint64_t{1} << 63) - 1).dump() == "9223372036854775807");
+  CHECK(json(std::int64_t{-9'223'372'036'854'775'807} - 1).dump() == "-9223372036854775808");
+  CHECK(json(std::uint8_t{200}).dump() == "200");
+  CHECK(json(true).dump() == "true");
+  CHECK(*json::parse("18446744073709551615") == json(std::uint64_t{18'446'744'073'709'551'615u}));
+  CHECK(json::parse("170")->number() == 170.0);
+  CHECK(json::parse("1.5e3")->number() == 1500.0);
+  CHECK(json::parse("-18446744073709551616")->number() == -18446744073709551616.0);
+  CHECK(json::parse("\"170\"")->number() == std::nullopt);
+  static_assert(!std::is_constructible_v<json, char> && !std::is_constructible_v<json, char32_t> && !std::is_constructible_v<json, wchar_t>);
 }

@@ -16,7 +16,9 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -32,6 +34,10 @@ struct json_limits {
 };
 
 class json {
+  template <class T>
+  static constexpr bool is_character = std::is_same_v<T, char> || std::is_same_v<T, wchar_t> || std::is_same_v<T, char8_t> || std::is_same_v<T, char16_t> ||
+                                       std::is_same_v<T, char32_t>;
+
  public:
   /// An integer that does not fit 64 bits: its sign and digits.
   struct big_integer {
@@ -44,10 +50,16 @@ class json {
   json() noexcept = default;   ///< null
   json(std::nullptr_t) noexcept {}
   template <class T>
-    requires(std::is_integral_v<T> && sizeof(T) <= 8)
+    requires(std::is_integral_v<T> && sizeof(T) <= 8 && !is_character<T>)
   json(T number) : value_(std::in_place_type<std::int64_t>, static_cast<std::int64_t>(number)) {
     if constexpr (std::is_same_v<T, bool>) value_ = number;
+    if constexpr (std::is_unsigned_v<T> && sizeof(T) == 8) {
+      if (number > static_cast<T>(std::numeric_limits<std::int64_t>::max())) value_ = big_integer{std::to_string(number)};
+    }
   }
+  template <class T>
+    requires is_character<T>
+  json(T) = delete;   // a number, or a text of one letter?
   json(double number) : value_(number) {}
   json(big_integer number) : value_(std::move(number)) {}
   json(std::string text) : value_(std::move(text)) {}
@@ -72,6 +84,16 @@ class json {
   [[nodiscard]] const T* get_if() const noexcept { return std::get_if<T>(&value_); }
   template <class T>
   [[nodiscard]] T* get_if() noexcept { return std::get_if<T>(&value_); }
+  /// Returns any number as a double: what is written without a fraction is a std::int64_t, also where a schema says "number".
+  [[nodiscard]] std::optional<double> number() const {
+    if (const auto* whole = get_if<std::int64_t>()) return static_cast<double>(*whole);
+    if (const auto* real = get_if<double>()) return *real;
+    const auto* big = get_if<big_integer>();
+    if (big == nullptr) return std::nullopt;
+    const bool is_negative = big->digits.starts_with('-');
+    const double size = detail::parse_decimal(std::string_view(big->digits).substr(is_negative ? 1 : 0)).value_or(0);
+    return is_negative ? -size : size;
+  }
   [[nodiscard]] bool is_null() const noexcept { return std::holds_alternative<std::monostate>(value_); }
 
   /// Returns the member called `key` of an object, nullptr where there is none.
