@@ -29,7 +29,9 @@ vocabulary with(const std::vector<std::string>& texts) {
   return v;
 }
 
-constexpr auto all = [](token_kind kind) { return kind == token_kind::control; };
+auto controls_of(const vocabulary& v) {
+  return [&v](cria::token_id id) { return v.kind(id) == token_kind::control; };
+}
 
 /// Returns the matches as "start:id start:id".
 std::string matches(const special_matcher& matcher, const vocabulary& v, std::string_view text) {
@@ -65,7 +67,7 @@ std::string matches_slowly(const std::vector<std::string>& texts, std::string_vi
 TEST_CASE("special_matcher: the leftmost match wins, of those the longest, of equal texts the first id") {
   const std::vector<std::string> texts = {"<s>", "<|im_end|>", "<|im", "<", "<s>", "<|im_start|>", "im_", ""};
   const vocabulary v = with(texts);
-  const special_matcher matcher(v, all);
+  const special_matcher matcher(v, controls_of(v));
   CHECK(matches(matcher, v, "<s>a<|im_end|>") == "0:0 4:1");
   CHECK(matches(matcher, v, "<|im_st<|im_start|>") == "0:2 7:5");
   CHECK(matches(matcher, v, "<<s><") == "0:3 1:0 4:3");
@@ -87,17 +89,17 @@ TEST_CASE("special_matcher: finds what a search by the definition finds") {
     for (std::string& t : texts) t = word(6, 2);
     const std::string text = word(40, 2 + static_cast<unsigned>(random() % 2));
     const vocabulary v = with(texts);
-    if (matches(special_matcher(v, all), v, text) != matches_slowly(texts, text)) FAIL_CHECK("round " << round);
+    if (matches(special_matcher(v, controls_of(v)), v, text) != matches_slowly(texts, text)) FAIL_CHECK("round " << round);
   }
 }
 
 TEST_CASE("special_matcher: only kinds that are asked for, and nothing longer than its limit") {
   vocabulary v = with({"aa", "bb", std::string(special_matcher::max_length, 'c'), std::string(special_matcher::max_length + 1, 'd')});
   v.kinds[1] = token_kind::user_defined;
-  CHECK(matches(special_matcher(v, all), v, "aabb") == "0:0");
-  CHECK(matches(special_matcher(v, [](token_kind k) { return k == token_kind::user_defined; }), v, "aabb") == "2:1");
-  CHECK(matches(special_matcher(v, all), v, std::string(special_matcher::max_length, 'c')) == "0:2");
-  CHECK(matches(special_matcher(v, all), v, std::string(special_matcher::max_length + 1, 'd')) == "");
+  CHECK(matches(special_matcher(v, controls_of(v)), v, "aabb") == "0:0");
+  CHECK(matches(special_matcher(v, [&](cria::token_id id) { return v.kind(id) == token_kind::user_defined; }), v, "aabb") == "2:1");
+  CHECK(matches(special_matcher(v, controls_of(v)), v, std::string(special_matcher::max_length, 'c')) == "0:2");
+  CHECK(matches(special_matcher(v, controls_of(v)), v, std::string(special_matcher::max_length + 1, 'd')) == "");
   CHECK(matches(special_matcher(), v, "aabb") == "");
 }
 
@@ -106,7 +108,7 @@ TEST_CASE("special_matcher: a megabyte of beginnings of tokens takes well below 
   for (std::size_t n = 1; n < 200; ++n) texts.push_back(std::string(n, '<') + "|");  // each place begins all of them and ends none
   for (int n = 0; n < 300; ++n) texts.push_back("(|reserved_special_token_" + std::to_string(n) + "|>");
   const vocabulary v = with(texts);
-  const special_matcher matcher(v, all);
+  const special_matcher matcher(v, controls_of(v));
   for (const std::string& unit : {std::string("<"), std::string("(|reserved_special_token_"), std::string("x")}) {
     std::string text;
     while (text.size() < 1'000'000) text += unit;
@@ -121,7 +123,7 @@ TEST_CASE("special_matcher: a way down a thousand tokens that begin with each ot
   std::vector<std::string> texts = {"a"};
   for (std::size_t n = 1; n < 1000; n += n % 7 == 0 ? 3 : 1) texts.push_back("a!" + std::string(n, '!'));
   const vocabulary v = with(texts);
-  const special_matcher matcher(v, all);
+  const special_matcher matcher(v, controls_of(v));
   for (std::size_t n = 0; n < 1010; ++n) {
     const std::string text = "a" + std::string(n, '!') + "?";
     std::string_view longest = "a";
@@ -154,7 +156,7 @@ TEST_CASE("special_walk: control tokens are found where they touch no foreign by
       v.texts.push(text);
       v.kinds.push_back(below(3) == 0 ? token_kind::user_defined : token_kind::control);
     }
-    const special_matcher every(v, [](token_kind) { return true; }), user_defined(v, [](token_kind kind) { return kind == token_kind::user_defined; });
+    const special_matcher every(v, [](cria::token_id) { return true; }), user_defined(v, [&](cria::token_id id) { return v.kind(id) == token_kind::user_defined; });
     std::string text;
     for (std::size_t k = below(24); k > 0; --k) text += static_cast<char>('a' + below(3));
     std::vector<cria::text_range> foreign;

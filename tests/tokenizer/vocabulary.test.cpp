@@ -277,6 +277,15 @@ TEST_CASE("vocabulary: <|end|> does not end an answer in the harmony format, </s
   CHECK(!harmony->is_end_of_generation(5));
   CHECK(harmony->is_end_of_generation(6));
   CHECK(harmony->piece(8) == "<|channel|>");
+  // Said by the model, but control tokens of the file all the same: what people type never becomes one of them.
+  for (const std::string_view mark : {"<|channel|>", "<|end|>", "<|return|>"}) {
+    CAPTURE(mark);
+    const ids as_template = encode(*harmony, mark, {.add_bos = false}), as_typed = encode(*harmony, mark, {.add_bos = false, .parse_special = false});
+    CHECK(as_template == ids{*harmony->find(mark)});
+    CHECK(std::find(as_typed.begin(), as_typed.end(), *harmony->find(mark)) == as_typed.end());
+  }
+  const auto user_defined = make(spm_metadata(with_tokens({{"<|channel|>", 0, token_kind::user_defined}})));
+  CHECK(encode(*user_defined, "<|channel|>", {.add_bos = false, .parse_special = false}) == ids{5});
   const auto plain_end = make(spm_metadata(with_tokens({{"<|end|>", 0, token_kind::control}})));
   CHECK(plain_end->is_end_of_generation(5));
 

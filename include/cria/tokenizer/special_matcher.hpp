@@ -37,12 +37,12 @@ class special_matcher {
 
   special_matcher() = default;
 
-  /// Looks for the tokens whose kind satisfies `wanted`; of equal texts the first id wins.
+  /// Looks for the tokens that satisfy `wanted`; of equal texts the first id wins.
   template <class Wanted>
   special_matcher(const vocabulary& vocab, Wanted wanted) {
     for (std::size_t i = 0; i < vocab.size(); ++i) {
       const std::string_view text = vocab.texts[i];
-      if (!wanted(vocab.kinds[i]) || text.empty() || text.size() > max_length) continue;
+      if (!wanted(static_cast<token_id>(i)) || text.empty() || text.size() > max_length) continue;
       sorted_.push_back({static_cast<token_id>(i)});
       starts_[static_cast<unsigned char>(text[0])] = true;
     }

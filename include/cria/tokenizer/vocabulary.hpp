@@ -20,6 +20,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace cria::inline v0 {
@@ -73,6 +74,7 @@ struct vocabulary {
   bool adds_bos = false, adds_eos = false, adds_space_prefix = false;
   bool strips_after_special = false;         ///< white space after special tokens is not part of the text (Phi 3)
   std::vector<token_id> end_of_generation;   ///< ascending
+  std::vector<token_id> spoken;              ///< control tokens of the file that are part of what the model says: user_defined, but never what people type
 
   [[nodiscard]] std::size_t size() const noexcept { return texts.size(); }
   [[nodiscard]] bool has(token_id id) const noexcept { return id >= 0 && static_cast<std::size_t>(id) < size(); }
@@ -80,6 +82,8 @@ struct vocabulary {
   /// Returns the token's text. Requires has(id).
   [[nodiscard]] std::string_view text(token_id id) const noexcept { return texts[static_cast<std::size_t>(id)]; }
   [[nodiscard]] token_kind kind(token_id id) const noexcept { return kinds[static_cast<std::size_t>(id)]; }
+
+  [[nodiscard]] bool is_spoken(token_id id) const noexcept { return std::find(spoken.begin(), spoken.end(), id) != spoken.end(); }
 
   /// Returns whether white space after this special token is dropped.
   [[nodiscard]] bool swallows_space(token_id id) const noexcept {
@@ -95,7 +99,7 @@ struct vocabulary {
   /// As find, but only what ordinary text may turn into: never a control, unknown or byte token.
   [[nodiscard]] std::optional<token_id> find_piece(std::string_view text) const noexcept {
     const auto id = find(text);
-    if (!id || kind(*id) == token_kind::control || kind(*id) == token_kind::unknown || kind(*id) == token_kind::byte) return std::nullopt;
+    if (!id || kind(*id) == token_kind::control || kind(*id) == token_kind::unknown || kind(*id) == token_kind::byte || is_spoken(*id)) return std::nullopt;
     return id;
   }
 };
@@ -236,14 +240,17 @@ inline void load_roles(vocabulary& vocab, std::vector<token_id> ends) {
   }
   for (std::string_view text : other_ends) mark(text, true);
   for (std::string_view text : control_texts) mark(text, false);
+  const auto mark_spoken = [&](token_id id) {
+    if (std::exchange(vocab.kinds[static_cast<std::size_t>(id)], token_kind::user_defined) == token_kind::control) vocab.spoken.push_back(id);
+  };
   for (std::string_view text : spoken_texts) {
-    if (const auto id = vocab.find(text)) vocab.kinds[static_cast<std::size_t>(*id)] = token_kind::user_defined;
+    if (const auto id = vocab.find(text)) mark_spoken(*id);
   }
   const bool harmony = vocab.find("<|call|>") && vocab.find("<|return|>");
   const bool solar = vocab.find("<|calls|>") && vocab.find("<|flush|>");
   if (const auto end = vocab.find("<|end|>"); end && (harmony || solar)) {  // ends a message there, not the answer
     std::erase(ends, *end);
-    vocab.kinds[static_cast<std::size_t>(*end)] = token_kind::user_defined;
+    mark_spoken(*end);
     if (vocab.eot == *end) vocab.eot = no_token;
   }
   ends.insert(ends.end(), {vocab.eos, vocab.eot});
