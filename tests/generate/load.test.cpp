@@ -85,6 +85,26 @@ TEST_CASE("load: the estimate from metadata is what loading and a session take, 
   }
 }
 
+TEST_CASE("load: the estimate follows a session where the model or its windows allow less than is asked for, and refuses what a session refuses") {
+  for (const std::string name : {"arch/gpt2.F32", "arch/gemma2.F32"}) {
+    if (!has_data("models/" + name + ".gguf")) continue;
+    CAPTURE(name);
+    const auto file = gguf::file::open(data_root() / ("models/" + name + ".gguf")).value();
+    const model m = load_model(file).value();
+    for (const std::size_t context : {1'000u, 20'000u}) {
+      const session_options options{.context_size = context, .max_batch = 20'000};
+      const memory_estimate e = estimate_memory(file, options).value();
+      const session s = make_session(m, options);
+      CHECK(e.context == s.capacity());
+      CHECK(e.trained_context == m.config().context_length);
+      CHECK(e.cache == s.cache().bytes());
+      CHECK(e.activations == estimate_memory(file, {.context_size = context, .max_batch = s.max_batch()}).value().activations);
+    }
+    CHECK(estimate_memory(file, {.max_batch = 0}).error().where == "max_batch");
+    CHECK(estimate_memory(file, {.context_size = session_options::max_context + 1}).error().where == "context_size");
+  }
+}
+
 TEST_CASE("load: the estimate knows that windowed layers keep their windows only") {
   if (!has_data("models/arch/gemma3.F32.gguf")) return;
   model_parts parts = parts_of(read_data("models/arch/gemma3.F32.gguf"));

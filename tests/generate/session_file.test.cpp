@@ -453,3 +453,41 @@ TEST_CASE("session_file: pages that others share do not become free by restoring
   REQUIRE(file.restore(s));   // nobody shares them now
   CHECK(snapshot(s) == snapshot(source));
 }
+
+TEST_CASE("session_file: saving while a pass runs is refused and leaves the file that is there; from a callback it saves what is held, and the text goes on") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  session s = make_session(m);
+  const std::filesystem::path path = std::filesystem::temp_directory_path() / ("cria_saving_" + std::to_string(reinterpret_cast<std::uintptr_t>(&s)));
+  const std::string expected = make_session(m).generate("Once upon a time", greedy(6)).value().text;
+  std::size_t n_held = 0;
+  const auto done = s.generate("Once upon a time", greedy(6), [&](const token_event& event) {
+    if (event.index == 2) {
+      CHECK(save_session(s, path));
+      n_held = s.length();
+    }
+  });
+  CHECK(done.value().text == expected);
+  CHECK(session_file::open(path, s).value().tokens().size() == n_held);
+  struct saving {
+    session* inner = nullptr;
+    std::filesystem::path path;
+    int n_refused = 0, n_runs = 0;
+    std::size_t concurrency() const noexcept { return 2; }
+    void run(std::size_t n, task_ref task) {
+      if (inner != nullptr) {
+        ++n_runs;
+        const auto saved = save_session(*inner, path);
+        n_refused += !saved && saved.error().code == errc::bad_argument && saved.error().where == "session";
+      }
+      for (std::size_t i = 0; i < n; ++i) task(i);
+    }
+  } threads;
+  auto t = session::create(m, {.executor = executor_ref(threads)}).value();
+  threads.inner = &t, threads.path = path;
+  CHECK(t.generate("Once upon a time", greedy(6)).value().text == expected);
+  CHECK(threads.n_runs > 0);
+  CHECK(threads.n_refused == threads.n_runs);
+  CHECK(session_file::open(path, s).value().tokens().size() == n_held);
+  std::filesystem::remove(path);
+}

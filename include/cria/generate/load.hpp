@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // generate/load.hpp - opens a model in one call, and says beforehand what it will take.
 //
-// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: missing_tensor (a vocabulary only), limit_exceeded, those of model_config
+// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: missing_tensor (a vocabulary only), limit_exceeded, bad_argument (options), those of model_config
 // Threads   pure functions; loading uses its own threads and ends them
 #pragma once
 
@@ -41,6 +41,7 @@ namespace cria::inline v0 {
 /// What a model and one session of it take, in bytes.
 struct memory_estimate {
   std::uint64_t context;       ///< positions that the figures are for
+  std::uint64_t trained_context;   ///< positions that the model was trained on
   std::uint64_t weights;
   std::uint64_t cache;         ///< of a contiguous cache when all positions are used
   std::uint64_t activations;   ///< buffers of a pass, logits included
@@ -100,8 +101,9 @@ CRIA_INLINE result<memory_estimate> estimate_memory(const gguf::file& file, cons
     if (file.find_tensor("token_embd.weight") == nullptr) return error{errc::missing_tensor, "token_embd.weight", {}, error::no_offset};
     CRIA_TRY(const model_config c, model_config::from_metadata(file.metadata(), tokens.size()));
     memory_estimate m{};
-    m.context = options.context_for(c.context_length);
-    if (m.context > session_options::max_context) return error{errc::bad_argument, "context_size", "is more than 2^31", error::no_offset};
+    CRIA_CHECK(detail::check(options));
+    m.context = options.context_for(c);
+    m.trained_context = c.context_length;
     const auto too_large = [](std::string_view what) { return error{errc::limit_exceeded, std::string(what), "would take more than 2^64 bytes", error::no_offset}; };
     checked_u64 weights = 0;
     for (const gguf::tensor_info& t : file.tensors()) {
@@ -113,7 +115,11 @@ CRIA_INLINE result<memory_estimate> estimate_memory(const gguf::file& file, cons
     if (!cache) return too_large("cache");
     m.weights = *weights.get();
     m.cache = *cache;
-    const std::size_t n_tokens = std::min<std::size_t>(options.max_batch, static_cast<std::size_t>(m.context));
+    const kv_shape shape = c.cache_shape();
+    std::size_t n_tokens = std::min<std::size_t>(options.max_batch, static_cast<std::size_t>(m.context));
+    for (std::size_t layer = 0; layer < shape.n_layers; ++layer) {   // what has windows takes no more at once (contiguous_kv_cache::max_pass)
+      if (kept_positions(shape.window_of(layer), m.context) < kept_positions(0, m.context)) n_tokens = std::min(n_tokens, window_slack);
+    }
     m.activations = detail::activation_bytes_of(c.activation_shape(n_tokens), p) +
                     4 * round_up(c.vocab_size, 16);
     return m;

@@ -7,9 +7,12 @@
 #pragma once
 
 #include <cria/core/executor.hpp>
+#include <cria/core/result.hpp>
 #include <cria/core/stop_token.hpp>
+#include <cria/core/thread_pool.hpp>
 #include <cria/core/types.hpp>
 #include <cria/model/adapter.hpp>
+#include <cria/model/model_config.hpp>
 #include <cria/sampling/grammar/grammar.hpp>
 #include <cria/sampling/sampler_config.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
@@ -19,6 +22,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cria::inline v0 {
@@ -37,7 +41,27 @@ struct session_options {
   [[nodiscard]] std::size_t context_for(std::size_t trained_context) const noexcept {
     return context_size != 0 ? context_size : std::min(trained_context, default_context);
   }
+  /// The same for a model, which has no positions beyond those that it learned; where they are computed it may have more than it was trained on.
+  [[nodiscard]] std::size_t context_for(const model_config& c) const noexcept {
+    const std::size_t wanted = context_for(std::size_t{c.context_length});
+    return c.has_learned_positions ? std::min<std::size_t>(wanted, c.context_length) : wanted;
+  }
 };
+
+namespace detail {
+
+/// Errors: bad_argument.
+[[nodiscard]] inline result<void> check(const session_options& options) {
+  const auto refuse = [](std::string_view field, std::size_t highest) {
+    return error{errc::bad_argument, std::string(field), "is not in 1 to " + std::to_string(highest), error::no_offset};
+  };
+  if (options.max_batch == 0 || options.max_batch > session_options::most_batch) return refuse("max_batch", session_options::most_batch);
+  if (options.context_size > session_options::max_context) return refuse("context_size", session_options::max_context);
+  if (options.n_threads > thread_pool::max_threads) return refuse("n_threads", thread_pool::max_threads);
+  return {};
+}
+
+}  // namespace detail
 
 struct generation_options {
   static constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();

@@ -51,8 +51,7 @@ class paged_compute {
     if (!o.executor) threads = std::make_unique<thread_pool>(o.n_threads);
     const executor_ref executor = o.executor ? *o.executor : executor_ref(*threads);
     const model_config& c = m.config();
-    const std::size_t wanted = session_options{.context_size = o.context_size}.context_for(c.context_length);
-    const std::size_t context = c.has_learned_positions ? std::min<std::size_t>(wanted, c.context_length) : wanted;
+    const std::size_t context = session_options{.context_size = o.context_size}.context_for(c);
     const std::size_t n_tokens = std::max(o.max_batch, o.n_rows);
     CRIA_TRY(auto pool, pool_type::create(m.cache_shape(), pool_options(m.cache_shape(), o, context, n_tokens)));
     const std::size_t capacity = std::min(context, pool->n_pages() * pool->page_size());

@@ -40,6 +40,16 @@
 
 namespace cria::inline v0 {
 
+class byte_sink;
+struct session_extras;
+template <kv_cache Cache>
+class basic_session;
+
+namespace detail {
+template <saved_kv_cache Cache>
+[[nodiscard]] result<void> write_session(const basic_session<Cache>& source, byte_sink& sink, const session_extras& extras);   // session_file.hpp
+}
+
 /// Cache: where keys and values are kept (kv/kv_cache.hpp).
 template <kv_cache Cache = contiguous_kv_cache<kv_type::f16>>
 class basic_session {
@@ -48,16 +58,13 @@ class basic_session {
   template <class Sampler>
   using stream_of = token_stream<Cache, Sampler>;
 
-  /// Makes a session with a cache of options.context_for(the model's context) positions.
+  /// Makes a session with a cache of options.context_for(the model) positions.
   [[nodiscard]] static result<basic_session> create(cria::model model, const session_options& options = {})
     requires requires(const kv_shape& shape, std::size_t n) { { Cache::create(shape, n) } -> std::same_as<result<Cache>>; }
   {
     return catch_bad_alloc([&]() -> result<basic_session> {
-      if (options.context_size > session_options::max_context) return error{errc::bad_argument, "context_size", "is more than 2^31", error::no_offset};
-      const model_config& config = model.config();
-      const std::size_t wanted = options.context_for(config.context_length);
-      const std::size_t context = config.has_learned_positions ? std::min<std::size_t>(wanted, config.context_length) : wanted;
-      CRIA_TRY(Cache cache, Cache::create(model.cache_shape(), context));
+      CRIA_CHECK(detail::check(options));
+      CRIA_TRY(Cache cache, Cache::create(model.cache_shape(), options.context_for(model.config())));
       return create(std::move(model), std::move(cache), options);
     }, "session");
   }
@@ -196,6 +203,9 @@ class basic_session {
   }
 
  private:
+  template <saved_kv_cache Saved>
+  friend result<void> detail::write_session(const basic_session<Saved>&, byte_sink&, const session_extras&);
+
   explicit basic_session(std::unique_ptr<detail::session_state<Cache>> state) noexcept : state_(std::move(state)) {}
 
   /// rows: room for every token's logits, or none.

@@ -8,7 +8,7 @@
 // Ensures   what follows restore() is what would have followed save_session(), bit by bit, also with other threads or a longer context.
 //           The file appears whole or not at all. open() changes nothing and has checked everything when it returns; restore() changes all or nothing.
 //           Reading takes the memory of the file, which is what this session would have written, and sections up to a limit: never more.
-// Errors    save: io, bad_argument (sections), out_of_memory
+// Errors    save: io, bad_argument (sections; another caller is inside the session), out_of_memory
 //           open: io, bad_magic, unsupported_version, truncated, bad_value (altered), mismatch (another model, precision or type of cache),
 //           context_full (more tokens than the session holds), limit_exceeded, non_finite, out_of_memory
 // Threads   as the session's
@@ -132,6 +132,7 @@ template <saved_kv_cache Cache>
 template <saved_kv_cache Cache>
 [[nodiscard]] result<void> write_session(const basic_session<Cache>& source, byte_sink& sink, const session_extras& extras) {
   CRIA_CHECK(check_sections(extras.sections));
+  CRIA_TRY([[maybe_unused]] const auto use, source.state_->look());
   session_file_header h = header_of(source);
   h.n_sections = static_cast<std::uint32_t>(extras.sections.size());
   h.n_sampler_words = extras.sampler.size();

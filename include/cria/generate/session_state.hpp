@@ -12,6 +12,7 @@
 #include <cria/core/bit_cast.hpp>
 #include <cria/core/checksum.hpp>
 #include <cria/core/executor.hpp>
+#include <cria/core/one_user.hpp>
 #include <cria/core/result.hpp>
 #include <cria/core/stop_token.hpp>
 #include <cria/core/thread_pool.hpp>
@@ -23,7 +24,6 @@
 #include <cria/model/model.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -39,23 +39,11 @@ namespace cria::inline v0::detail {
 template <kv_cache Cache>
 class session_state {
  public:
-  /// Held while the session works; what comes in meanwhile is refused.
-  class use {
-   public:
-    explicit use(std::atomic<bool>& flag) noexcept : flag_(&flag) {}
-    use(use&& other) noexcept : flag_(std::exchange(other.flag_, nullptr)) {}
-    use& operator=(use&&) = delete;
-    ~use() {
-      if (flag_ != nullptr) flag_->store(false, std::memory_order_release);
-    }
-
-   private:
-    std::atomic<bool>* flag_;
-  };
+  using use = one_user::use;
 
   [[nodiscard]] static result<std::unique_ptr<session_state>> create(cria::model model, Cache cache, const session_options& options) {
     return catch_bad_alloc([&]() -> result<std::unique_ptr<session_state>> {
-      CRIA_CHECK(check(options));
+      CRIA_CHECK(detail::check(options));
       std::unique_ptr<thread_pool> pool;
       if (!options.executor) pool = std::make_unique<thread_pool>(options.n_threads);
       const executor_ref executor = options.executor ? *options.executor : executor_ref(*pool);
@@ -74,19 +62,23 @@ class session_state {
 
   /// Lets one caller in, who begins something new; none where another one is inside.
   [[nodiscard]] std::optional<use> try_enter() noexcept {
-    if (is_used_.exchange(true, std::memory_order_acquire)) return std::nullopt;
-    begin();
-    return use(is_used_);
+    auto entered = user_.try_enter();
+    if (entered) begin();
+    return entered;
   }
   /// The same, or bad_argument.
   [[nodiscard]] result<use> enter() {
     if (auto entered = try_enter()) return *std::move(entered);
     return two_callers();
   }
+  /// Lets one caller in who changes nothing, so that what is under way goes on.
+  [[nodiscard]] result<use> look() {
+    if (auto entered = user_.try_enter()) return *std::move(entered);
+    return two_callers();
+  }
   /// Lets one caller in who goes on: bad_argument where another one is inside, or something else has begun since `ticket` was given out.
   [[nodiscard]] result<use> enter(std::uint64_t ticket) {
-    if (is_used_.exchange(true, std::memory_order_acquire)) return two_callers();
-    use guard(is_used_);
+    CRIA_TRY(use guard, look());
     if (ticket != ticket_) return error{errc::bad_argument, "session", "has been used for something else meanwhile", error::no_offset};
     return guard;
   }
@@ -249,16 +241,6 @@ class session_state {
         sequence_(std::move(cache)),
         logits_(std::move(logits)) {}
 
-  [[nodiscard]] static result<void> check(const session_options& options) {
-    const auto refuse = [](std::string_view field, std::size_t highest) {
-      return error{errc::bad_argument, std::string(field), "is not in 1 to " + std::to_string(highest), error::no_offset};
-    };
-    if (options.max_batch == 0 || options.max_batch > session_options::most_batch) return refuse("max_batch", session_options::most_batch);
-    if (options.context_size > session_options::max_context) return refuse("context_size", session_options::max_context);
-    if (options.n_threads > thread_pool::max_threads) return refuse("n_threads", thread_pool::max_threads);
-    return {};
-  }
-
   [[nodiscard]] result<void> check_logits() const {
     for (const float x : logits_.span().first(model_.vocab_size())) {
       if (!(x < std::numeric_limits<float>::infinity())) return error{errc::non_finite, "logits", "the model gave inf or NaN", error::no_offset};
@@ -274,7 +256,7 @@ class session_state {
   array_buffer<float> logits_;
   std::shared_ptr<const token_trie> vocabulary_;   // none before the first grammar
   adapter_set adapters_;
-  std::atomic<bool> is_used_{false};
+  one_user user_;
   std::atomic<std::uint64_t> ticket_{0};
   std::size_t n_evaluated_ = 0, n_reused_ = 0;
   bool has_logits_ = false;
