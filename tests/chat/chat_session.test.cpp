@@ -14,6 +14,7 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 using namespace cria;
@@ -344,6 +345,55 @@ TEST_CASE("chat_session: slide keeps the conversation, the sinks and the newest 
   CHECK(n_cheap >= 1);
 }
 
+TEST_CASE("chat_session: slide keeps the whole system message, whether the template writes it alone or into the first turn") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  const std::string name = "Your name is Zebulon and you are kind.";
+  for (const std::string_view form : {"zephyr", "chatml", "llama2"}) {
+    CAPTURE(form);
+    chat_session chat = make_chat(m, 192, form);
+    chat.set_system(name);
+    chat_options options = greedy_chat(16);
+    options.history = {.policy = history_policy::slide, .reply_room = 16, .slack = 32};
+    std::size_t n_slid = 0;
+    for (std::size_t i = 0; i < 6; ++i) {
+      const auto reply = chat.say("Tell me more", options).value();
+      const std::string seen = m.tokenizer().decode(chat.session().tokens().first(reply.done.n_prompt), true);
+      CHECK(seen.find(name) < 40);   // and not with the beginning of something else inside
+      n_slid += reply.n_left_out > 0;
+      if (form != "zephyr") continue;   // the others' marks are text to this vocabulary, and merge with what is beside them
+      const auto alone = chat.used_template().encode(conversation().add("system", name), m.tokenizer(), {.add_generation_prompt = false}).value();
+      const auto tokens = chat.session().tokens().first(reply.done.n_prompt);
+      CHECK(std::equal(alone.begin(), alone.end(), tokens.begin()));
+    }
+    CHECK(n_slid >= 2);
+  }
+}
+
+TEST_CASE("chat_session: a second reply while one is made is refused, on another thread or in its callback, and the first goes on") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session quiet = make_chat(m), chat = make_chat(m);
+  const std::string expected = quiet.say("Once upon a time", greedy_chat(8)).value().text;
+  std::vector<error> refused;
+  const auto first = chat.say("Once upon a time", greedy_chat(8), [&](std::string_view) {
+    if (!refused.empty()) return;
+    std::thread([&] {
+      for (const auto& other : {chat.say("Me too"), chat.say_all({chat_message("user", "And me")}), chat.regenerate()}) {
+        if (!other) refused.push_back(other.error());
+      }
+    }).join();
+    const auto inner = chat.say("And I");
+    if (!inner) refused.push_back(inner.error());
+  });
+  CHECK(first.value().text == expected);
+  REQUIRE(refused.size() == 4);
+  for (const error& e : refused) CHECK(e.to_string() == "bad_argument: chat: is asked for two replies at once");
+  CHECK(chat.conversation() == quiet.conversation());
+  chat_session moved = std::move(chat);
+  CHECK(moved.say("And then?", greedy_chat(8)).value().text == quiet.say("And then?", greedy_chat(8)).value().text);
+}
+
 TEST_CASE("chat_session: usage counts the tokens of each turn, which add up") {
   if (!has_data(stories)) return;
   const model m = load_stories();
@@ -418,6 +468,13 @@ TEST_CASE("chat_session: calls of tools are no text, and the next prompt has the
   CHECK(second.text == "It rains.");
   REQUIRE(second.calls.size() == 1);
   CHECK(second.calls[0].id == "call00003");
+  // A model may copy ids that it has seen: those without one get others.
+  scripted_sampler copies(m.tokenizer(), "<tool_call>{\"name\": \"g\", \"id\": \"call00004\"}</tool_call><tool_call>{\"name\": \"g\"}</tool_call>");
+  const auto third = chat.say(chat_message("user", "Again?"), options, copies).value();
+  REQUIRE(third.calls.size() == 2);
+  CHECK(third.calls[0].id == "call00004");
+  CHECK(third.calls[1].id == "call00005");
+  chat.undo();
   const std::string rendered = chat.used_template().render(chat.conversation(), options.rendering).value().text;
   CHECK(rendered.find("T:get_weather") == 0);
   CHECK(rendered.find("assistant:One moment.<call00001 get_weather Lima><call00002 f >") != std::string::npos);
@@ -464,6 +521,12 @@ TEST_CASE("chat_session: without tools calls are text; thinking that the prompt 
   CHECK(reply.thinking == "Let me see.");
   CHECK(reply.text == "Four.");
   CHECK(raw == reply.done.text.substr(reply.done.text.starts_with(' ') ? 1 : 0));
+  chat_options with_grammar = greedy_chat(100);
+  with_grammar.generation.grammar = grammar::parse("root ::= [ ]? (\"yes\" | \"no\")").value();
+  scripted_sampler obeys(m.tokenizer(), "yes");
+  const auto answer = thinker.say(chat_message("user", "Four?"), with_grammar, obeys).value();   // what the grammar describes is the reply
+  CHECK(answer.text == "yes");
+  CHECK(answer.thinking.empty());
   scripted_sampler cut(m.tokenizer(), "Let me see.\n</think>\n\nFour and more");
   std::size_t n_pieces = 0;
   const auto stopped = thinker.say(chat_message("user", "2 + 2?"), greedy_chat(100), cut, [&](std::string_view text) { return shown += text, ++n_pieces < 3; }).value();

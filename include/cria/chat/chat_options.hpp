@@ -37,7 +37,7 @@ struct history_options {
   history_policy policy = history_policy::drop_oldest;
   std::optional<std::size_t> reply_room = {};  ///< kept free for the reply; empty: 512, a quarter of the context at most. Never more than max_tokens.
   std::optional<std::size_t> slack = {};       ///< made free beyond that once something has to go, so that the next turns find theirs in the cache; empty: 1/8
-  std::size_t n_sinks = 4;                     ///< slide: tokens kept at the beginning
+  std::size_t n_sinks = 4;                     ///< slide: tokens kept at the beginning, where the system message takes no more
 
   [[nodiscard]] std::size_t room_in(std::size_t capacity, std::size_t max_tokens) const noexcept {
     return std::min(reply_room.value_or(std::min<std::size_t>(512, capacity / 4)), max_tokens);
@@ -107,6 +107,10 @@ inline void give_ids(std::vector<tool_call>& calls, const conversation& talk) {
     const json* made = m.find("tool_calls");
     const json::array* list = made == nullptr ? nullptr : made->get_if<json::array>();
     for (std::size_t i = 0; list != nullptr && i < list->size(); ++i) last = std::max(last, number_of_id((*list)[i].find("id")));
+  }
+  for (const tool_call& call : calls) {   // models copy ids that they have seen
+    const json id(call.id);
+    last = std::max(last, number_of_id(&id));
   }
   for (tool_call& call : calls) {
     if (!call.id.empty()) continue;

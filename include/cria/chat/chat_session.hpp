@@ -18,23 +18,26 @@
 // When a prompt and the room for the reply do not fit the context, chat_options::history decides:
 //   drop_oldest  whole turns go from the conversation, the oldest first; what stands before the first turn stays, and so does its part of the cache.
 //                The rest is computed again: keys are kept rotated to their position, and values saw what was dropped, so moving them would not be exact.
-//   slide        the conversation stays; of its tokens the first few and the newest are taken, also in the midst of a turn. What moved is computed again
-//                at its new position, from the tokens that remain: exact for that shortened text, at the cost of a prompt.
+//   slide        the conversation stays; of its tokens those before the first turn (the system message) and the newest are taken, also from the midst of
+//                a turn on. What moved is computed again at its new position, from the tokens that remain: exact for that shortened text, at the cost of a prompt.
 //   stop         context_full
-// Ensures   after a reply the conversation has two messages more, also where the reply was stopped (then it is what was said until then);
-//           after an error, or an exception of the callback, it is as before
+// Ensures   after a reply the conversation has two messages more, also where the reply was stopped (then it is what was said until then, which may be
+//           nothing: undo() takes such a turn back); after an error, or an exception of the callback, it is as before
 // Errors    say, regenerate: context_full (the prompt alone leaves no room for the reply, or the policy is stop), cancelled (the stop token, while it was looked for
 //           how many turns have to go), those of chat_template::encode and of
 //           basic_session::generate, bad_argument (tools that the template has no place for; regenerate: nothing to answer; say_all: nothing said)
-// Threads   as its session: one at a time
+// Threads   one at a time: who asks for a reply while one is made, on another thread or in its callback, gets bad_argument, and the first reply goes on. The
+//           conversation must not be read or changed by other threads meanwhile; what a callback changes in it is lost when the reply ends.
 // Lifetime  owns its session, which keeps the model alive; the template is shared
 #pragma once
 
 #include <cria/chat/chat_options.hpp>
 #include <cria/chat/chat_template.hpp>
 #include <cria/chat/conversation.hpp>
+#include <cria/chat/history.hpp>
 #include <cria/chat/reply_parser.hpp>
 #include <cria/core/function_ref.hpp>
+#include <cria/core/one_user.hpp>
 #include <cria/core/result.hpp>
 #include <cria/core/stop_token.hpp>
 #include <cria/core/types.hpp>
@@ -49,6 +52,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -70,8 +74,10 @@ class basic_chat_session {
     return create(std::move(made), std::move(t));
   }
   [[nodiscard]] static result<basic_chat_session> create(session_type made, chat_template t) {
-    CRIA_TRY(auto ends, t.ends(made.model().tokenizer()));
-    return basic_chat_session(std::move(made), std::move(t), std::move(ends));
+    return catch_bad_alloc([&]() -> result<basic_chat_session> {
+      CRIA_TRY(auto ends, t.ends(made.model().tokenizer()));
+      return basic_chat_session(std::move(made), std::move(t), std::move(ends), std::make_unique<detail::one_user>());
+    }, "chat");
   }
   [[nodiscard]] static result<basic_chat_session> create(const cria::model& model, const session_options& options = {}) {
     CRIA_TRY(auto made, session_type::create(model, options));
@@ -88,6 +94,7 @@ class basic_chat_session {
   template <class Callback = no_callback>
     requires chat_callback<Callback>
   result<chat_reply> say(chat_message message, const chat_options& options = {}, Callback&& callback = {}) {
+    CRIA_TRY([[maybe_unused]] const auto use, enter());
     CRIA_TRY(auto next, extended(std::move(message)));
     return with_own_sampler(std::move(next), options, to_steps(callback));
   }
@@ -95,6 +102,7 @@ class basic_chat_session {
   template <class Sampler, class Callback = no_callback>
     requires(sampler<std::remove_reference_t<Sampler>> && chat_callback<Callback>)
   result<chat_reply> say(chat_message message, const chat_options& options, Sampler&& sampler, Callback&& callback = {}) {
+    CRIA_TRY([[maybe_unused]] const auto use, enter());
     CRIA_TRY(auto next, extended(std::move(message)));
     return reply_to(std::move(next), options, sampler, to_steps(callback));
   }
@@ -104,6 +112,7 @@ class basic_chat_session {
     requires chat_callback<Callback>
   result<chat_reply> say_all(std::vector<chat_message> messages, const chat_options& options = {}, Callback&& callback = {}) {
     if (messages.empty()) return error{errc::bad_argument, "messages", "there is nothing to answer", error::no_offset};
+    CRIA_TRY([[maybe_unused]] const auto use, enter());
     CRIA_TRY(auto next, extended(std::move(messages)));
     return with_own_sampler(std::move(next), options, to_steps(callback));
   }
@@ -112,6 +121,7 @@ class basic_chat_session {
   template <class Callback = no_callback>
     requires chat_callback<Callback>
   result<chat_reply> regenerate(const chat_options& options = {}, Callback&& callback = {}) {
+    CRIA_TRY([[maybe_unused]] const auto use, enter());
     CRIA_TRY(auto next, without_reply());
     return with_own_sampler(std::move(next), options, to_steps(callback));
   }
@@ -143,7 +153,13 @@ class basic_chat_session {
   }
 
  private:
-  basic_chat_session(session_type made, chat_template t, reply_ends ends) : session_(std::move(made)), template_(std::move(t)), ends_(std::move(ends)) {}
+  basic_chat_session(session_type made, chat_template t, reply_ends ends, std::unique_ptr<detail::one_user> user) noexcept
+      : session_(std::move(made)), template_(std::move(t)), ends_(std::move(ends)), user_(std::move(user)) {}
+
+  [[nodiscard]] result<detail::one_user::use> enter() {
+    if (auto entered = user_->try_enter()) return *std::move(entered);
+    return error{errc::bad_argument, "chat", "is asked for two replies at once", error::no_offset};
+  }
 
   [[nodiscard]] result<cria::conversation> extended(chat_message message) const {
     return catch_bad_alloc([&] { return extended(std::vector<chat_message>(1, std::move(message))); }, "conversation");
@@ -224,7 +240,7 @@ class basic_chat_session {
   }
 
   struct window {
-    std::size_t most, wanted, n_sinks;   ///< tokens of a prompt at most, and once some are left out; tokens kept at the beginning
+    std::size_t most, wanted, n_sinks;   ///< tokens of a prompt at most, and once some are left out; tokens kept at the beginning at least
   };
 
   /// Leaves tokens out behind the sinks, in steps, so that the next turns begin in the same way. The last turn stays whole.
@@ -236,10 +252,9 @@ class basic_chat_session {
       render_options plain = rendering;
       plain.add_generation_prompt = false;
       CRIA_TRY(const auto earlier, encode(before, plain));
-      const auto [end, other] = std::mismatch(tokens.begin(), tokens.end(), earlier.begin(), earlier.end());
-      n_before = static_cast<std::size_t>(end - tokens.begin());
+      n_before = detail::n_shared(tokens, earlier);
     }
-    const std::size_t n_sinks = std::min(w.n_sinks, n_before), step = std::max<std::size_t>(1, w.most - w.wanted);
+    const std::size_t n_sinks = std::min(std::max(w.n_sinks, detail::n_before_turns(template_, model().tokenizer(), tokens, next, rendering)), n_before), step = std::max<std::size_t>(1, w.most - w.wanted);
     const std::size_t excess = tokens.size() - w.most, n_out = std::min((excess + step - 1) / step * step, n_before - n_sinks);
     if (n_out < excess) return does_not_fit(tokens.size() - n_out, session_.capacity() - w.most);
     const auto first = tokens.begin() + static_cast<std::ptrdiff_t>(n_sinks);
@@ -312,7 +327,8 @@ class basic_chat_session {
     reply_syntax syntax = syntax_of(options);
     std::string end = model().tokenizer().decode(prompt.last(std::min<std::size_t>(prompt.size(), 12)), true);
     end.resize(end.find_last_not_of(" \n") + 1);
-    syntax.starts_in_thinking |= syntax.has_thinking && end.ends_with("<think>");
+    // What a grammar describes is the reply, also where the prompt ends in thinking.
+    syntax.starts_in_thinking |= syntax.has_thinking && !options.generation.grammar && end.ends_with("<think>");
     return syntax;
   }
 
@@ -363,6 +379,7 @@ class basic_chat_session {
   chat_template template_;
   reply_ends ends_;
   cria::conversation talk_;
+  std::unique_ptr<detail::one_user> user_;
 };
 
 using chat_session = basic_chat_session<>;
