@@ -8,10 +8,13 @@
 #include <cria/generate/session.hpp>
 #include <cria/generate/session_file.hpp>
 
+#include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <filesystem>
 #include <functional>
-#include <latch>
+#include <future>
+#include <memory>
 #include <mutex>
 #include <numeric>
 #include <queue>
@@ -32,7 +35,7 @@ int stream_and_cancel(const char* path) {
   cria::generation_options options{.max_tokens = 200};
   options.stop = stop.get_token();
   std::size_t n_bytes = 0;
-  auto done = session->generate("Once upon a time", options, [&](std::string_view text) {   // whole UTF-8 characters
+  auto done = session->generate("Once upon a time", options, [&](std::string_view text) {   // whole UTF-8 characters, but for what a limit cuts
     std::cout << text << std::flush;
     n_bytes += text.size();
     if (n_bytes > 60) stop.request_stop();   // takes effect within one layer, also while a prompt is read; returning false works, too
@@ -40,8 +43,11 @@ int stream_and_cancel(const char* path) {
   if (!done) return fail(done.error());
   std::cout << "\n[" << name(done->reason) << " after " << done->n_generated() << " tokens]\n";
 
-  // The session goes on from what it has: the text so far is in its cache.
-  auto more = session->generate("Once upon a time" + done->text, {.max_tokens = 5});
+  // The session goes on from what it has: the text so far is in its cache. As tokens, since a text that is encoded again may become others.
+  auto so_far = model->tokenizer().encode("Once upon a time");
+  if (!so_far) return fail(so_far.error());
+  so_far->insert(so_far->end(), done->tokens.begin(), done->tokens.end());
+  auto more = session->generate(*so_far, {.max_tokens = 5});
   if (!more) return fail(more.error());
   std::cout << more->n_reused << " of " << more->n_prompt << " tokens were in the cache\n";
   return 0;
@@ -84,31 +90,39 @@ class host_threads {
 };
 
 // recipe
-// Runs cria's work on the threads of the host, here a queue of jobs. The calling thread works, too.
+// Runs cria's work on the threads of the host, here a queue of jobs. The calling thread works, too, and waits for no job that has not begun: it may be one
+// of those threads itself, in a job, and the others busy.
 class on_host_threads {
  public:
   explicit on_host_threads(host_threads& threads) : threads_(threads) {}
   std::size_t concurrency() const noexcept { return threads_.size() + 1; }
   void run(std::size_t n, cria::task_ref task) {
-    if (n == 0) return;
-    std::latch left(static_cast<std::ptrdiff_t>(n));
-    for (std::size_t i = 1; i < n; ++i) {
-      threads_.submit([&left, task, i] {
-        task(i);
-        left.count_down();
-      });
-    }
-    task(0);
-    left.arrive_and_wait();
+    const auto shared = std::make_shared<work>(n, task);
+    for (std::size_t i = 1; i < std::min(n, concurrency()); ++i) threads_.submit([shared] { shared->help(); });
+    shared->help();
+    for (std::size_t done = shared->n_done; done != n; done = shared->n_done) shared->n_done.wait(done);
   }
 
  private:
+  struct work {
+    work(std::size_t count, cria::task_ref function) : n(count), task(function) {}
+    /// Does what nobody has begun; who comes late finds nothing.
+    void help() {
+      for (std::size_t i = next++; i < n; i = next++) {
+        task(i);
+        if (++n_done == n) n_done.notify_all();
+      }
+    }
+    const std::size_t n;
+    const cria::task_ref task;
+    std::atomic<std::size_t> next{0}, n_done{0};
+  };
   host_threads& threads_;
 };
 static_assert(cria::executor<on_host_threads>);
 
 int use_own_threads(const char* path) {
-  host_threads threads(2);
+  host_threads threads(1);
   on_host_threads executor(threads);   // outlives the session
   auto model = cria::load_model(path);
   if (!model) return fail(model.error());
@@ -116,7 +130,9 @@ int use_own_threads(const char* path) {
   options.executor = executor;
   auto session = cria::session::create(*model, options);
   if (!session) return fail(session.error());
-  auto done = session->generate("Once upon a time", {.max_tokens = 20, .sampling = cria::sampler_config::greedy()});
+  std::promise<cria::result<cria::generation>> made;
+  threads.submit([&] { made.set_value(session->generate("Once upon a time", {.max_tokens = 20, .sampling = cria::sampler_config::greedy()})); });
+  auto done = made.get_future().get();
   if (!done) return fail(done.error());
   std::cout << session->n_threads() << " threads:" << done->text << '\n';   // the same bits as with any other threads
   return 0;
@@ -178,9 +194,10 @@ int save_a_session(const char* path) {
   if (!model) return fail(model.error());
   auto before = cria::session::create(*model);
   if (!before) return fail(before.error());
-  const std::string prompt = "Once upon a time";
+  auto tokens = model->tokenizer().encode("Once upon a time");
+  if (!tokens) return fail(tokens.error());
   const cria::generation_options options{.max_tokens = 20, .sampling = cria::sampler_config::greedy()};
-  auto begun = before->generate(prompt, options);
+  auto begun = before->generate(*tokens, options);
   if (!begun) return fail(begun.error());
   const auto file = std::filesystem::temp_directory_path() / "recipes.cria";
   const std::string title = "A story";
@@ -194,9 +211,10 @@ int save_a_session(const char* path) {
   if (auto restored = opened->restore(*after); !restored) return fail(restored.error());
   std::filesystem::remove(file);
 
-  auto more = after->generate(prompt + begun->text, options);
+  tokens->insert(tokens->end(), begun->tokens.begin(), begun->tokens.end());   // the tokens that were chosen: encoded again, a text may become others
+  auto more = after->generate(*tokens, options);
   if (!more) return fail(more.error());
-  std::cout << more->n_reused << " of " << more->n_prompt << " tokens were in the file\n" << prompt << begun->text << more->text << '\n';
+  std::cout << more->n_reused << " of " << more->n_prompt << " tokens were in the file\n" << "Once upon a time" << begun->text << more->text << '\n';
   return 0;
 }
 // end

@@ -39,8 +39,10 @@ int fit_memory(const char* path) {
   const auto file = cria::gguf::file::open(path);   // reads metadata, no weights
   if (!file) return fail(file.error());
 
-  // The longest context, by halves, that fits together with the weights.
-  for (std::size_t context = 32'768; context >= 512; context /= 2) {
+  const auto all = cria::estimate_memory(*file);
+  if (!all) return fail(all.error());
+  // The longest context, by halves, that fits together with the weights. A session may have a longer one than the model was trained on; its text suffers.
+  for (std::size_t context = all->trained_context; context >= 16; context /= 2) {
     const auto need = cria::estimate_memory(*file, {.context_size = context});
     if (!need) return fail(need.error());
     if (need->total() > budget) continue;

@@ -135,7 +135,7 @@ int chat_within_limits(const char* path) {
   chat->set_system("Be brief.");   // always stays
   cria::chat_options options;
   options.generation.max_tokens = 24;
-  options.history.policy = cria::history_policy::drop_oldest;   // or slide: keep the beginning, leave out the middle; or stop: an error
+  options.history.policy = cria::history_policy::drop_oldest;   // or slide: keep the system message and the newest tokens; or stop: an error
   options.history.reply_room = 24;
   for (int i = 1; i <= 4; ++i) {
     auto reply = chat->say("What is a cria? I asked " + std::to_string(i) + " times.", options);

@@ -15,12 +15,12 @@ TMP = os.environ["CRIA_TEST_TMP"]
 # What each prints on stories260K, as a pattern for the whole output.
 EXPECTED = {
     "load_with_progress": r"(\d+% )+100% \nloaded \d{7} bytes of weights\n",
-    "fit_memory": r"context 32768: weights \d+, cache \d+, buffers \d+ bytes\n",
+    "fit_memory": r"context 128: weights \d+, cache \d+, buffers \d+ bytes\n",
     "load_from_own_bytes": r"512 tokens in the vocabulary\n",
     "load_from_inside_a_file": r"found 5 layers behind byte 1000\n",
     "react_to_errors": r"io: .*nowhere\.gguf.*\n-> choose another file\nlimit_exceeded: .*\n-> choose a smaller model or context\n",
     "stream_and_cancel": r".{60,}\n\[cancelled after \d+ tokens\]\n(\d+) of \d+ tokens were in the cache\n",
-    "use_own_threads": r"3 threads:, there was .*\n",
+    "use_own_threads": r"2 threads:, there was .*\n",
     "share_a_model": r"Once upon a time.{20,}\nThe dog.{20,}\nOne day.{20,}\n",
     "swap_the_model": r"replaced 1 time; the old session's model is another: yes\n",
     "save_a_session": r"(2\d) of 2\d tokens were in the file\nOnce upon a time, there was .{40,}\n",

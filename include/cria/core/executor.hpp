@@ -3,7 +3,8 @@
 //
 // A host that has threads of its own models the concept with them; core/thread_pool.hpp is the one that cria brings.
 // Requires  run() calls task(0) ... task(n - 1), each exactly once, in any order or at once, and returns when all have returned; what the
-//           tasks wrote is then visible to the caller. No task may wait for another one.
+//           tasks wrote is then visible to the caller. No task may wait for another one. Where the caller can be one of the executor's own threads, run()
+//           must not wait for a task that nobody has begun, or all of them wait for each other (examples/recipes has one that does not).
 // Errors    none of its own; what a task throws leaves run() where exceptions are on
 // Lifetime  executor_ref refers: the executor must outlive it
 #pragma once

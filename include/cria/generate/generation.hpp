@@ -37,7 +37,7 @@ enum class finish_reason : std::uint8_t {
 /// One step of a generation. Valid until the next step.
 struct token_event {
   token_id token = no_token;   ///< no_token: text that was held back and follows at the end
-  std::string_view text;       ///< what became certain with this token: whole UTF-8 characters, often empty or of several tokens
+  std::string_view text;       ///< what became certain with this token: whole UTF-8 characters but for what an end within one leaves, often empty or of several tokens
   std::size_t index = 0;       ///< of the token among the generated ones
 
   operator std::string_view() const noexcept { return text; }
