@@ -414,9 +414,12 @@ TEST_CASE("chat_session: usage counts the tokens of each turn, which add up") {
 TEST_CASE("chat_session: a named template's end of turn ends a reply, as text where the vocabulary has no token for it") {
   if (!has_data(stories)) return;
   const model m = load_stories();
+  const auto alpaca = chat_template::named("alpaca", special_texts::of(m.tokenizer())).value().ends(m.tokenizer()).value();
+  CHECK(alpaca.tokens.empty());
+  CHECK(alpaca.strings == std::vector<std::string>{"### Instruction:"});
   const auto vicuna = chat_template::named("vicuna", special_texts::of(m.tokenizer())).value().ends(m.tokenizer()).value();
-  CHECK(vicuna.tokens.empty());
-  CHECK(vicuna.strings == std::vector<std::string>{"USER:"});
+  CHECK(vicuna.tokens == std::vector<token_id>{m.tokenizer().eos()});
+  CHECK(vicuna.strings == std::vector<std::string>{"\nUSER:"});
   const auto zephyr = chat_template::named("zephyr", special_texts::of(m.tokenizer())).value().ends(m.tokenizer()).value();
   CHECK(zephyr.tokens == std::vector<token_id>{m.tokenizer().eos()});
   CHECK(zephyr.strings == std::vector<std::string>{"<|user|>", "\n<|user|>"});   // this vocabulary has no token for it
@@ -568,6 +571,12 @@ TEST_CASE("chat_session: a reply ends where it goes on with the user's turn, as 
   CHECK(reply.is_whole());
   scripted_sampler similar(m.tokenizer(), "A <|use and\n<|users");
   CHECK(chat.say(chat_message("user", "Hi"), greedy_chat(100), similar).value().text == "A <|use and\n<|users");
+  // A word with a colon is one in any program: only at the beginning of a line is it the user's turn.
+  REQUIRE(chat.set_template(chat_template::compile("{% for m in messages %}{{ 'User: ' if m.role == 'user' else 'Assistant: ' }}{{ m.content }}\n\n{% endfor %}").value()));
+  scripted_sampler program(m.tokenizer(), "So:\nclass User:\n  pass\n\nUser: And you?");
+  const auto code = chat.say(chat_message("user", "Write a class"), greedy_chat(100), program).value();
+  CHECK(code.text == "So:\nclass User:\n  pass\n");
+  CHECK(code.done.reason == finish_reason::stop_string);
 }
 
 TEST_CASE("chat_session: a template that refuses a conversation is its error, and nothing changes") {

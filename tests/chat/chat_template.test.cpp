@@ -313,6 +313,9 @@ TEST_CASE("chat_template: where the mark of the user's turn is mere text, it end
   CHECK(of("{{ '\n<|usr|>\n' }}") == strings{"<|usr|>", "\n<|usr|>"});
   CHECK(of("{{ ' [ASK] ' }}") == strings{"[ASK]"});
   CHECK(of("{{ bos_token + '### Human: ' }}") == strings{"### Human:"});
+  for (const char* between : {"User: ", "\n\nUser: ", "{{ bos_token }}User:"}) CHECK(of(between) == strings{"\nUser:"});   // `class User:` is no end
+  CHECK(of("{{ '\nThe user 2:' }}") == strings{"\nThe user 2:"});
+  CHECK(of("{{ '\n:' }}") == strings{"\n:"});
   CHECK(of("{{ '\nuser\n' }}").empty());        // any reply may hold the word
   CHECK(of("{{ '\n\n' }}").empty());
   CHECK(of("{{ '<|end|>\n' }}").empty());        // a control token, which no text holds

@@ -102,7 +102,8 @@ class chat_template {
   [[nodiscard]] std::string_view tool_source() const noexcept;
 
   /// Returns what ends a reply: the special token that the template writes behind what the model says, where it is one of the vocabulary; for a named
-  /// template whose token the vocabulary lacks, its text; and the mark of the user's turn where that is mere text, as with Zephyr's <|user|>.
+  /// template whose token the vocabulary lacks, its text; and the mark of the user's turn where that is mere text, as with Zephyr's <|user|>. A word and
+  /// a colon (User:) ends a reply at the beginning of a line only, and not of its first one: within lines replies have that, as in `class User:`.
   [[nodiscard]] result<reply_ends> ends(const tokenizer& t) const;
 
  private:
@@ -307,8 +308,9 @@ CRIA_INLINE void chat_template::add_user_mark(const tokenizer& t, std::vector<st
   const auto is_special = [&t](token_id id) { return is_marker(t, id); };
   if (!tokens || std::any_of(tokens->begin(), tokens->end(), is_special) || std::none_of(between.begin(), between.end(), is_mark)) return;
   const bool is_known = std::any_of(out.begin(), out.end(), [&](const std::string& known) { return between.starts_with(known); });
-  if (!is_known) out.emplace_back(between);
-  if (!is_known && is_own_line) out.push_back("\n" + std::string(between));
+  const bool is_word = between.ends_with(':') && std::none_of(between.begin(), between.end() - 1, is_mark);
+  if (!is_known && !is_word) out.emplace_back(between);
+  if (!is_known && (is_word || is_own_line)) out.push_back("\n" + std::string(between));
 }
 
 CRIA_INLINE jinja::civil_time utc_now() {

@@ -75,7 +75,7 @@ inline constexpr named_template named_templates[] = {
   {%- elif m.role == 'assistant' %}{{ 'ASSISTANT: ' + m.content }}{{ eos_token }}
   {%- else %}{{ raise_exception('Vicuna has no place for a message of ' + m.role) }}{% endif %}
 {%- endfor %}
-{%- if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %})jinja", "USER:"},
+{%- if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %})jinja", ""},
 
     {"gemma", R"jinja(
 {{- bos_token }}
