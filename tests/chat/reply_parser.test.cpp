@@ -211,7 +211,7 @@ TEST_CASE("reply_parser: text is handed out as soon as it cannot be a tag") {
 
 TEST_CASE("reply_parser: any mixture of tags and JSON, cut anywhere, is parted alike and kept whole") {
   constexpr std::string_view words[] = {"<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "{\"name\": \"f\"", ", \"arguments\": {}",
-                                        "}", "{", "[", "]", "\"", "\\", ";", " ", "\n", "f", "\xc3\xa4", "<", "{\"name\": \"f\", \"parameters\": {}}"};
+                                        "}", "{", "[", "]", "\"", "\\", ";", " ", "\n", " \n\n\t", "f", "\xc3\xa4", "<", "{\"name\": \"f\", \"parameters\": {}}"};
   std::mt19937 random(1);
   std::size_t n_calls = 0, n_thinking = 0;
   for (int i = 0; i < 6000; ++i) {
@@ -238,6 +238,31 @@ TEST_CASE("reply_parser: a long reply takes time in proportion") {
   for (const char c : reply) parser.push({&c, 1});
   parser.finish();
   CHECK(parser.text() == reply);
+}
+
+TEST_CASE("reply_parser: white space that is held back takes time in proportion, wherever it is") {
+  const auto add_lines = [](reply_parser& parser, std::string_view before, std::string_view behind) {
+    parser.push(before);
+    for (int i = 0; i < 300'000; ++i) parser.push(i % 16 == 0 ? " " : "\n");
+    parser.push(behind);
+    parser.finish();
+  };
+  constexpr std::size_t n = 300'000;
+  reply_parser start(every_syntax), thinking(every_syntax), thought(every_syntax), text(every_syntax), behind_call(tags), behind_json(bare), before_json(tags);
+  add_lines(start, "", "a");
+  CHECK(start.text().size() == n + 1);
+  add_lines(thinking, "<think>", "a</think>");
+  CHECK(thinking.thinking() == "a");
+  add_lines(thought, "<think>a", "b</think>");
+  CHECK(thought.thinking().size() == n + 2);
+  add_lines(text, "a", "<tool_cal");
+  CHECK(text.text().size() == n + 10);
+  add_lines(behind_call, "<tool_call>{\"name\": \"f\"}", "</tool_call>");
+  CHECK(behind_call.calls().size() == 1);
+  add_lines(behind_json, "{\"name\": \"f\", \"parameters\": {}}", "");
+  CHECK(behind_json.calls().size() == 1);
+  add_lines(before_json, "<tool_call>", "{\"name\": \"f\"}");
+  CHECK(before_json.calls().size() == 1);
 }
 
 TEST_CASE("reply_syntax: a template's text tells how its model calls tools") {

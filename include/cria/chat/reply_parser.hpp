@@ -80,8 +80,11 @@ class reply_parser {
   }
 
   [[nodiscard]] std::string_view rest() const noexcept { return std::string_view(held_).substr(done_); }
+  /// Returns how much white space the rest begins with. It may be held back through many pushes, so each looks only at what is new.
+  [[nodiscard]] std::size_t leading_space() noexcept { return n_space_ = std::min(rest().find_first_not_of(space, n_space_), rest().size()); }
   /// Returns where the first n bytes of the rest begin their white space at the end.
   [[nodiscard]] std::size_t trimmed(std::size_t n) const noexcept {
+    if (n <= n_space_) return 0;
     const std::size_t last = rest().substr(0, n).find_last_not_of(space);
     return last == npos ? 0 : last + 1;
   }
@@ -90,6 +93,7 @@ class reply_parser {
     if (n == 0) return;
     const std::string_view piece = rest().substr(0, n);
     done_ += n;
+    n_space_ -= std::min(n_space_, n);
     if (part == reply_part::text) text_ += piece, follows_call_ = false;
     if (part == reply_part::thinking) thinking_ += piece;
     pieces_.push_back({part, piece, nullptr});
@@ -113,7 +117,7 @@ class reply_parser {
 
   /// Before any text.
   [[nodiscard]] bool start(bool is_end) {
-    const std::size_t n_space = std::min(rest().find_first_not_of(space), rest().size());
+    const std::size_t n_space = leading_space();
     const std::string_view word = rest().substr(n_space);
     if (!is_end && (word.empty() || (syntax_.has_thinking && word.size() < open_think.size() && open_think.starts_with(word)))) return false;
     if (syntax_.has_thinking && word.starts_with(open_think)) {
@@ -133,11 +137,11 @@ class reply_parser {
 
   [[nodiscard]] bool think(bool is_end) {
     if (!std::exchange(is_thinking_begun_, true)) {
-      const std::size_t n_space = std::min(rest().find_first_not_of(space), rest().size());
+      const std::size_t n_space = leading_space();
       if (n_space == rest().size() && !is_end) return is_thinking_begun_ = false;
       if (n_space != 0) return emit(reply_part::markup, n_space), true;
     }
-    const std::size_t at = rest().find(close_think);
+    const std::size_t at = rest().find(close_think, leading_space());
     if (at != npos) {
       emit(reply_part::thinking, trimmed(at));
       emit(reply_part::markup, rest().find(close_think) + close_think.size());
@@ -170,7 +174,7 @@ class reply_parser {
     if (syntax_.has_call_list) all[n_all++] = {open_list, form::list};
     if (syntax_.has_bare_calls) all[n_all++] = {python_tag, form::bare};
     const std::span<const call_tag> tags = std::span(all).first(n_all);
-    for (std::size_t at = tags.empty() ? npos : rest().find_first_of("<["); at != npos; at = rest().find_first_of("<[", at + 1)) {
+    for (std::size_t at = tags.empty() ? npos : rest().find_first_of("<[", leading_space()); at != npos; at = rest().find_first_of("<[", at + 1)) {
       for (const call_tag& tag : tags) {
         if (!rest().substr(at).starts_with(tag.text)) continue;
         const std::size_t n_text = trimmed(at);
@@ -304,15 +308,14 @@ class reply_parser {
     return one.has_value();
   }
 
-  /// Looks at what follows the value. A call is good when its end is certain.
+  /// Looks at what follows the value. A call is good when its end is certain; white space before it is passed but once.
   [[nodiscard]] outcome look_behind(bool is_end) {
     if (form_ == form::list) return outcome::good;
-    const std::size_t end = cursor_;
     skip_space();
     const std::string_view behind = rest().substr(cursor_);
     is_more_ = false;
     if (form_ == form::bare) {
-      if (behind.empty()) return is_end ? outcome::good : (cursor_ = end, outcome::open);
+      if (behind.empty()) return is_end ? outcome::good : outcome::open;
       is_more_ = behind[0] == ';' || behind[0] == '{';
       if (behind[0] == ';') ++cursor_;
       return is_more_ ? outcome::good : outcome::bad;
@@ -320,14 +323,13 @@ class reply_parser {
     if (behind.starts_with(close_call)) return cursor_ += close_call.size(), outcome::good;
     if (behind.starts_with(open_call)) return outcome::good;
     if (!close_call.starts_with(behind) && !open_call.starts_with(behind)) return outcome::bad;
-    if (is_end && behind.empty()) return outcome::good;
-    cursor_ = end;
-    return outcome::open;
+    return is_end && behind.empty() ? outcome::good : outcome::open;
   }
 
   reply_syntax syntax_;
   std::string held_;                   // bytes not yet decided, behind those of the last call's pieces
   std::size_t done_ = 0;               // of held_
+  std::size_t n_space_ = 0;            // bytes that the rest begins with and that are known to be white space
   std::vector<reply_piece> pieces_;
   std::string thinking_, text_;
   std::vector<tool_call> calls_;
