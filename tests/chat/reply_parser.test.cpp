@@ -283,8 +283,13 @@ TEST_CASE("tool_call: descriptions, messages and answers are those that template
   const auto call = tool_call::from_json(json::parse(R"({"id": "1", "name": "f", "arguments": {"x": 1}})").value()).value();
   CHECK(call.to_json().dump() == R"({"id": "1", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}})");
   CHECK(tool_call::from_json(call.to_json()).value() == call);
+  for (const char* none : {R"({"name": "f"})", R"({"name": "f", "arguments": null})", R"({"name": "f", "arguments": ""})",
+                           R"({"type": "function", "function": {"name": "f", "arguments": ""}})"}) {
+    CAPTURE(none);
+    CHECK(tool_call::from_json(json::parse(none).value()).value().arguments == json(json::object{}));
+  }
   CHECK(tool_answer(call, "42").fields().dump() == R"({"role": "tool", "content": "42", "name": "f", "tool_call_id": "1"})");
-  for (const char* bad : {"1", "null", "{}", R"({"name": ""})", R"({"name": "f", "arguments": 5})", R"({"name": "f", "arguments": "["})", R"({"function": {"x": 1}})"}) {
+  for (const char* bad : {"1", "null", "{}", R"({"name": ""})", R"({"name": "f", "arguments": 5})", R"({"name": "f", "arguments": "["})", R"({"name": "f", "arguments": " "})", R"({"function": {"x": 1}})"}) {
     CAPTURE(bad);
     const auto refused = tool_call::from_json(json::parse(bad).value());
     REQUIRE_FALSE(refused);

@@ -44,6 +44,7 @@ struct tool_call {
   json arguments = json::object{};    ///< an object
 
   /// Reads {"name": ..., "arguments": {...}}, also with "parameters", with arguments as JSON inside a text, or inside "function".
+  /// No arguments, null and the empty text, which some hosts keep for calls without arguments, are {}.
   [[nodiscard]] static result<tool_call> from_json(json value) {
     const json* inner = value.find("function");
     const json& fields = inner != nullptr && inner->get_if<json::object>() != nullptr ? *inner : value;
@@ -56,8 +57,9 @@ struct tool_call {
     if (const json* id = value.find("id"); id != nullptr && id->get_if<std::string>() != nullptr) made.id = *id->get_if<std::string>();
     const json* given = fields.find("arguments") != nullptr ? fields.find("arguments") : fields.find("parameters");
     if (given == nullptr || given->is_null()) return made;
-    made.arguments = *given;
-    if (const std::string* text = given->get_if<std::string>()) {
+    if (const std::string* text = given->get_if<std::string>(); text == nullptr) {
+      made.arguments = *given;
+    } else if (!text->empty()) {
       CRIA_TRY(made.arguments, json::parse(*text));
     }
     if (made.arguments.get_if<json::object>() == nullptr) return error{errc::bad_value, "tool call", "has arguments that are no object", error::no_offset};
