@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Prints include/cria/chat/jinja/case_table.hpp: what str.upper(), str.lower() and str.title() of Python make of each character.
+"""Prints include/cria/chat/jinja/case_table.hpp: what str.upper(), str.lower() and str.title() of Python make of each character,
+and which characters str.isupper() and str.islower() take for letters of a case that their category does not tell.
 
     python3 tests/chat/make_case_table.py > include/cria/chat/jinja/case_table.hpp
 """
@@ -29,6 +30,18 @@ def runs(convert):
 
 def several(convert):
     return [(code, convert(chr(code))) for code in range(128, 0x110000) if not 0xD800 <= code < 0xE000 and len(convert(chr(code))) > 1]
+
+
+def ranges(holds):
+    found = []
+    for code in range(128, 0x110000):
+        if 0xD800 <= code < 0xE000 or not holds(chr(code)):
+            continue
+        if found and found[-1][1] + 1 == code:
+            found[-1][1] = code
+        else:
+            found.append([code, code])
+    return found
 
 
 def wrap(items):
@@ -72,6 +85,9 @@ struct case_special {
   char32_t code;
   char32_t image[3];   // 0: shorter
 };
+struct case_range {
+  char32_t first, last;
+};
 """ % (unicodedata.unidata_version, sys.version_info[0], sys.version_info[1]))
 for case in ("upper", "lower"):
     table(case, lambda c, case=case: getattr(c, case)())
@@ -79,4 +95,10 @@ for case in ("upper", "lower"):
 different = [(code, chr(code).title()) for code in range(128, 0x110000) if not 0xD800 <= code < 0xE000 and chr(code).title() != chr(code).upper()]
 print("inline constexpr case_special title_specials[] = {")
 print(wrap("{0x%x, {%s}}," % (code, ", ".join("0x%x" % ord(c) for c in text)) for code, text in different))
-print("};\n\n}  // namespace cria::inline v0::jinja")
+print("};")
+print("// Letters of a case that are no Lu or Ll: Other_Uppercase, Other_Lowercase.")
+for name, holds in (("upper", lambda c: c.isupper() and unicodedata.category(c) != "Lu"), ("lower", lambda c: c.islower() and unicodedata.category(c) != "Ll")):
+    print("inline constexpr case_range other_%s[] = {" % name)
+    print(wrap("{0x%x, 0x%x}," % tuple(r) for r in ranges(holds)))
+    print("};")
+print("\n}  // namespace cria::inline v0::jinja")

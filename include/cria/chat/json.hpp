@@ -152,7 +152,7 @@ inline void append_json_char(std::string& out, char32_t code, std::string_view p
     code = 0xfffd;
     piece = "\xef\xbf\xbd";
   }
-  if (code >= 0x20 && (!ascii_only || code < 0x80)) {
+  if (code >= 0x20 && (!ascii_only || code < 0x7f)) {
     out += piece;
   } else if (code < 0x10000) {
     append_hex_escape(out, static_cast<unsigned>(code));

@@ -58,7 +58,7 @@ namespace cria::inline v0::jinja {
   if (op == operation::add && a.type == b.type && is_sequence(a)) return concatenate_sequences(rt, a, b);
   if (op == operation::multiply && is_sequence(a) && b.is_integral()) return repeat(rt, a, b.as_integer());
   if (op == operation::multiply && a.is_integral() && is_sequence(b)) return repeat(rt, b, a.as_integer());
-  if (op == operation::modulo && a.is_string() && !b.is_undefined()) return format_percent(rt, *a.string, b);
+  if (op == operation::modulo && a.is_string()) return format_percent(rt, *a.string, b);
   if (a.is(kind::big_integer) || b.is(kind::big_integer)) return rt.fail("an integer beyond 64 bits cannot be computed with", errc::limit_exceeded);
   return fail_operands(rt, op, a, b);
 }

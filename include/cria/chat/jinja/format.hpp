@@ -150,7 +150,8 @@ class percent_format {
       at_ = percent + 1;
       if (percent < s.size()) write_field(s);
     }
-    const bool has_unused = given_.is(kind::tuple) ? next_ < given_.items->values.size() : next_ == 0 && !given_.is(kind::dict) && !given_.is(kind::list);
+    const bool may_be_unused = given_.is(kind::dict) || given_.is(kind::list) || given_.is_undefined();   // what [] can be asked of
+    const bool has_unused = given_.is(kind::tuple) ? next_ < given_.items->values.size() : next_ == 0 && !may_be_unused;
     if (has_unused) rt_.fail("not all arguments are used by the format");
     return rt_.string(out_, format_.is_safe);
   }
@@ -161,6 +162,7 @@ class percent_format {
     return next_ < given_.items->values.size() ? given_.items->values[next_++] : rt_.fail("not enough arguments for the format");
   }
   [[nodiscard]] value find(std::string_view key) {
+    if (given_.is_undefined()) return rt_.fail_undefined(given_);
     if (!given_.is(kind::dict)) return rt_.fail("the format needs a mapping");
     ++next_;
     const pair* found = find_key(rt_, *given_.members, rt_.string(key));

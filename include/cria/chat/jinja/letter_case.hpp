@@ -2,7 +2,7 @@
 // chat/jinja/letter_case.hpp - texts in upper, lower, title case, and questions about characters, as Python's str answers them.
 //
 // Ensures   each character of the result belongs to whom the character that it was made from did
-// Source    Python 3 library reference, "String Methods"; final sigma: Unicode, SpecialCasing.txt
+// Source    Python 3 library reference, "String Methods"; final sigma: Unicode, SpecialCasing.txt; letters with case: Unicode, DerivedCoreProperties.txt
 #pragma once
 
 #include <cria/chat/jinja/case_table.hpp>
@@ -49,10 +49,13 @@ inline void append_in_case(std::string& out, char32_t code, std::string_view byt
   }
 }
 
-[[nodiscard]] inline bool is_cased(char32_t code) noexcept {
-  const char_class c = cria::detail::class_of(code);
-  return c == char_class::upper || c == char_class::lower || c == char_class::title;
+[[nodiscard]] inline bool is_one_of(std::span<const case_range> table, char32_t code) noexcept {
+  const auto behind = std::upper_bound(table.begin(), table.end(), code, [](char32_t c, const case_range& r) { return c < r.first; });
+  return behind != table.begin() && code <= behind[-1].last;
 }
+[[nodiscard]] inline bool is_upper(char32_t code) noexcept { return cria::detail::class_of(code) == char_class::upper || is_one_of(other_upper, code); }
+[[nodiscard]] inline bool is_lower(char32_t code) noexcept { return cria::detail::class_of(code) == char_class::lower || is_one_of(other_lower, code); }
+[[nodiscard]] inline bool is_cased(char32_t code) noexcept { return is_upper(code) || is_lower(code) || cria::detail::class_of(code) == char_class::title; }
 
 /// Characters that the question whether a sigma ends a word passes over.
 [[nodiscard]] inline bool is_case_ignored(char32_t c) noexcept {
@@ -104,13 +107,33 @@ inline void append_titled(text_builder& out, const text& t) {
   });
 }
 
+/// As str.casefold(): the lower case of the upper case, but for the dotless i, the capital sharp s, and Cherokee, which folds to its capital letters.
+inline void append_folded(text_builder& out, const text& t) {
+  constexpr char32_t dotless_i = 0x131, capital_sharp_s = 0x1e9e;
+  std::string upper, piece;
+  for_each_char(t, [&](char32_t code, std::string_view bytes, bool is_content) {
+    const bool is_cherokee = (code >= 0x13a0 && code <= 0x13ff) || (code >= 0xab70 && code <= 0xabbf);
+    upper.clear();
+    piece.clear();
+    if (code == dotless_i) piece = bytes;
+    else if (code == capital_sharp_s) piece = "ss";
+    else append_in_case(is_cherokee ? piece : upper, code, bytes, letter_case::upper);
+    for (std::size_t i = 0; i < upper.size();) {
+      const utf8_char c = decode_utf8(upper, i);
+      append_in_case(piece, c.code, std::string_view(upper).substr(i, c.length), letter_case::lower);
+      i += c.length;
+    }
+    out.add(piece, is_content);
+  });
+}
+
 /// Returns whether there is a cased character and all of them are upper, or lower.
 [[nodiscard]] inline bool is_all(std::string_view bytes, letter_case wanted) noexcept {
   bool has_cased = false;
   for (std::size_t i = 0; i < bytes.size();) {
     const utf8_char c = decode_utf8(bytes, i);
     if (is_cased(c.code)) {
-      if ((cria::detail::class_of(c.code) == char_class::upper) != (wanted == letter_case::upper) || cria::detail::class_of(c.code) == char_class::title) return false;
+      if (!(wanted == letter_case::upper ? is_upper(c.code) : is_lower(c.code))) return false;
       has_cased = true;
     }
     i += c.length;

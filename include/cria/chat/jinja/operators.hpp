@@ -146,7 +146,7 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
   return false;
 }
 
-/// Returns the elements that a loop over `v` meets; an iterator is empty afterwards.
+/// Returns the elements that a loop over `v` meets; an iterator is empty afterwards. The characters of a safe text are not safe.
 [[nodiscard]] inline std::span<const value> iterate(runtime& rt, const value& v) {
   switch (v.type) {
     case kind::list: case kind::tuple: case kind::view: return v.items->values;
@@ -164,7 +164,7 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
     }
     case kind::string: {
       std::vector<value> chars;
-      const text& t = *v.string;
+      const text t{v.bytes(), v.string->flips};
       for (std::size_t i = 0; i < t.bytes.size();) {
         const std::size_t length = decode_utf8(t.bytes, i).length;
         chars.push_back(rt.part(t, i, length));

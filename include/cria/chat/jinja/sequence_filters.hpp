@@ -68,7 +68,7 @@ struct sequence_filters {
     }
   }
   static value first(runtime& rt, const value& self, given_values) {
-    if (self.is_string() && !self.bytes().empty()) return element_at(rt, self, 0);
+    if (self.is_string() && !self.bytes().empty()) return rt.part({self.bytes(), self.string->flips}, 0, decode_utf8(self.bytes(), 0).length);
     if (self.is(kind::iterator)) {
       auto& rest = self.iterator->values;
       if (rest.empty()) return rt.make_undefined("there is no first item");

@@ -55,7 +55,9 @@ struct string_methods {
   static void append_upper(text_builder& out, const text& t) { append_in_case(out, t, letter_case::upper); }
   static void append_lower(text_builder& out, const text& t) { append_in_case(out, t, letter_case::lower); }
   static void append_swapped(text_builder& out, const text& t) {
-    append_in_cases(out, t, [](char32_t code, bool) { return cria::detail::class_of(code) == char_class::upper ? letter_case::lower : letter_case::upper; });
+    append_in_cases(out, t, [](char32_t code, bool) {
+      return jinja::is_upper(code) ? letter_case::lower : jinja::is_lower(code) ? letter_case::upper : letter_case::title;   // the last: nothing changes
+    });
   }
 
   // Questions.
@@ -257,7 +259,7 @@ struct string_methods {
 
 inline constexpr builtin string_method_table[] = {
     {"capitalize", "", 0, &string_methods::changed<&append_capitalised>},
-    {"casefold", "", 0, &string_methods::changed<&string_methods::append_lower>},
+    {"casefold", "", 0, &string_methods::changed<&append_folded>},
     {"center", "/ width fillchar", 1, &string_methods::pad<'^'>},
     {"count", "/ sub start end", 1, &string_methods::count},
     {"endswith", "/ suffix start end", 1, &string_methods::has_affix<true>},
