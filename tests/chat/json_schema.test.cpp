@@ -251,6 +251,43 @@ TEST_CASE("json_schema: schemas that meet themselves often, or nest what else is
   REQUIRE_MESSAGE(nested, (nested ? "" : nested.error().to_string()));
 }
 
+TEST_CASE("json_schema: a schema that holds itself is left in time: what is required behind the child still fits") {
+  struct sample {
+    std::string schema, open;
+  };
+  const sample samples[] = {
+      {R"({"type":"object","properties":{"child":{"$ref":"#"},"name":{"type":"string"}},"required":["name"]})", R"({"child":)"},
+      {R"({"type":"object","properties":{"v":{"type":"integer"},"kids":{"type":"array","items":{"$ref":"#"}}},"required":["v","kids"]})", R"({"v":1,"kids":[)"},
+      {R"({"anyOf":[{"type":"integer"},{"type":"object","properties":{"l":{"$ref":"#"},"r":{"$ref":"#"}},"required":["l","r"]}]})", R"({"l":)"},
+  };
+  for (const sample& s : samples) {
+    CAPTURE(s.schema);
+    const auto g = json_schema_grammar(s.schema);
+    REQUIRE(g);
+    auto m = grammar_matcher::create(*g), reader = grammar_matcher::create(*g, {.max_depth = grammar_matcher::most_depth});
+    std::string text;
+    const auto take = [&](std::string_view bytes) {
+      for (const char c : bytes) {
+        if (!*m->advance(std::string_view(&c, 1))) return false;
+        text += c;
+      }
+      return true;
+    };
+    while (text.size() < 100'000 && take(s.open)) {}
+    CHECK(text.size() > 100 * s.open.size());
+    CHECK(text.size() < 500 * s.open.size());
+    // From within what was begun: the first of these that fits, until the text is whole.
+    for (std::size_t i = 0; i < 20'000 && !m->accepts(); ++i) {
+      bool is_taken = false;
+      for (const char* c = "\"]},:7lrvkidsname"; *c != '\0' && !is_taken; ++c) is_taken = take(std::string_view(c, 1));
+      REQUIRE(is_taken);
+    }
+    CHECK(m->accepts());
+    REQUIRE(*reader->advance(text));
+    CHECK(reader->accepts());
+  }
+}
+
 TEST_CASE("json_schema: large schemas take time by their size, and end where their rules take too much") {
   // Every reference leads to another place; where each looked through all, ten times the places took a hundred times the time.
   const auto refers = [](std::size_t n) {

@@ -44,6 +44,10 @@ void check_matcher(const grammar& g, std::string_view text) {
   if (!all) return;
   expect(whole->accepts() == stepped->accepts());
   expect(whole->save() == stepped->save());
+  bool follows = false;
+  whole->automaton().begin_work();
+  for (unsigned byte = 0; byte < 256; ++byte) follows |= whole->automaton().step(whole->state(), static_cast<unsigned char>(byte)) != 0;
+  expect(follows || !whole->goes_on());
 }
 
 void check_filter(const grammar& g, std::string_view text, unsigned n_tokens) {

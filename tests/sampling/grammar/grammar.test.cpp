@@ -461,6 +461,86 @@ TEST_CASE("grammar: deep recursion stops at max_depth and is not taken for a mat
   CHECK(grammar_matcher::create(parse("root ::= \"a\""), {.max_depth = 100000}).error().code == errc::bad_argument);
 }
 
+TEST_CASE("grammar: what is allowed under a small max_depth can be completed under it, in 1,500 random context-free grammars") {
+  random_generator random(17);
+  const auto texts = all_texts("ab", 6);
+  std::size_t n_cut = 0, n_live = 0, n_refused = 0;
+  for (int round = 0; round < 1500; ++round) {
+    const small_grammar g = random_grammar(random);
+    const std::string gbnf = gbnf_of(g);
+    CAPTURE(gbnf);
+    const auto parsed = grammar::parse(gbnf);
+    if (!parsed) continue;
+    grammar_matcher unlimited = matcher_of(*parsed);
+    for (std::size_t max_depth = 1; max_depth <= 4; ++max_depth) {
+      CAPTURE(max_depth);
+      auto made = grammar_matcher::create(*parsed, {.max_depth = max_depth});
+      if (!made) {
+        REQUIRE(made.error().code == errc::limit_exceeded);
+        ++n_refused;
+        continue;
+      }
+      for (const std::string& text : texts) {
+        CAPTURE(text);
+        const fit got = fit_of(*made, text), without = fit_of(unlimited, text);
+        n_cut += got != without;
+        if (got == fit::no) continue;
+        REQUIRE((got == fit::whole ? without == fit::whole : without != fit::no));
+        REQUIRE(can_complete(*made, made->state(), 200));
+        const auto follows = [&](char letter) { return made->automaton().step(made->state(), static_cast<unsigned char>(letter)) != 0; };
+        REQUIRE(made->goes_on() == (follows('a') || follows('b')));
+        ++n_live;
+      }
+    }
+  }
+  CHECK(n_cut > 1000);
+  CHECK(n_live > 10'000);
+  CHECK(n_refused > 0);
+}
+
+TEST_CASE("grammar: what would not end within max_depth is not begun, and a grammar of which nothing does is refused at once") {
+  struct sample {
+    std::string gbnf, open;   // what is repeated while it fits
+    std::string inner, close;   // what then completes the text: once, and for each time
+    std::size_t least_depth;   // below, no text fits
+  };
+  const std::string small = "a ::= b \"?\"\nb ::= \"y\"";
+  const sample samples[] = {
+      {"root ::= \"(\" root \")\" | \"x\"", "(", "x", ")", 1},
+      {"root ::= expr\nexpr ::= term (\"+\" term)*\nterm ::= num | \"(\" expr \")\"\nnum ::= [0-9]+", "(", "1", ")", 1},
+      {"root ::= \"(\" root \")\" | \"x\" tail\ntail ::= a \"!\"\n" + small, "(", "xy?!", ")", 2},
+      {"root ::= \"(\" root a \"!)\" | a \"!\"\n" + small, "(", "y?!", "y?!)", 2},   // what is behind the call needs more than the call
+      {"root ::= \"(\" root \")\" | \"x\" a\n" + small, "(", "xy?", ")", 1},         // a call at the end takes no room
+      {"root ::= \"(\" root e \")\" | e \"!\"\ne ::= \"\" | a \"!\"\n" + small, "(", "!", ")", 1},   // nor does a rule that may be empty
+  };
+  constexpr std::size_t depths[] = {1, 2, 3, 4, 5, 9, 50, 500, 1000};
+  for (const sample& s : samples) {
+    CAPTURE(s.gbnf);
+    const grammar g = parse(s.gbnf);
+    for (const std::size_t max_depth : depths) {
+      CAPTURE(max_depth);
+      auto made = grammar_matcher::create(g, {.max_depth = max_depth});
+      REQUIRE(made.has_value() == (max_depth >= s.least_depth));
+      if (!made) {
+        CHECK(made.error().code == errc::limit_exceeded);
+        CHECK(made.error().message.find("2 deep or more") != std::string::npos);
+        continue;
+      }
+      std::size_t n = 0;
+      while (*made->advance(s.open)) ++n;
+      CHECK(made->automaton().is_cut());
+      CHECK(n + 2 >= max_depth / 2);   // two frames for each where the rule has another inside
+      CHECK(n <= max_depth + 1);
+      CHECK(*made->advance(s.inner + repeat(s.close, n)));
+      CHECK(made->accepts());
+    }
+  }
+  // A part that never fits is no part of the texts that do: nothing may follow "a".
+  grammar_matcher m = matcher_of(parse("root ::= \"a\" | \"a\" tail \"!\"\ntail ::= a \"!\"\n" + small), {.max_depth = 2});
+  CHECK(fit_of(m, "a") == fit::whole);
+  CHECK_FALSE(m.goes_on());
+}
+
 TEST_CASE("grammar: work and memory beyond the limits are errors that change nothing, and forgetting states changes no answer") {
   const grammar g = parse("root ::= \"a\" root \"b\" | \"a\" root \"c\" | \"\"");
   grammar_matcher hurried = matcher_of(g, {.max_work = 60});

@@ -291,6 +291,31 @@ TEST_CASE("token_filter: where no token can go on, there is an error and nothing
   CHECK(other(two).empty());
 }
 
+TEST_CASE("token_filter: a model that prefers to open is led to close before max_depth, and its text is whole") {
+  const std::vector<std::string> texts{"</s>", "(", ")", "1", "+", "((", "1)"};
+  const std::vector<float> logits{7.0f, 9.0f, 8.0f, 6.0f, 1.0f, 10.0f, 5.0f};
+  const char* const arithmetic = "root ::= expr\nexpr ::= term (\"+\" term)*\nterm ::= num | \"(\" expr \")\"\nnum ::= [0-9]+";
+  constexpr std::size_t depths[] = {1, 2, 3, 10, 11, 500};
+  for (const std::size_t max_depth : depths) {
+    CAPTURE(max_depth);
+    token_filter filter = make_filter(arithmetic, make_vocabulary(texts, {0}), {.max_depth = max_depth});
+    auto sampler = runtime_sampler::create(sampler_config::greedy(), texts.size());
+    std::string text;
+    for (std::size_t i = 0; i < 2000 && !filter.is_complete(); ++i) {
+      const auto token = sampler->sample(logits, filter);
+      REQUIRE(token);
+      REQUIRE(filter.accept(*token));
+      if (*token != 0) text += texts[static_cast<std::size_t>(*token)];
+    }
+    const auto n = static_cast<std::size_t>(std::count(text.begin(), text.end(), '('));
+    CHECK(text == std::string(n, '(') + "1" + std::string(n, ')'));
+    CHECK(n + 1 >= max_depth / 2);
+    grammar_matcher whole = *grammar_matcher::create(filter.grammar(), {.max_depth = 1000});
+    CHECK(*whole.advance(text));
+    CHECK(whole.accepts());
+  }
+}
+
 TEST_CASE("token_filter: vocabularies and limits that make no sense are refused") {
   const std::vector<std::string_view> none;
   const std::vector<token_id> no_ends, outside{3}, negative{-1};

@@ -4,7 +4,9 @@
 //   state = list of (place, what returns to it: a state)      "a" inside x of root ::= x x:  (x after a, (root after x, (accept, -)))
 // A list is sorted, has a place once, and equal lists have one number: so an ambiguous grammar makes no more states than an unambiguous one of
 // its size would, and a step taken before is one load.
-// Ensures   a state that is not `dead` can be completed; stacks of more than max_depth places are cut off, so what they would allow is dead
+// Ensures   a state that is not `dead` can be completed by stacks of at most max_depth places: what needs more is cut off where it begins. Each entry
+//           has depth(next) + need(place) <= max_depth + 1, also after uniting, as a union is as deep as the deeper one: so the way of least need is
+//           never cut off. But where a shallow stack is united with a deep one, both have the room of the deep one only.
 // Errors    none; `too_much` where a step would take more memory or work than allowed
 // Threads   one at a time; copies are independent
 // Source    the merged stacks: M. Tomita, Efficient Parsing for Natural Language, 1985 (graph-structured stack); states on demand as in RE2
@@ -138,7 +140,8 @@ class grammar_automaton {
         const entry e{static_cast<std::uint32_t>(word >> 32), static_cast<std::uint32_t>(word)};
         const bool is_first = entries.empty();
         if (e.place >= table().places.size() || e.next >= i || (!is_first && entries.back().place >= e.place)) return too_much;
-        if (nodes_[made[e.next]].depth >= limits_.max_depth + 2 || ((e.place == compiled_grammar::accept) != (made[e.next] == dead))) return too_much;
+        if (nodes_[made[e.next]].depth >= limits_.max_depth + 2 || table().places[e.place].need > room_on(made[e.next])) return too_much;
+        if ((e.place == compiled_grammar::accept) != (made[e.next] == dead)) return too_much;
         entries.push_back({e.place, made[e.next]});
       }
       made[i] = intern(entries);
@@ -167,6 +170,9 @@ class grammar_automaton {
   };
 
   [[nodiscard]] std::span<const entry> list(state s) const noexcept { return {entries_.data() + nodes_[s].begin, nodes_[s].count}; }
+
+  /// Returns how many more frames fit on a stack: none is deeper than max_depth + 1, `accept` counted.
+  [[nodiscard]] std::size_t room_on(state s) const noexcept { return limits_.max_depth + 1 - nodes_[s].depth; }
 
   [[nodiscard]] bool may_go_on() noexcept {
     if (!is_over_ && (work_ > limits_.max_work || bytes() > limits_.max_memory_bytes + limits_.max_memory_bytes / 4)) is_over_ = true;
@@ -258,14 +264,15 @@ class grammar_automaton {
     if (table().places[place].is_end) ending_.push_back(place);
   }
 
-  /// Calls a rule, to return to `target` with `tail` under it; a call that ends its rule leaves nothing to return to.
+  /// Calls a rule, to return to `target` with `tail` under it, unless there is no room to end the rule and what is behind it.
   void enter(std::uint32_t rule, std::uint32_t target, state tail) {
     const compiled_grammar::place& back = table().places[target];
-    if (!back.is_end || back.has_way) {
-      if (nodes_[tail].depth > limits_.max_depth) {
-        is_cut_ = true;
-        return;
-      }
+    const std::size_t room = room_on(tail), n_frames = back.is_returned_to() ? 1 : 0;
+    if (table().rules[rule].need + n_frames > room || back.need > room) {
+      is_cut_ = true;
+      return;
+    }
+    if (n_frames != 0) {
       const entry frame{target, tail};
       tail = intern({&frame, 1});
     }
@@ -284,9 +291,12 @@ class grammar_automaton {
   void expand(std::uint32_t place, state tail, unsigned c) {
     const compiled_grammar& t = table();
     const compiled_grammar::place& p = t.places[place];
+    const std::size_t room = room_on(tail);
     work_ += p.steps_end - p.steps_begin + p.calls_end - p.calls_begin + 1;
     for (std::uint32_t i = p.steps_begin; i < p.steps_end; ++i) {
-      if (has_byte(t.sets[t.steps[i].set], c)) add_target(t.steps[i].target, tail);
+      if (!has_byte(t.sets[t.steps[i].set], c)) continue;
+      if (t.places[t.steps[i].target].need <= room) add_target(t.steps[i].target, tail);
+      else is_cut_ = true;
     }
     for (std::uint32_t i = p.calls_begin; i < p.calls_end; ++i) {
       if (has_byte(t.rules[t.calls[i].rule].first, c)) enter(t.calls[i].rule, t.calls[i].target, tail);
@@ -325,7 +335,9 @@ class grammar_automaton {
     std::vector<entry>& entries = found_;
     entries.clear();
     for (const std::uint32_t place : targets_) {
-      if (place == compiled_grammar::accept || table().places[place].has_way) entries.push_back({place, tail_at_[place].value});
+      const state tail = tail_at_[place].value;
+      if (place == compiled_grammar::accept || table().places[place].way_need <= room_on(tail)) entries.push_back({place, tail});
+      else is_cut_ |= table().places[place].has_way;
     }
     return intern(entries);
   }

@@ -2,9 +2,11 @@
 // sampling/grammar/compiled_grammar.hpp - the tables that matching runs on: places with their byte steps and rule calls, without empty steps.
 //
 // Ensures   no rule calls itself before it takes a byte, from every place the end of its rule can be reached, and an empty rule is
-//           skipped where it is called: so calls before a byte are a tree walk down, ends after a byte a walk up, and nothing matched is a dead end
+//           skipped where it is called: so calls before a byte are a tree walk down, ends after a byte a walk up, and nothing matched is a dead end;
+//           from every place that end can be reached with `need` frames on the stack, and not with fewer
 // Errors    bad_value (left recursion, a root that matches nothing), limit_exceeded; `where` is line and column
 // Threads   immutable
+// Source    the order in which needs are found: D. Knuth, A Generalization of Dijkstra's Algorithm, 1977
 #pragma once
 
 #include <cria/core/random.hpp>
@@ -19,6 +21,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,15 +32,22 @@ namespace cria::inline v0::detail {
 struct compiled_grammar {
   struct byte_step { std::uint32_t set, target; };
   struct rule_call { std::uint32_t rule, target; };
+  static constexpr std::uint32_t never = std::numeric_limits<std::uint32_t>::max();
   struct place {
     std::uint32_t steps_begin = 0, steps_end = 0;
     std::uint32_t calls_begin = 0, calls_end = 0;
     bool is_end = false;      // the rule may end here
     bool has_way = false;     // some byte goes on from here
+    std::uint32_t need = never;       // the fewest frames that reaching the end of the rule puts on the stack
+    std::uint32_t way_need = never;   // the same where at least one byte is taken
+
+    /// Returns whether a call that leads here leaves a frame to return to: one that ends its rule leaves none.
+    [[nodiscard]] bool is_returned_to() const noexcept { return !is_end || has_way; }
   };
   struct rule {
     std::uint32_t start = 0;
-    std::uint32_t rank = 0;   // above that of every rule that it calls before a byte
+    std::uint32_t rank = 0;       // above that of every rule that it calls before a byte
+    std::uint32_t need = never;   // way_need of its start, as nothing is called for an empty text
     byte_set first = {};      // classes that it may begin with
   };
   static constexpr std::uint32_t accept = 0;   // the place behind the whole text
@@ -69,13 +79,14 @@ class grammar_compiler {
     CRIA_CHECK(close_places());
     make_classes();
     find_first_sets();
+    find_needs();
     out_.root = rules_.root;
     out_.fingerprint = fingerprint();
     return std::move(out_);
   }
 
  private:
-  static constexpr std::uint32_t none = rule_graph::none;
+  static constexpr std::uint32_t none = rule_graph::none, never = compiled_grammar::never;
   using edge_kind = rule_edge::kind;
 
   [[nodiscard]] std::string name_of(std::size_t rule) const {
@@ -284,6 +295,54 @@ class grammar_compiler {
       p.has_way = p.steps_begin != p.steps_end;
       for (std::uint32_t i = p.calls_begin; i < p.calls_end; ++i) p.has_way |= out_.rules[out_.calls[i].rule].first != byte_set{};
     }
+  }
+
+  /// Finds the needs of all places, lowest first. A step needs what its target does; a call what its target does, or its rule and its frame if that is more.
+  /// So no need is below those that it comes from, and the first one found for a place is the lowest. Linear: each way is taken once.
+  void find_needs() {
+    auto& places = out_.places;
+    const std::size_t n_steps = out_.steps.size(), n_ways = n_steps + out_.calls.size();   // steps, then calls
+    std::vector<std::uint32_t> source(n_ways), first_in(places.size(), none), next_in(n_ways), first_of(places.size(), none), next_of(out_.calls.size());
+    for (std::uint32_t p = 0; p < places.size(); ++p) {
+      const auto add = [&](std::size_t way, std::uint32_t target) {
+        source[way] = p;
+        next_in[way] = std::exchange(first_in[target], static_cast<std::uint32_t>(way));
+      };
+      for (std::uint32_t i = places[p].steps_begin; i < places[p].steps_end; ++i) add(i, out_.steps[i].target);
+      for (std::uint32_t i = places[p].calls_begin; i < places[p].calls_end; ++i) {
+        add(n_steps + i, out_.calls[i].target);
+        next_of[i] = std::exchange(first_of[out_.rules[out_.calls[i].rule].start], i);
+      }
+    }
+    std::vector<std::uint32_t> open, deeper;   // ways that need `level`, and one more
+    std::uint32_t level = 0;
+    const auto look_at_call = [&](std::uint32_t i) {
+      const compiled_grammar::place& back = places[out_.calls[i].target];
+      const std::uint32_t inside = places[out_.rules[out_.calls[i].rule].start].way_need;
+      if (back.need == never || inside == never) return;   // comes again with the other
+      (inside == level && back.is_returned_to() ? deeper : open).push_back(static_cast<std::uint32_t>(n_steps + i));
+    };
+    const auto set_need = [&](std::uint32_t p) {
+      places[p].need = level;
+      for (std::uint32_t way = first_in[p]; way != none; way = next_in[way]) {
+        if (way < n_steps) open.push_back(way);
+        else look_at_call(static_cast<std::uint32_t>(way - n_steps));
+      }
+    };
+    for (std::uint32_t p = 0; p < places.size(); ++p) {
+      if (places[p].is_end || p == compiled_grammar::accept) set_need(p);
+    }
+    for (; !open.empty(); ++level, open.swap(deeper)) {
+      while (!open.empty()) {
+        const std::uint32_t p = source[open.back()];
+        open.pop_back();
+        if (places[p].way_need != never) continue;
+        places[p].way_need = level;
+        for (std::uint32_t i = first_of[p]; i != none; i = next_of[i]) look_at_call(i);
+        if (!places[p].is_end) set_need(p);
+      }
+    }
+    for (compiled_grammar::rule& rule : out_.rules) rule.need = places[rule.start].way_need;
   }
 
   [[nodiscard]] std::uint64_t fingerprint() const noexcept {

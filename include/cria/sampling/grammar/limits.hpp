@@ -22,7 +22,7 @@ struct grammar_limits {
 
 /// What following a grammar may take.
 struct grammar_matcher_limits {
-  std::size_t max_depth = 500;                          ///< rules inside each other; what would go deeper is not allowed by the mask
+  std::size_t max_depth = 500;                          ///< rules inside each other; what could only end deeper is not allowed by the mask
   std::size_t max_memory_bytes = std::size_t{24} << 20; ///< for states and masks remembered; forgotten and made again beyond
   std::size_t max_work = std::size_t{1} << 23;          ///< elementary steps for one token; beyond: errc::limit_exceeded
 };

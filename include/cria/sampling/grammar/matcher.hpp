@@ -4,7 +4,8 @@
 //   cria::grammar_matcher m = *cria::grammar_matcher::create(g);
 //   m.advance("{\"a\": 1"), m.accepts(), m.goes_on();
 // Ensures   bytes of unfinished characters are as good as others: a place may be within a character. A refused text changes nothing.
-// Errors    create: bad_argument; advance: limit_exceeded, out_of_memory; restore: mismatch, out_of_memory
+// Errors    create: bad_argument, limit_exceeded (no text of the grammar has its rules within max_depth); advance: limit_exceeded, out_of_memory;
+//           restore: mismatch, out_of_memory
 // Threads   one at a time; copies are independent (a copy takes what it remembers along: save() is the small form)
 #pragma once
 
@@ -92,6 +93,11 @@ class grammar_matcher {
 
 CRIA_INLINE result<grammar_matcher> grammar_matcher::create(cria::grammar g, const grammar_matcher_limits& limits) {
   if (limits.max_depth == 0 || limits.max_depth > most_depth) return error{errc::bad_argument, "max_depth", "is not in 1 to 1000", error::no_offset};
+  const auto& table = g.compiled();
+  if (const std::size_t need = table.places[table.rules[table.root].start].need; need > limits.max_depth) {
+    return error{errc::limit_exceeded, "grammar", "all its texts have rules inside each other " + std::to_string(need) + " deep or more, beyond max_depth of " +
+                                                      std::to_string(limits.max_depth), error::no_offset};
+  }
   return catch_bad_alloc([&]() -> result<grammar_matcher> {
     grammar_matcher made(std::move(g), limits);
     CRIA_CHECK(made.reset());
