@@ -233,6 +233,63 @@ TEST_CASE("beam_search: stop strings end a beam and are cut off its text") {
   CHECK(n_stopped > 0);
 }
 
+TEST_CASE("beam_search: of stop strings that a token brings together it is the one at which a session stops") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  auto search = beam_search::create(m, {.max_width = 1, .context_size = 128, .n_threads = 1}).value();
+  session s = make_session(m, {.context_size = 128});
+  const std::string prompt = "Once upon a time,";
+  generation_options o = greedy(12);
+  o.ignore_eos = true;
+  const std::vector<std::vector<std::string>> cases{{" was", "a"}, {"irl", "i"}, {" the", "h"}, {" the", "h", "th"}, {"there", "her"}, {"tle", "t", "le"}};
+  for (const auto& stops : cases) {
+    o.stop_strings = stops;
+    const auto wanted = s.generate(prompt, o).value();
+    const auto found = search.search(prompt, {.width = 1, .max_tokens = 12, .stop_strings = stops, .ignore_eos = true}).value();
+    CAPTURE(stops.front());
+    CHECK(wanted.reason == finish_reason::stop_string);
+    CHECK(found.front().reason == wanted.reason);
+    CHECK(found.front().text == wanted.text);
+    CHECK(found.front().tokens == wanted.tokens);
+  }
+}
+
+TEST_CASE("beam_search: where shorter ones are favoured, no beam ranks by what it was when the search was over") {
+  const auto check = [](const model& m, const std::vector<token_id>& prompt, beam_options o) {
+    auto search = beam_search::create(m, {.max_width = 4, .context_size = 128, .n_threads = 1}).value();
+    for (const std::size_t width : {1u, 2u, 4u}) {
+      for (const double alpha : {-0.5, -2.0, -6.0}) {
+        for (const std::size_t n_best : {1u, 2u}) {
+          CAPTURE(width);
+          CAPTURE(alpha);
+          CAPTURE(n_best);
+          o.width = width;
+          o.n_best = n_best;
+          o.length_penalty = alpha;
+          const auto found = search.search(prompt, o).value();
+          const auto wanted = by_definition(m, prompt, o);
+          REQUIRE(found.size() == wanted.size());
+          for (std::size_t i = 0; i < found.size(); ++i) {
+            CHECK(found[i].tokens == wanted[i].tokens);
+            CHECK((found[i].reason == finish_reason::end_of_text || found[i].tokens.size() == o.max_tokens));
+          }
+        }
+      }
+    }
+  };
+  for (std::uint32_t seed = 1; seed <= 4; ++seed) {
+    CAPTURE(seed);
+    check(load_bytes(tiny_model({.vocab_size = 23, .seed = seed}).build()).value(), {1, 7}, {.max_tokens = 12, .stop_tokens = {5, 9, 14}});
+  }
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  beam_options o{.max_tokens = 12};
+  for (std::size_t t = 0; t < m.vocab_size(); ++t) {
+    if (m.tokenizer().piece(static_cast<token_id>(t)).find('e') != std::string_view::npos) o.stop_tokens.push_back(static_cast<token_id>(t));
+  }
+  check(m, m.tokenizer().encode("Once upon a time").value(), o);
+}
+
 TEST_CASE("beam_search: with a grammar every text keeps to it, and the beams are those of the definition") {
   if (!has_data(stories)) return;
   const model m = load_stories();

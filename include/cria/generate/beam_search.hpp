@@ -125,7 +125,11 @@ class basic_beam_search {
     while (live.front().tokens.size() < o.max_tokens) {
       CRIA_CHECK(extend(live, finished, o));
       if (live.empty() && finished.empty() && stuck_) return *std::move(stuck_);
-      if (live.empty() || is_decided(live, finished, o) || live.front().tokens.size() >= o.max_tokens) break;
+      if (live.empty() || live.front().tokens.size() >= o.max_tokens) break;
+      if (is_decided(live, finished, o)) {
+        live.clear();   // cut short here, they could rank before what they would become
+        break;
+      }
       if (caches_.front().length() == caches_.front().capacity()) {
         for (beam& b : live) b.reason = finish_reason::context_full;
         break;
@@ -266,8 +270,13 @@ class basic_beam_search {
     }
     const std::size_t before = b.text.size();
     b.text += t.piece(token);
-    std::size_t cut = std::string::npos;
-    for (const std::string& s : o.stop_strings) cut = std::min(cut, b.text.find(s, before - std::min(before, s.size() - 1)));
+    std::size_t cut = std::string::npos, end = std::string::npos;   // as stop_matcher: the one that ends first, of several the longest
+    for (const std::string& s : o.stop_strings) {
+      const std::size_t found = b.text.find(s, before - std::min(before, s.size() - 1));
+      if (found == std::string::npos || std::pair(found + s.size(), found) >= std::pair(end, cut)) continue;
+      cut = found;
+      end = found + s.size();
+    }
     if (cut == std::string::npos) return false;
     b.text.resize(cut);
     b.reason = finish_reason::stop_string;
