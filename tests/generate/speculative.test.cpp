@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Guesses must change the speed only: every text is compared with the one of plain decoding, whatever the guesses are.
 #include <cria/generate/speculative.hpp>
+#include <cria/kv/paged.hpp>
 
 #include <tests/generate/session_fixture.hpp>
 #include <tests/support/tiny_model.hpp>
@@ -69,7 +70,7 @@ void check_same(const speculative_generation& got, const generation& wanted) {
   CHECK(got.n_prompt == wanted.n_prompt);
 }
 
-std::vector<token_id> whole_of(const session& s, const generation& g) {
+std::vector<token_id> whole_of(const auto& s, const generation& g) {
   std::vector<token_id> out(s.tokens().begin(), s.tokens().begin() + static_cast<std::ptrdiff_t>(g.n_prompt));
   out.insert(out.end(), g.tokens.begin(), g.tokens.end());
   return out;
@@ -251,7 +252,10 @@ TEST_CASE("speculative: cancelling, a callback's no and a full context end it as
   CHECK(stopped.n_generated() == 13);
   CHECK(std::equal(stopped.tokens.begin(), stopped.tokens.end(), full.tokens.begin()));
   CHECK(generate_speculatively(fast, "Once upon a time", o, knowing).value().n_generated() == 0);
+  const std::size_t n_held = fast.length();
+  CHECK(n_held > 0);
   CHECK(generate_speculatively(fast, std::vector<token_id>{}, greedy(3), knowing).error().where == "prompt");
+  CHECK(fast.length() == n_held);   // refused before anything changes
   CHECK(generate_speculatively(fast, std::vector<token_id>{1, 999}, greedy(3), knowing).error().code == errc::bad_argument);
   CHECK(generate_speculatively(fast, std::vector<token_id>(65, 1), greedy(3), knowing).error().code == errc::context_full);
   CHECK(generate_speculatively(fast, "Once", greedy(0), knowing).value().reason == finish_reason::max_tokens);
@@ -264,6 +268,60 @@ TEST_CASE("speculative: cancelling, a callback's no and a full context end it as
   CHECK(std::equal(fast.tokens().begin(), fast.tokens().end(), plain.tokens().begin()));
   check_same(generate_speculatively(fast, "Once upon a time", greedy(10), knowing).value(), plain.generate("Once upon a time", greedy(10)).value());
 #endif
+}
+
+TEST_CASE("speculative: cancelled at any token, also within a run of right guesses, the session holds what plain decoding leaves") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  session plain = make_session(m, {.context_size = 64}), fast = make_session(m, {.context_size = 64});
+  generation_options o = greedy(30);
+  o.ignore_eos = true;
+  const auto whole = plain.generate("Once upon a time", o).value();
+  const knowing_drafter knowing{whole_of(plain, whole)};
+  for (std::size_t last = 0; last < 25; ++last) {
+    CAPTURE(last);
+    const auto run = [&](session& s, auto&& generate) {
+      std::stop_source stop;
+      o.stop = stop.get_token();
+      s.reset();
+      const generation done = generate([&](const token_event& e) { if (e.index == last) stop.request_stop(); });
+      CHECK(done.reason == finish_reason::cancelled);
+      CHECK(done.n_generated() == last + 1);
+      return std::vector<token_id>(s.tokens().begin(), s.tokens().end());
+    };
+    knowing_drafter drafter = knowing;
+    const auto wanted = run(plain, [&](auto callback) { return plain.generate("Once upon a time", o, callback).value(); });
+    CHECK(run(fast, [&](auto callback) { return generate_speculatively(fast, "Once upon a time", o, drafter, callback).value(); }) == wanted);
+  }
+}
+
+TEST_CASE("speculative: over a pool without pages for more it ends with the text and the reason of plain decoding") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  using cache_type = paged_kv_cache<kv_type::f16>;
+  const auto session_over_pages = [&](std::size_t n_pages, std::size_t max_batch) {
+    auto pool = page_pool<kv_type::f16>::create(m.cache_shape(), {.n_pages = n_pages, .page_size = 16}).value();
+    return basic_session<cache_type>::create(m, cache_type::create(std::move(pool), 256).value(), {.n_threads = 1, .max_batch = max_batch}).value();
+  };
+  generation_options o = greedy(200);
+  o.ignore_eos = true;
+  auto roomy = session_over_pages(8, 16);
+  const auto longer = roomy.generate("Once upon a time", o).value();
+  for (const std::size_t max_batch : {4u, 16u}) {   // guesses in several passes, and in one
+    auto plain = session_over_pages(4, max_batch), fast = session_over_pages(4, max_batch);
+    const auto wanted = plain.generate("Once upon a time", o).value();
+    CHECK(wanted.reason == finish_reason::context_full);
+    CHECK(wanted.n_generated() == 60);
+    const auto same = [&](const result<speculative_generation>& got) {
+      REQUIRE_MESSAGE(got, (got ? "" : got.error().to_string()));
+      check_same(*got, wanted);
+      CHECK(std::equal(fast.tokens().begin(), fast.tokens().end(), plain.tokens().begin(), plain.tokens().end()));
+    };
+    knowing_drafter knowing{whole_of(roomy, longer)};
+    same(generate_speculatively(fast, "Once upon a time", o, knowing));
+    lookup_drafter looking({.min_match = 1});
+    same(generate_speculatively(fast, "Once upon a time", o, looking));
+  }
 }
 
 TEST_CASE("speculative: a drafter hears the reply's stop token, also in its first pass over the whole prompt") {

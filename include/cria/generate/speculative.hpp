@@ -108,6 +108,7 @@ class speculative_run {
   void end(finish_reason reason) { has_held_text_ = output_.end(reason); }
 
   [[nodiscard]] result<void> check_prompt() const {
+    if (n_prompt_ == 0) return error{errc::bad_argument, "prompt", "has no tokens", error::no_offset};
     if (n_prompt_ > session_.capacity()) {
       return error{errc::context_full, "prompt", std::to_string(n_prompt_) + " tokens do not fit a context of " + std::to_string(session_.capacity()), error::no_offset};
     }
@@ -118,7 +119,7 @@ class speculative_run {
   [[nodiscard]] result<void> feed_prompt() {
     const clock::time_point start = clock::now();
     const auto known = session_.tokens();
-    const std::size_t limit = std::min(known.size(), n_prompt_ > 0 ? n_prompt_ - 1 : 0);
+    const std::size_t limit = std::min(known.size(), n_prompt_ - 1);
     const auto differs = std::mismatch(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(limit), known.begin()).first;
     const std::size_t n_reused = session_.keepable(static_cast<std::size_t>(differs - tokens_.begin()));
     CRIA_CHECK(session_.truncate(n_reused));
@@ -182,17 +183,25 @@ class speculative_run {
     const auto guessed = guess(std::min({length_.next(), room - 1, guesses_.size() - 1, output_.tokens_left() - 1}));
     if (!guessed && guessed.error().code == errc::cancelled && stop_.stop_requested()) return end(finish_reason::cancelled), result<void>{};
     if (!guessed) return guessed.error();
-    const std::size_t n = *guessed;
+    std::size_t n = *guessed;
     guesses_.front() = tokens_.back();
     const std::size_t stride = session_.logits_stride();
     auto fed = session_.evaluate(std::span<const token_id>(guesses_).first(n + 1), rows_.span().first((n + 1) * stride), stop_);
     if (!fed) CRIA_CHECK(session_.truncate(base));
+    if (!fed && fed.error().code == errc::context_full && n > 0) {   // a pool that others use too has no pages for guesses
+      n = 0;
+      fed = session_.evaluate(std::span<const token_id>(guesses_).first(1), rows_.span().first(stride), stop_);
+    }
+    if (!fed && fed.error().code == errc::context_full) return end(finish_reason::context_full), result<void>{};
     if (!fed && fed.error().code == errc::cancelled) return end(finish_reason::cancelled), result<void>{};
     if (!fed) return fed;
     std::size_t n_right = 0;
     const rewind back{session_, base, n_right};
     for (bool is_right = true; is_right && !output_.is_done();) {
-      if (stop_.stop_requested()) return end(finish_reason::cancelled), result<void>{};
+      if (stop_.stop_requested()) {
+        n_right -= n_right > 0;   // without guesses the last token would not have been computed
+        return end(finish_reason::cancelled), result<void>{};
+      }
       CRIA_CHECK(take(rows_.span().subspan(n_right * stride, session_.model().vocab_size()), callback));
       is_right = n_right < n && tokens_.back() == guesses_[n_right + 1];
       if (is_right && !output_.is_done()) ++n_right;
