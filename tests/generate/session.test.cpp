@@ -529,6 +529,42 @@ TEST_CASE("session: going back while a pass runs is refused, and neither ends wh
   CHECK(t.length() == 0);
 }
 
+TEST_CASE("session: a second generation while a pass runs is refused, and the first one goes on to the same bits") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  session quiet = make_session(m);
+  const auto expected = quiet.generate(once, greedy(8)).value();
+  struct second_caller {
+    session* inner = nullptr;
+    int n_refused = 0, n_runs = 0;
+    std::size_t concurrency() const noexcept { return 2; }
+    void run(std::size_t n, task_ref task) {
+      if (inner != nullptr) {
+        ++n_runs;
+        const auto is_refused = [](const error& e) { return e.to_string() == "bad_argument: session: is used by two callers at once"; };
+        const auto done = inner->generate("Tom", greedy(2));
+        const auto stream = inner->stream("Tom", greedy(2));   // never begun
+        n_refused += !done && is_refused(done.error()) && stream.has_error() && is_refused(stream.error());
+      }
+      for (std::size_t i = 0; i < n; ++i) task(i);
+    }
+  } threads;
+  auto t = session::create(m, {.executor = executor_ref(threads)}).value();
+  threads.inner = &t;
+  const auto first = t.generate(once, greedy(8));
+  REQUIRE_MESSAGE(first, (first ? "" : first.error().to_string()));
+  CHECK(first->tokens == expected.tokens);
+  CHECK(threads.n_runs > 50);
+  CHECK(threads.n_refused == threads.n_runs);
+  t.reset();
+  std::string streamed;
+  auto stream = t.stream(once, greedy(8));
+  for (const std::string_view piece : stream) streamed += piece;
+  CHECK_FALSE(stream.has_error());
+  CHECK(streamed == expected.text);
+  CHECK(threads.n_refused == threads.n_runs);
+}
+
 TEST_CASE("session: an executor of the host that grows is used as it was when the session was made") {
   if (!has_data(stories)) return;
   const model m = load_stories();

@@ -46,6 +46,7 @@ class generation_run {
       CRIA_TRY(vocabulary, state.vocabulary());
     }
     CRIA_TRY(auto output, generation_output::create(state.model().tokenizer(), options, room, std::move(vocabulary)));
+    CRIA_TRY([[maybe_unused]] const auto use, state.enter());   // what another caller is inside of goes on, and this one is refused
     return generation_run(state, std::move(prompt), options, std::forward<Sampler>(sampler), std::move(output));
   }
 
