@@ -11,6 +11,7 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <map>
 #include <memory>
@@ -19,6 +20,7 @@
 #include <stdexcept>
 #include <stop_token>
 #include <string>
+#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -509,6 +511,7 @@ TEST_CASE("batch_engine: a full engine waits in order or refuses, as it was told
 
   options.when_full = when_full::refuse;
   options.cache_positions = 128;
+  options.page_size = 16;
   auto strict = batch_engine::create(m, options).value();
   REQUIRE(strict.add(std::vector<token_id>(100, 7), greedy(3)));
   REQUIRE(strict.step());
@@ -520,9 +523,102 @@ TEST_CASE("batch_engine: a full engine waits in order or refuses, as it was told
   const auto no_place = strict.add("Once", greedy(3));
   REQUIRE_FALSE(no_place);
   CHECK(no_place.error().where == "sequences");
+  REQUIRE(strict.step());
+  CHECK(strict.statistics().n_waiting == 0);
   CHECK(run_all(strict).size() == 2);
   REQUIRE(strict.add(std::vector<token_id>(100, 8), greedy(3)));
   run_all(strict);
+}
+
+TEST_CASE("batch_engine: where it refuses, who is taken in runs at the next step") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  auto options = small(4);
+  options.context_size = 64;
+  options.cache_positions = 64;
+  options.page_size = 16;
+  options.when_full = when_full::refuse;
+  generation_options o = greedy(30);
+  o.ignore_eos = true;
+  const auto check_full = [](const auto& added) {
+    REQUIRE_FALSE(added);
+    CHECK(added.error().code == errc::context_full);
+    CHECK(added.error().where == "pages");
+  };
+  // Nothing runs yet, and who was there before takes three pages of four.
+  auto engine = batch_engine::create(m, options).value();
+  REQUIRE(engine.add(std::vector<token_id>(40, 7), o));
+  check_full(engine.add(std::vector<token_id>(40, 8), o));
+  REQUIRE(engine.add(std::vector<token_id>(8, 8), o));
+  REQUIRE(engine.step());
+  CHECK(engine.statistics().n_running == 2);
+  CHECK(run_all(engine).size() == 2);
+  // Two pages are free, of which the one that runs will soon want one.
+  auto later = batch_engine::create(m, options).value();
+  REQUIRE(later.add(std::vector<token_id>(20, 7), o));
+  REQUIRE(later.step());
+  check_full(later.add(std::vector<token_id>(20, 8), o));
+  REQUIRE(later.add(std::vector<token_id>(8, 8), o));
+  REQUIRE(later.step());
+  CHECK(later.statistics().n_running == 2);
+  // Alone it may have all.
+  auto alone = batch_engine::create(m, options).value();
+  REQUIRE(alone.add(std::vector<token_id>(64, 7), o));
+  CHECK(run_all(alone).size() == 1);
+}
+
+TEST_CASE("batch_engine: a request that has no room, refused or waiting, costs no page that is kept for prompts to come") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  for (const auto rule : {when_full::refuse, when_full::wait}) {
+    const bool refuses = rule == when_full::refuse;
+    CAPTURE(refuses);
+    batch_options options{.max_sequences = 4, .context_size = 256, .cache_positions = 256, .page_size = 16, .when_full = rule, .n_threads = 1};
+    auto engine = batch_engine::create(m, options).value();
+    generation_options o = greedy(20);
+    o.ignore_eos = true;
+    const std::vector<token_id> kept(96, 9);
+    REQUIRE(engine.add(kept, greedy(1)));
+    run_all(engine);
+    REQUIRE(engine.add(std::vector<token_id>(100, 7), o));
+    REQUIRE(engine.step());
+    const std::size_t n_indexed = engine.statistics().n_indexed_pages;
+    CHECK(n_indexed == 6 + 6);
+    CHECK(engine.add(std::vector<token_id>(200, 8), greedy(1)).has_value() == !refuses);
+    REQUIRE(engine.step());
+    CHECK(engine.statistics().n_running == 1);
+    CHECK(engine.statistics().n_indexed_pages == n_indexed);
+    if (!refuses) continue;
+    run_all(engine);
+    REQUIRE(engine.add(kept, greedy(1)));
+    CHECK(run_all(engine).begin()->second.n_reused == 95);
+  }
+}
+
+TEST_CASE("batch_engine: what callbacks take is not in its times") {
+  if (!has_data(stories)) return;
+  using clock = std::chrono::steady_clock;
+  auto engine = batch_engine::create(load_stories(), small(2)).value();
+  generation_options o = greedy(8);
+  o.ignore_eos = true;
+  clock::duration in_callbacks{};
+  const auto slow = [&](const token_event&) {
+    const auto start = clock::now();
+    std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    in_callbacks += clock::now() - start;
+  };
+  const auto start = clock::now();
+  for (int i = 0; i < 2; ++i) REQUIRE(engine.add("Once upon a time", o, slow));
+  const auto done = run_all(engine);
+  const double outside = std::chrono::duration<double>(clock::now() - start - in_callbacks).count();
+  CHECK(in_callbacks >= std::chrono::milliseconds(2 * 8 * 3));
+  CHECK(engine.statistics().busy_seconds > 0);
+  CHECK(engine.statistics().busy_seconds < outside);
+  for (const auto& [id, one] : done) {
+    CHECK(one.timings.prompt_seconds > 0);
+    CHECK(one.timings.decode_seconds > 0);
+    CHECK(one.timings.prompt_seconds + one.timings.decode_seconds < outside);
+  }
 }
 
 TEST_CASE("batch_engine: options and requests out of range are typed errors that name the field") {
@@ -542,6 +638,8 @@ TEST_CASE("batch_engine: options and requests out of range are typed errors that
   refused("max_batch", {.max_batch = 0});
   refused("max_batch", {.max_batch = biggest});
   refused("prompt_share", {.prompt_share = 0});
+  refused("max_waiting", {.max_waiting = 0});
+  CHECK(batch_engine::create(m, {.max_sequences = 1, .context_size = 64, .max_waiting = 0, .when_full = when_full::refuse, .n_threads = 1}));
   refused("context_size", {.context_size = biggest});
   refused("cache_positions", {.cache_positions = biggest});
   refused("page_size", {.page_size = 0});

@@ -29,7 +29,6 @@
 #include <cria/sampling/runtime_sampler.hpp>
 
 #include <algorithm>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -134,7 +133,6 @@ class basic_batch_engine {
   }
 
  private:
-  using clock = std::chrono::steady_clock;
   struct stepping_guard {
     bool* flag;
     ~stepping_guard() { *flag = false; }
@@ -151,6 +149,7 @@ class basic_batch_engine {
     };
     if (o.max_sequences == 0 || o.max_sequences > batch_options::most_sequences) return refuse("max_sequences", batch_options::most_sequences);
     if (o.prompt_share == 0) return refuse("prompt_share", o.max_batch);
+    if (o.max_waiting == 0 && o.when_full == when_full::wait) return refuse("max_waiting", batch_options::no_limit);
     return {};
   }
 
@@ -182,20 +181,20 @@ class basic_batch_engine {
     const std::uint64_t company = companies_.number_of(adapters);
     const batch_id id = schedule_->next_id;
     CRIA_CHECK(schedule_->enqueue(std::make_unique<sequence>(id, std::move(cache), std::move(adapters), company, std::move(tokens), std::move(sampler), std::move(output),
-                                                            options.stop, std::move(call))));
+                                                            options.stop, std::move(call), schedule_->clock)));
     ++schedule_->next_id;
     return id;
   }
 
   [[nodiscard]] result<bool> step_once(const stop_token& stop) {
-    const clock::time_point start = clock::now();
+    const auto start = schedule_->clock.now();
     schedule_->end_cancelled();
     schedule_->admit();
     schedule_->collect();   // whose sampler threw at the prompt
     schedule_->plan();
     if (!schedule_->planned.empty()) CRIA_CHECK(pass(stop));
     schedule_->collect();
-    schedule_->counts.busy_seconds += std::chrono::duration<double>(clock::now() - start).count();
+    schedule_->counts.busy_seconds += schedule_->clock.seconds_since(start);
     return has_work();
   }
 

@@ -38,7 +38,7 @@ struct batch_options {
   std::size_t page_size = page_pool_options{}.page_size;
   std::size_t max_batch = 264;          ///< tokens of one pass; best a multiple of 12
   std::size_t prompt_share = 64;        ///< prompt tokens of a pass in which others generate: fewer keep their text flowing, more start new ones sooner
-  std::size_t max_waiting = no_limit;   ///< requests that wait; one more is refused with limit_exceeded
+  std::size_t max_waiting = no_limit;   ///< requests that wait, also for the next step only: 1 at least; one more is refused with limit_exceeded
   cria::when_full when_full = cria::when_full::wait;
   bool shares_prefixes = true;          ///< prompts that begin alike share pages, also with requests that ended; off: every prompt is computed in full
   std::size_t n_threads = 0;            ///< 0: the physical cores that the process may use
@@ -58,7 +58,7 @@ struct batch_statistics {
   std::uint64_t n_evaluated_tokens = 0;          ///< computed; more than prompts and texts where sequences were preempted
   std::uint64_t n_generated_tokens = 0;
   std::uint64_t n_passes = 0;
-  double busy_seconds = 0;                       ///< in passes and sampling
+  double busy_seconds = 0;                       ///< in passes and sampling; what callbacks take is not counted
   double first_token_seconds = 0;                ///< sum over requests, from add() to the first token
   std::uint64_t n_first_tokens = 0;
   page_pool_statistics pages;

@@ -43,7 +43,7 @@ class batch_schedule {
     planned.reserve(options.max_sequences);
   }
 
-  /// Takes a request in, behind all others.
+  /// Takes a request in, behind all others; where it is not to wait, if it can start at the next step.
   [[nodiscard]] result<void> enqueue(std::unique_ptr<sequence> one) {
     if (options_.when_full == when_full::refuse) {
       if (running.size() + waiting.size() >= options_.max_sequences) {
@@ -51,7 +51,9 @@ class batch_schedule {
       }
       std::size_t wanted = pages_to_start(*one, 0);
       for (const auto& other : waiting) wanted += pages_to_start(*other, 0);
-      if (!running.empty() && !index.make_room(wanted)) return error{errc::context_full, "pages", "the cache is full", error::no_offset};
+      for (const auto& other : running) wanted += pages_ahead(*other);
+      const bool is_alone = running.empty() && waiting.empty();
+      if (!is_alone && !can_have_room(wanted)) return error{errc::context_full, "pages", "the cache is full", error::no_offset};
     } else if (waiting.size() >= options_.max_waiting) {
       return error{errc::limit_exceeded, "max_waiting", std::to_string(waiting.size()) + " requests are waiting", error::no_offset};
     }
@@ -154,6 +156,7 @@ class batch_schedule {
   std::deque<batch_result> finished;
   std::vector<share> planned;
   batch_statistics counts;
+  work_clock clock;                                    // of all sequences
   batch_id next_id = 1;
 
  private:
@@ -176,6 +179,9 @@ class batch_schedule {
     return std::max(pages_to_start(one, 0), std::min(held + 1, pool->pages_for(capacity))) - held;
   }
 
+  /// Returns whether so many pages are free or only kept for prompts to come, none of which are given up for the answer.
+  [[nodiscard]] bool can_have_room(std::size_t n_pages) const noexcept { return pool->n_free() + index.n_spare() >= n_pages; }
+
   void remember(const sequence& one) noexcept {
     if (options_.shares_prefixes) index.insert(one.tokens().first(one.cache().length()), one.cache().pages(), one.company());
   }
@@ -193,7 +199,7 @@ class batch_schedule {
     const std::size_t n_shared = take_shared(one);
     std::size_t wanted = pages_to_start(one, n_shared);
     for (const auto& other : running) wanted += pages_ahead(*other);
-    if (!running.empty() && !index.make_room(wanted)) {
+    if (!running.empty() && !(can_have_room(wanted) && index.make_room(wanted))) {
       one.cache().truncate(0);
       return false;
     }

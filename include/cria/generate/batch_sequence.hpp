@@ -34,6 +34,15 @@ namespace cria::inline v0::detail {
 /// Called with each token of a request; false ends it.
 using batch_callback = std::function<bool(const token_event&)>;
 
+/// A clock that does not count the host's callbacks, each as soon as it has returned.
+struct work_clock {
+  using steady = std::chrono::steady_clock;
+  steady::duration in_callbacks{};
+
+  [[nodiscard]] steady::time_point now() const noexcept { return steady::now() - in_callbacks; }
+  [[nodiscard]] double seconds_since(steady::time_point start) const noexcept { return std::chrono::duration<double>(now() - start).count(); }
+};
+
 template <kv_type Type, sampler Sampler>
 class batch_sequence {
  public:
@@ -41,7 +50,7 @@ class batch_sequence {
 
   /// `company`: who has the same number computes the same prompt to the same positions.
   batch_sequence(batch_id id, paged_kv_cache<Type> cache, adapter_set adapters, std::uint64_t company, std::vector<token_id> prompt, Sampler sampler,
-                 generation_output output, const stop_token& stop, batch_callback callback)
+                 generation_output output, const stop_token& stop, batch_callback callback, work_clock& working)
       : id_(id),
         cache_(std::move(cache)),
         adapters_(std::move(adapters)),
@@ -52,6 +61,7 @@ class batch_sequence {
         output_(std::move(output)),
         stop_(stop),
         callback_(std::move(callback)),
+        working_(&working),
         added_(clock::now()) {
     output_.summary().n_prompt = n_prompt_;
     tokens_.reserve(std::min(cache_.capacity() + 1, n_prompt_ + output_.summary().tokens.capacity()));
@@ -74,7 +84,7 @@ class batch_sequence {
   /// Called when it gets its place; the first time, `n_reused` of its tokens were found in the cache. Returns whether it is the first time.
   bool start(std::size_t n_reused) {
     if (std::exchange(is_started_, true)) return false;
-    started_ = clock::now();
+    started_ = working_->now();
     summary().n_reused = n_reused;
     guarded("sampler", [&] {
       for (const token_id token : tokens_) sampler_.accept(token);
@@ -84,7 +94,7 @@ class batch_sequence {
 
   /// Chooses the next token by the logits of the last one, and tells the host.
   void advance(std::span<const float> logits) {
-    if (summary().tokens.empty()) summary().timings.prompt_seconds = seconds_since(started_);
+    if (summary().tokens.empty()) summary().timings.prompt_seconds = working_->seconds_since(started_);
     if (output_.wants_none()) return end(finish_reason::max_tokens);
     if (output_.is_over()) return end(finish_reason::end_of_text);
     guarded("sampler", [&] {
@@ -113,8 +123,6 @@ class batch_sequence {
   std::size_t n_together = 0;
 
  private:
-  [[nodiscard]] static double seconds_since(clock::time_point start) noexcept { return std::chrono::duration<double>(clock::now() - start).count(); }
-
   [[nodiscard]] result<void> choose(std::span<const float> logits) {
     bool is_bad = false;
     for (const float x : logits) is_bad |= !(x < std::numeric_limits<float>::infinity());
@@ -133,17 +141,20 @@ class batch_sequence {
   void note_time() noexcept {
     generation_timings& t = summary().timings;
     if (summary().tokens.size() == 1) {
-      t.first_token_seconds = seconds_since(added_);
-      first_token_ = clock::now();
+      t.first_token_seconds = std::chrono::duration<double>(clock::now() - added_).count();   // all that it waited for, others' callbacks too
+      first_token_ = working_->now();
     } else {
-      t.decode_seconds = seconds_since(first_token_);
+      t.decode_seconds = working_->seconds_since(first_token_);
     }
   }
 
   void deliver() {
+    if (!callback_) return;
+    const clock::time_point start = clock::now();
     guarded("callback", [&] {
-      if (callback_ && !callback_(output_.event())) output_.stop_by_callback();
+      if (!callback_(output_.event())) output_.stop_by_callback();
     });
+    working_->in_callbacks += clock::now() - start;
   }
 
   /// Runs the host's code: what it throws ends this sequence.
@@ -176,7 +187,8 @@ class batch_sequence {
   generation_output output_;
   stop_token stop_;
   batch_callback callback_;
-  clock::time_point added_, started_, first_token_;
+  work_clock* working_;
+  clock::time_point added_, started_, first_token_;   // of the steady clock; the others of the working one
   std::optional<error> failure_;
   bool is_started_ = false, is_cancelled_ = false;
 };
