@@ -81,6 +81,13 @@ TEST_CASE("metrics: every line is one of the format, every metric is declared on
   CHECK(prometheus_text({}).find("\ncria_cache_pages_used 0\n") != std::string::npos);
 }
 
+TEST_CASE("metrics: no line has a label twice, whatever the host calls its own") {
+  const std::string text = prometheus_text({}, {.labels = {{"reason", "x"}, {"my zone", "a"}, {"my-zone", "b"}, {"reason", "y"}}});
+  const std::string labels = "{reason_=\"x\",my_zone=\"a\",my_zone_=\"b\",reason__=\"y\"";
+  CHECK(text.find("\ncria_requests_running" + labels + "} 0\n") != std::string::npos);
+  CHECK(text.find("\ncria_requests_finished_total" + labels + ",reason=\"error\"} 0\n") != std::string::npos);
+}
+
 TEST_CASE("model_slot: sessions and engines finish on the model that they began with, and its memory goes with the last of them") {
   const auto vocabulary_of = [](std::size_t n, std::uint32_t seed) { return tiny_model({.vocab_size = n, .seed = seed}).build(); };
   const std::string first = vocabulary_of(19, 1), second = vocabulary_of(23, 2);

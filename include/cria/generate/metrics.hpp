@@ -26,7 +26,7 @@ namespace cria::inline v0 {
 
 struct metrics_options {
   std::string prefix = "cria";                                       ///< letters, digits and _; what is not becomes _
-  std::vector<std::pair<std::string, std::string>> labels = {};      ///< of every line; values may be any text
+  std::vector<std::pair<std::string, std::string>> labels = {};      ///< of every line, values any text; names that are taken (`reason` is) get a _ behind
 };
 
 namespace detail {
@@ -34,7 +34,13 @@ namespace detail {
 class prometheus_writer {
  public:
   explicit prometheus_writer(const metrics_options& options) : prefix_(name_of(options.prefix)) {
-    for (const auto& [name, value] : options.labels) add_label(labels_, name, value);
+    std::vector<std::string> taken{"reason"};   // that some lines have of their own
+    for (const auto& [label, value] : options.labels) {
+      std::string unique = name_of(label);
+      while (std::find(taken.begin(), taken.end(), unique) != taken.end()) unique += '_';
+      add_label(labels_, unique, value);
+      taken.push_back(std::move(unique));
+    }
   }
 
   /// Begins a metric; its values follow.
@@ -79,7 +85,7 @@ class prometheus_writer {
 
   static void add_label(std::string& labels, std::string_view name, std::string_view text) {
     if (!labels.empty()) labels += ',';
-    labels.append(name_of(name)).append("=\"");
+    labels.append(name).append("=\"");
     for (const char c : text) {
       if (c == '\\') labels += "\\\\";
       else if (c == '"') labels += "\\\"";
