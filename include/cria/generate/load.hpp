@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // generate/load.hpp - opens a model in one call, and says beforehand what it will take.
 //
-// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: missing_tensor (a vocabulary only), limit_exceeded, bad_argument (options), those of model_config
+// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: missing_tensor (a vocabulary only), limit_exceeded, bad_argument
+//           (options), those of model_config
 // Threads   pure functions; loading uses its own threads and ends them
 #pragma once
 

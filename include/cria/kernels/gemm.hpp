@@ -22,12 +22,13 @@
 // core, without and with: exact 66 and 89 GMAC/s at 4 tokens, 75 and 88 at 8, 94 and 100 at 12, 94 and 97 at 16; fast 146 and 180 at 12, 154 and 179 at 16.
 // 1 KB is too little for the second-level cache. With fewer than 4 multiply-adds a byte the processor alone is better: q8_0, fast, 4 tokens
 // 108 and 84. A tile of 16 tokens with accumulators in memory: 1.01 of 12 and 4 at 16 tokens, 0.95 at 24.
-// One token is bound by memory, which wants one long stream: changing to another place costs half a microsecond (0.59 of the speed where a piece of 17 KB
-// is followed by one elsewhere). Tried and left out for one token, measured on a Zen 4 core: two panels side by side, half of the speed; fetching ahead by
-// software 0.5 to 16 KB, into any cache, 0.72 to 1.0, only the first one to eight lines of the next page, once a page, 0.75 to 0.96 (AVX2, two threads); two or four accumulators a plane, 1.05 within the cache and nothing from memory; a part of K for
-// several panels in turn, so that its activations stay in the first-level cache, 0.59 and, with the next part wholly fetched ahead, 0.98; activations
-// broadcast by vpdpbusd itself (inline assembly, a quarter fewer instructions), `exact` 1.01 to 1.17 within the cache, 0.98 to 1.01 from memory on one and two
-// threads (both versions in one process in turns, beside other load).
+// One token is bound by memory, which wants one long stream: changing to another place costs half a microsecond (0.59 of the speed where a piece of 17 KB is
+// followed by one elsewhere). Tried and left out for one token, measured on a Zen 4 core: two panels side by side, half of the speed; fetching ahead by
+// software 0.5 to 16 KB, into any cache, 0.72 to 1.0, only the first one to eight lines of the next page, once a page, 0.75 to 0.96 (AVX2, two threads); two
+// or four accumulators a plane, 1.05 within the cache and nothing from memory; a part of K for several panels in turn, so that its activations stay in the
+// first-level cache, 0.59 and, with the next part wholly fetched ahead, 0.98; activations broadcast by vpdpbusd itself (inline assembly, a quarter fewer
+// instructions), `exact` 1.01 to 1.17 within the cache, 0.98 to 1.01 from memory on one and two threads (both versions in one process in turns, beside other
+// load).
 #pragma once
 
 #include <cria/core/bit_cast.hpp>
