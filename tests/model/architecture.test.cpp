@@ -428,6 +428,63 @@ TEST_CASE("architecture: a file may say for each layer whether it has a window")
   check_refused(parts, cria::errc::bad_value, "gemma3.attention.sliding_window_pattern");
 }
 
+TEST_CASE("architecture: q, k and v in one tensor or in three are the same model, whatever its files usually have") {
+  const auto blk = [](std::size_t i, std::string_view name) { return "blk." + std::to_string(i) + "." + std::string(name); };
+  model_parts parted = tiny_model({.biases = true}), joined = parted;
+  for (std::size_t i = 0; i < 2; ++i) {
+    for (const std::string kind : {".weight", ".bias"}) {
+      model_parts::tensor all = parted.at(blk(i, "attn_q" + kind));
+      all.name = blk(i, "attn_qkv" + kind);
+      for (const std::string part : {"attn_k", "attn_v"}) {
+        all.data += parted.at(blk(i, part + kind)).data;
+        all.shape.back() += parted.at(blk(i, part + kind)).shape.back();
+      }
+      for (const std::string part : {"attn_q", "attn_k", "attn_v"}) joined.erase_tensor(blk(i, part + kind));
+      joined.tensors.push_back(std::move(all));
+    }
+  }
+  const cria::model m = model_of(parted);
+  const std::vector<token_id> tokens = tokens_of(9, m.vocab_size());
+  CHECK(logits_of(model_of(joined), tokens) == logits_of(m, tokens));
+  joined.at("blk.1.attn_qkv.weight").shape.back() -= 1;
+  check_refused(joined, cria::errc::bad_shape, "blk.1.attn_qkv.weight");
+  parted.erase_tensor("blk.1.attn_k.weight");
+  check_refused(parted, cria::errc::missing_tensor, "blk.1.attn_k.weight");
+
+  const std::string path = "models/arch/phi3.F32.gguf";
+  if (!has_data(path)) return;
+  const model_parts phi = parts_of(read_data(path));
+  const cria::model whole = model_of(phi);
+  model_parts split = phi;
+  for (std::size_t i = 0; i < whole.config().n_layers; ++i) {
+    const model_parts::tensor all = split.at(blk(i, "attn_qkv.weight"));
+    split.erase_tensor(all.name);
+    const std::size_t queries = whole.config().n_heads * whole.config().head_dim, keys = whole.config().n_kv_heads * whole.config().head_dim;
+    const std::size_t row_bytes = 4 * whole.config().dim;
+    std::size_t first = 0;
+    for (const auto& [name, n] : {std::pair<const char*, std::size_t>{"attn_q.weight", queries}, {"attn_k.weight", keys}, {"attn_v.weight", keys}}) {
+      split.tensors.push_back({blk(i, name), all.type, {all.shape[0], n}, all.data.substr(first * row_bytes, n * row_bytes)});
+      first += n;
+    }
+  }
+  const std::vector<token_id> others = tokens_of(9, whole.vocab_size());
+  CHECK(logits_of(model_of(split), others) == logits_of(whole, others));
+}
+
+TEST_CASE("architecture: a model of experts need not say the width of a feed forward that it does not have") {
+  const std::string path = "models/arch/llama-moe.Q4_0.gguf";
+  if (!has_data(path)) return;
+  model_parts parts = parts_of(read_data(path));
+  const cria::model m = model_of(parts);
+  const std::vector<token_id> tokens = tokens_of(9, m.vocab_size());
+  const std::vector<float> want = logits_of(m, tokens);
+  parts.set("llama.expert_feed_forward_length", static_cast<std::uint32_t>(m.config().ffn_dim));
+  parts.erase_key("llama.feed_forward_length");
+  CHECK(logits_of(model_of(parts), tokens) == want);
+  parts.erase_key("llama.expert_feed_forward_length");
+  check_refused(parts, cria::errc::missing_key, "llama.feed_forward_length");
+}
+
 // Factors that are all 2 are positions divided by 2, which files can also say as a linear scaling; 2 as the attention factor is q and k twice as large.
 TEST_CASE("architecture: phi3's short factors turn sequences that stay within the original context, the long ones those that may go beyond it") {
   const std::string path = "models/arch/phi3.F32.gguf";

@@ -236,7 +236,11 @@ TEST_CASE("hostile: a count that is no count is refused with its key") {
 TEST_CASE("hostile: a real number that is not positive and finite is refused with its key") {
   for (const char* key : {"llama.attention.layer_norm_rms_epsilon", "llama.rope.freq_base", "llama.rope.scaling.factor", "llama.rope.scaling.original_context_length",
                           "llama.rope.scaling.attn_factor", "llama.rope.scaling.yarn_ext_factor", "llama.rope.scaling.yarn_beta_fast", "llama.rope.scaling.yarn_beta_slow"}) {
+    const std::string_view name = key;
+    const bool may_be_zero = name.ends_with("scaling.factor") || name.ends_with("original_context_length") || name.ends_with("yarn_ext_factor");
     for (const stored& value : bad_reals()) {
+      const bool is_number = value.type == gguf_id::f64 || value.type == gguf_id::f32 || value.type == gguf_id::u32;
+      if (may_be_zero && is_number && std::all_of(value.bytes.begin(), value.bytes.end() - 1, [](char c) { return c == 0; }) && (value.bytes.back() & 0x7f) == 0) continue;
       auto parts = tiny_model();
       parts.set("llama.rope.scaling.type", "yarn");
       parts.set_raw(key, value.type, value.bytes);
@@ -268,6 +272,28 @@ TEST_CASE("hostile: a factor without a type scales linearly, by its new name or 
   CHECK(logits({{"scaling.factor", 4}, {"scale_linear", 2}}, nullptr) == scaled);
   CHECK(logits({{"scaling.factor", 4}}, "none") == plain);
   CHECK(logits({{"scale_linear", 4}}, "none") == plain);
+}
+
+TEST_CASE("hostile: a factor or original context of 0 is as none, and yarn's blend of 0 divides every pair") {
+  const auto logits = [](const char* type, const std::vector<std::pair<std::string, float>>& numbers) {
+    auto parts = tiny_model();
+    if (type != nullptr) parts.set("llama.rope.scaling.type", type);
+    for (const auto& [key, x] : numbers) parts.set("llama.rope.scaling." + key, x);
+    const std::vector<cria::token_id> tokens = {3, 4, 5, 6, 7};
+    return logits_of(load_bytes(parts.build()).value(), tokens);
+  };
+  CHECK(logits(nullptr, {{"factor", 0.0f}}) == logits(nullptr, {}));
+  CHECK(logits(nullptr, {{"original_context_length", 0.0f}}) == logits(nullptr, {}));
+  CHECK(logits("yarn", {{"factor", 4.0f}, {"original_context_length", 0.0f}}) == logits("yarn", {{"factor", 4.0f}}));
+  CHECK(logits("yarn", {{"factor", 4.0f}, {"yarn_ext_factor", 0.0f}}) != logits("yarn", {{"factor", 4.0f}}));
+}
+
+TEST_CASE("hostile: a model that attends in both directions is refused") {
+  auto parts = tiny_model();
+  parts.set("llama.attention.causal", true);
+  CHECK(outcome(parts.build()).empty());
+  parts.set("llama.attention.causal", false);
+  check_refused(parts.build(), errc::unsupported_architecture, "llama.attention.causal");
 }
 
 TEST_CASE("hostile: extreme but legal rotations load and run to an end") {

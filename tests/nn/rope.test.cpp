@@ -105,6 +105,9 @@ TEST_CASE("rope: yarn's attention factor multiplies the magnitude, its betas mov
   p.attention_factor = 1;
   const nn::rope one = nn::make_rope(p, {});
   CHECK(one.magnitude == 1);
+  p.factor = 0.5;   // nor to make up for
+  CHECK(nn::make_rope(p, {}).magnitude == 1);
+  p.factor = 1;
   for (std::size_t i = 0; i < 32; ++i) check_near(one.frequencies[i], plain(p, i));
 }
 

@@ -104,6 +104,17 @@ struct decoder_weights {
 
   static result<decoder_layer> load_layer(const struct architecture& row, const model_config& c, weight_loader& from, const std::string& blk) {
     decoder_layer l;
+    const auto has = [&](const layer_tensor& t) { return from.find(blk + std::string(t.name) + ".weight") != nullptr; };
+    // Files may join or part q, k and v otherwise than those of their architecture usually do.
+    const bool is_joined = has(tensor::attn_qkv) && !has(tensor::attn_q), is_parted = !has(tensor::attn_qkv) && has(tensor::attn_q);
+    const auto load_matrix = [&](const layer_tensor& t) {
+      weight_loader::part parts[3];
+      std::size_t n = 0;
+      for (const layer_tensor::piece& p : t.pieces) {
+        if (p.to != nullptr) parts[n++] = {&(l.*(p.to)), size_of(c, p.rows)};
+      }
+      return from.parts(blk + std::string(t.name), size_of(c, t.columns), std::span(parts, n));
+    };
     for (const layer_tensor* t : row.layer) {
       if (t == nullptr) break;
       const std::string name = blk + std::string(t->name);
@@ -116,12 +127,13 @@ struct decoder_weights {
         CRIA_TRY(l.*(t->experts), from.experts(name, c.n_experts, size_of(c, t->expert_rows), columns));
         continue;
       }
-      weight_loader::part parts[3];
-      std::size_t n = 0;
-      for (const layer_tensor::piece& p : t->pieces) {
-        if (p.to != nullptr) parts[n++] = {&(l.*(p.to)), size_of(c, p.rows)};
+      if (t == &tensor::attn_qkv && is_parted) {
+        for (const layer_tensor* part : {&tensor::attn_q, &tensor::attn_k, &tensor::attn_v}) CRIA_CHECK(load_matrix(*part));
+      } else if (is_joined && (t == &tensor::attn_k || t == &tensor::attn_v)) {
+        continue;   // loaded with attn_q
+      } else {
+        CRIA_CHECK(load_matrix(is_joined && t == &tensor::attn_q ? tensor::attn_qkv : *t));
       }
-      CRIA_CHECK(from.parts(name, columns, std::span(parts, n)));
     }
     return l;
   }

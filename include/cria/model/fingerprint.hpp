@@ -48,7 +48,7 @@ using fingerprint_piece = std::array<std::byte, 64>;
 
 /// Returns whether the model's numbers or tokens depend on a key.
 [[nodiscard]] inline bool is_fingerprinted(std::string_view key, std::string_view architecture) noexcept {
-  if (key == "general.architecture") return true;
+  if (key == "general.architecture" || key.starts_with("adapter.")) return true;   // an adapter's alpha scales it
   if (key.starts_with("tokenizer.")) return !key.starts_with("tokenizer.chat_template");
   return key.size() > architecture.size() && key.starts_with(architecture) && key[architecture.size()] == '.';
 }

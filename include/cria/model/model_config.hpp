@@ -107,6 +107,12 @@ class config_reader {
     return value;
   }
 
+  /// As positive, but 0 stands for the fallback, as files have it where there is nothing to say.
+  result<double> positive_or_zero(std::string_view name, double fallback) const {
+    const auto stored = contains(name) ? number(key(name)) : result<double>(0.0);
+    return stored && *stored == 0 ? result<double>(fallback) : positive(name, fallback);
+  }
+
   /// As positive, as a float.
   result<float> positive_float(std::string_view name, double fallback = 0) const {
     CRIA_TRY(const double value, positive(name, fallback));
@@ -149,18 +155,19 @@ class config_reader {
     CRIA_TRY(r.rope_dim, count("rope.dimension_count", head_dim, head_dim));
     if (r.rope_dim % 2 != 0) return error{errc::bad_value, key("rope.dimension_count"), "must be even", error::no_offset};
     CRIA_TRY(r.base, positive("rope.freq_base", 10000));
-    CRIA_TRY(r.original_context, positive("rope.scaling.original_context_length", static_cast<double>(context_length)));
+    CRIA_TRY(r.original_context, positive_or_zero("rope.scaling.original_context_length", static_cast<double>(context_length)));
     CRIA_TRY(r.attention_factor, positive("rope.scaling.attn_factor", 1));
     const bool has_factor = contains("rope.scaling.factor"), has_old_factor = !has_factor && contains("rope.scale_linear");
     CRIA_TRY(const std::string_view scaling, metadata_.get_or<std::string_view>(key("rope.scaling.type"), has_factor || has_old_factor ? "linear" : "none"));
     if (scaling == "linear") {
       r.scaling = nn::rope_scaling::linear;
-      CRIA_TRY(r.factor, positive(has_old_factor ? "rope.scale_linear" : "rope.scaling.factor", 1));
+      CRIA_TRY(r.factor, positive_or_zero(has_old_factor ? "rope.scale_linear" : "rope.scaling.factor", 1));
     } else if (scaling == "yarn") {
       r.scaling = nn::rope_scaling::yarn;
       if (r.base <= 1) return error{errc::bad_value, key("rope.freq_base"), "yarn needs a base above 1", error::no_offset};
-      CRIA_TRY(r.factor, positive("rope.scaling.factor", 1));
-      CRIA_TRY(r.extrapolation, positive("rope.scaling.yarn_ext_factor", 1));
+      CRIA_TRY(r.factor, positive_or_zero("rope.scaling.factor", 1));
+      const bool blends = contains("rope.scaling.yarn_ext_factor");   // 0: every pair is divided
+      CRIA_TRY(r.extrapolation, positive_or_zero("rope.scaling.yarn_ext_factor", blends ? 0 : 1));
       CRIA_TRY(r.beta_fast, positive("rope.scaling.yarn_beta_fast", 32));
       CRIA_TRY(r.beta_slow, positive("rope.scaling.yarn_beta_slow", 1));
     } else if (scaling != "none" && scaling != "longrope") {   // whose factors are tensors
@@ -207,13 +214,16 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   if (row == nullptr) {
     return error{errc::unsupported_architecture, read.key("expert_count"), c.n_experts == 0 ? "it has experts" : "it has no experts", error::no_offset};
   }
+  CRIA_TRY(const bool is_causal, metadata.get_or(read.key("attention.causal"), true));
+  if (!is_causal) return error{errc::unsupported_architecture, read.key("attention.causal"), "attention in both directions", error::no_offset};
   c.architecture = row;
   c.vocab_size = vocab_size;
   CRIA_TRY(c.dim, read.count("embedding_length", widest));
   CRIA_TRY(c.n_layers, read.count("block_count", 65536));
   CRIA_TRY(c.n_heads, read.count("attention.head_count", 65536));
   CRIA_TRY(c.n_kv_heads, read.count("attention.head_count_kv", 65536, c.n_heads));
-  CRIA_TRY(c.ffn_dim, read.count("feed_forward_length", widest));
+  const bool has_expert_width = row->has_experts && read.contains("expert_feed_forward_length");
+  CRIA_TRY(c.ffn_dim, read.count(has_expert_width ? "expert_feed_forward_length" : "feed_forward_length", widest));
   CRIA_TRY(c.context_length, read.count("context_length", longest));
   if (c.n_heads % c.n_kv_heads != 0) return error{errc::bad_value, read.key("attention.head_count_kv"), "does not divide the head count", error::no_offset};
   if (c.dim % c.n_heads != 0 && !read.contains("attention.key_length")) {
@@ -232,7 +242,6 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   c.has_two_angles = row->id == architecture_id::gemma3;
   if (row->has_experts) {
     CRIA_TRY(c.n_experts_used, read.count("expert_used_count", std::min(c.n_experts, nn::most_experts_used)));
-    CRIA_TRY(c.ffn_dim, read.count("expert_feed_forward_length", widest, c.ffn_dim));
   }
   return c;
 }

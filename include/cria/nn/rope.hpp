@@ -63,7 +63,7 @@ inline double yarn_pair(const rope_parameters& p, double rotations) noexcept {
   if (is_yarn) {
     low = std::fmax(0.0, std::floor(detail::yarn_pair(p, p.beta_fast)));
     high = std::fmin(static_cast<double>(p.rope_dim) - 1, std::ceil(detail::yarn_pair(p, p.beta_slow)));
-    r.magnitude = p.attention_factor * math::fused(0.1, math::log(p.factor), 1.0);
+    r.magnitude = p.attention_factor * math::fused(0.1, math::log(std::fmax(1.0, p.factor)), 1.0);
   }
   for (std::size_t i = 0; i < r.frequencies.size(); ++i) {
     const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(p.rope_dim);
