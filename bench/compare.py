@@ -33,7 +33,7 @@ def arguments():
     p.add_argument("-t", "--threads", default=str(os.cpu_count() or 1), help="list (default: all processors)")
     p.add_argument("-r", "--rounds", type=int, default=5)
     p.add_argument("--isa", help="instruction set for cria instead of the best one")
-    p.add_argument("--precision", default="exact,fast", help="of cria: exact, fast or both (default)")
+    p.add_argument("--precision", default="exact,fast", help="of cria: exact, fast or exact,fast (default)")
     p.add_argument("-o", "--output", help="also write every run's rows to this file, as JSON lines")
     a = p.parse_args()
     if not a.model and not a.synthetic:
@@ -149,7 +149,7 @@ def footnotes(engines, n_own, file_bytes):
 
 def compare(title, model, a):
     engines = engines_of(a)
-    n_own = sum(e.name.startswith("cria ") for e in engines[:2])
+    n_own = len([p for p in a.precision.split(",") if p])
     for r in range(a.rounds):
         # Every other round backwards: whoever comes after whom must not matter.
         for e in engines if r % 2 == 0 else engines[::-1]:

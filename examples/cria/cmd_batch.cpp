@@ -13,6 +13,7 @@
 #include "command.hpp"
 #include "grammar_flags.hpp"
 #include "progress_bar.hpp"
+#include "sampling_flags.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -175,7 +176,7 @@ class request_reader {
       CRIA_TRY(template_, cria::chat_template::from_model(model_));
     }
     CRIA_TRY(const auto talk, cria::conversation::parse(messages.dump()));
-    CRIA_TRY(auto tokens, template_->encode(talk, model_.tokenizer()));
+    CRIA_TRY(auto tokens, template_->encode(talk, model_.tokenizer(), {.now = local_now()}));
     CRIA_TRY(const auto ends, template_->ends(model_.tokenizer()));
     o.stop_tokens.insert(o.stop_tokens.end(), ends.tokens.begin(), ends.tokens.end());
     if (!o.grammar) o.stop_strings.insert(o.stop_strings.end(), ends.strings.begin(), ends.strings.end());
@@ -239,6 +240,7 @@ class result_file {
         const json entry = json::parse(std::string_view(old).substr(kept, end - kept), nullptr, false);
         const bool fits = entry.is_object() && entry.contains("line") && made.n_done_ < lines.size() && entry.at("line") == lines[made.n_done_].number;
         if (!fits) return no_result(path, made.n_done_);
+        made.n_errors_ += entry.contains("error");
       }
       // What an interrupted run leaves at the end is the beginning of a result.
       const std::string begun = "{\"line\":" + (made.n_done_ < lines.size() ? std::to_string(lines[made.n_done_].number) : std::string()) + ",";
@@ -254,6 +256,8 @@ class result_file {
   }
 
   [[nodiscard]] std::size_t n_done() const noexcept { return n_done_; }
+  /// Returns how many of those say why there is no answer.
+  [[nodiscard]] std::size_t n_errors() const noexcept { return n_errors_; }
 
   /// Cuts off what is not kept.
   result<void> begin() const {
@@ -280,8 +284,13 @@ class result_file {
   std::size_t kept_ = 0;
   std::unique_ptr<std::FILE, closer> owned_;
   std::FILE* file_ = nullptr;
-  std::size_t n_done_ = 0;
+  std::size_t n_done_ = 0, n_errors_ = 0;
 };
+
+result<void> all_answered(std::size_t n_errors) {
+  if (n_errors == 0) return {};
+  return error{errc::bad_value, "requests", std::to_string(n_errors) + " have no answer: their results say why", error::no_offset};
+}
 
 /// The lines on their way: those that were handed to the engine, and results that wait for an earlier one.
 template <class Engine>
@@ -365,10 +374,10 @@ result<void> answer(const batch_flags& flags, const cria::model& model, std::spa
     }
   }
   const cria::batch_statistics s = engine.statistics();
+  const std::size_t n_errors = out.n_errors() + queue.n_errors();
   std::fprintf(stderr, "%zu requests, %zu done before, %zu errors; %llu tokens, %.1f tokens/s; %.0f %% of the prompt tokens were shared\n", lines.size(), out.n_done(),
-               queue.n_errors(), static_cast<unsigned long long>(s.n_generated_tokens), rate(), 100 * s.hit_rate());
-  if (queue.n_errors() > 0) return error{errc::bad_value, "requests", std::to_string(queue.n_errors()) + " have no answer: their results say why", error::no_offset};
-  return {};
+               n_errors, static_cast<unsigned long long>(s.n_generated_tokens), rate(), 100 * s.hit_rate());
+  return all_answered(n_errors);
 }
 
 result<void> run(batch_flags& flags) {
@@ -382,8 +391,8 @@ result<void> run(batch_flags& flags) {
   CRIA_TRY(auto out, result_file::open(flags.out, lines, flags.starts_over));
   if (out.n_done() == lines.size()) {
     CRIA_CHECK(out.begin());
-    std::fprintf(stderr, "%zu requests, all done before\n", lines.size());
-    return {};
+    std::fprintf(stderr, "%zu requests, all done before, %zu errors\n", lines.size(), out.n_errors());
+    return all_answered(out.n_errors());
   }
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
   CRIA_TRY(flags.options.adapters, flags.lora.load(model));
@@ -407,12 +416,12 @@ void add_batch(CLI::App& app, action& chosen) {
   c.add_option("-f,--in", flags->in, "requests, one JSON object a line: \"prompt\" or \"messages\"; - is standard input")->required();
   c.add_option("-o,--out", flags->out, "results, one JSON object a line, in the same order; - is standard output")->required();
   c.add_option("--parallel", flags->parallel, "requests at once")->check(CLI::Range(std::size_t{1}, cria::batch_options::most_sequences))->capture_default_str();
-  c.add_option("-n,--tokens", flags->n_tokens, "at most so many tokens for each, unless a line says otherwise")->capture_default_str();
+  c.add_option("-n,--tokens", flags->n_tokens, "at most so many tokens for each, unless a line says otherwise")->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31))->capture_default_str();
   c.add_option("--cache-positions", flags->cache_positions, "positions of all requests together; 0: full contexts for all")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
   c.add_flag("--overwrite", flags->starts_over, "forget the results that are there");
   c.add_option("--temp", sampling.temperature, "temperature; 0 is greedy")->capture_default_str();
-  c.add_option("--seed", sampling.seed, "of the random numbers; each line has its own")->capture_default_str();
+  c.add_option("--seed", sampling.seed, "of the random numbers; each line has its own")->check(seed_check)->capture_default_str();
   flags->lora.add_to(c);
   flags->grammar.add_to(c, "every reply");
   flags->engine.add_to(c, true);

@@ -185,7 +185,7 @@ void add_bench(CLI::App& app, action& chosen) {
   c.add_option("-b,--batch", flags->batch, "prompt tokens of one pass")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{cria::session_options::most_batch}))
       ->capture_default_str();
-  c.add_option("--precision", flags->precisions, "exact, fast or both")->join(',')->capture_default_str();
+  c.add_option("--precision", flags->precisions, "exact, fast or exact,fast")->join(',')->capture_default_str();
   c.add_option("--cache", flags->cache, cache_help)->check(CLI::IsMember(cache_names))->capture_default_str();
   c.add_option("--isa", flags->isa, "instruction set instead of the best one; `cria cpu` lists them");
   c.add_option("-o,--output", flags->output, "md, csv, json or jsonl")->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))->capture_default_str();

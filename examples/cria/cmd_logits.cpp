@@ -59,7 +59,10 @@ result<void> run(const logits_flags& flags) {
   CRIA_TRY(const auto tokens, model.tokenizer().encode(text));
   if (tokens.empty()) return error{errc::bad_argument, "prompt", "has no tokens", error::no_offset};
   float_file file(flags.out);
-  if (!flags.out.empty()) CRIA_CHECK(file.open());
+  if (!flags.out.empty()) {
+    CRIA_CHECK(check_output(flags.out, {flags.model, flags.prompt.file}));
+    CRIA_CHECK(file.open());
+  }
   cria::session_options options = flags.engine.session_options();
   options.context_size = tokens.size();
   options.max_batch = static_cast<std::size_t>(flags.batch);

@@ -52,6 +52,7 @@ result<void> run(const perplexity_flags& flags) {
   if (reference) CRIA_CHECK(reference->check(model.tokenizer(), windows));
   std::optional<cria::logits_file_writer> saved;
   if (!flags.save.empty()) {
+    CRIA_CHECK(check_output(flags.save, {flags.model, flags.text.file, flags.reference}));
     CRIA_TRY(auto sink, cria::replace_file(flags.save));
     CRIA_TRY(saved, cria::logits_file_writer::create(std::move(sink), model.tokenizer(), windows));
   }

@@ -142,8 +142,10 @@ result<void> run(run_flags& flags) {
   return with_session(flags.engine.chosen_cache(), model, options, [&](auto& session) -> result<void> {
     cria::generation done;
     CRIA_CHECK(reply(session, prompt, flags, done));
-    const bool is_cut = flags.options.grammar && done.reason != cria::finish_reason::end_of_text && done.reason != cria::finish_reason::cancelled;
+    const bool is_cut = flags.options.grammar && done.reason != cria::finish_reason::end_of_text;
+    const bool is_nothing = done.reason == cria::finish_reason::cancelled && done.n_generated() == 0;
     if (flags.prints_stats) print_stats(done, session.statistics(), model, load_seconds, flags.options.sampling.seed);
+    if (is_nothing) return error{errc::cancelled, "reply", "before it began", error::no_offset};
     if (is_cut) return error{errc::truncated, "reply", "ended by " + std::string(name(done.reason)) + " before it was what the grammar wants", error::no_offset};
     return {};
   });
@@ -172,7 +174,7 @@ void add_run(CLI::App& app, action& chosen) {
   c.add_option("--system", flags->system, "system message");
   add_template_option(c, flags->chat_template);
   flags->sampling.add_to(c);
-  c.add_option("--stop", flags->options.stop_strings, "end before this text; may be given several times")->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  c.add_option("--stop", flags->options.stop_strings, "end before this text; may be given several times")->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   flags->grammar.add_to(c, "the reply");
   auto* lookup = c.add_flag("--lookup", flags->looks_up, "guess ahead what was there before: faster where the answer repeats the prompt, the same text");
   c.add_option("--draft", flags->draft, "smaller GGUF model of the same vocabulary that guesses ahead: the same text")->excludes(lookup);

@@ -5,8 +5,21 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
+#include <initializer_list>
+#include <system_error>
 
 namespace cria_program {
+
+result<void> check_output(const std::string& out, std::initializer_list<std::string_view> inputs) {
+  for (const std::string_view in : inputs) {
+    std::error_code ignored;
+    if (!in.empty() && std::filesystem::equivalent(std::filesystem::path(in), std::filesystem::path(out), ignored)) {
+      return error{errc::bad_argument, out, "is a file that is read", error::no_offset};
+    }
+  }
+  return {};
+}
 
 void usage_error(const std::string& option, const std::string& message) { throw CLI::ValidationError(option, message); }
 
@@ -15,7 +28,7 @@ void add_model_option(CLI::App& command, std::string& path) { command.add_option
 void engine_flags::add_to(CLI::App& command, bool with_context) {
   command.add_option("-t,--threads", threads, "threads; 0: the physical cores")->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::thread_pool::max_threads}));
   if (with_context) {
-    command.add_option("-c,--context", context, "positions of the cache; 0: as the model was trained, 4096 at most, or more where the prompt needs it")
+    command.add_option("-c,--context", context, "positions of the cache; 0: as the model was trained, 4096 at most")
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
   }
   command.add_option("--precision", precision, "exact or fast")->check(CLI::IsMember({"exact", "fast"}))->capture_default_str();
@@ -56,7 +69,7 @@ cria::session_options engine_flags::session_options() const {
 
 void lora_flags::add_to(CLI::App& command) {
   command.add_option("--lora", given, "FILE[:SCALE]: LoRA adapter of the model, GGUF; may be given several times")
-      ->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      ->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
 result<std::vector<cria::adapter_choice>> lora_flags::load(const cria::model& model) const {

@@ -3,10 +3,31 @@
 // stdout holds results only. Exit status: 0 done, 1 error, 2 wrong usage.
 #include "subcommand.hpp"
 
+#include <algorithm>
 #include <exception>
+#include <iterator>
 #include <new>
+#include <string>
+#include <string_view>
 
 namespace cria_program {
+
+/// Refuses what CLI11 would take for something else: an empty value, as of a variable that is not set, and whole numbers with a leading 0, which it
+/// reads as octal.
+static void check_values(const CLI::App& command) {
+  constexpr std::string_view may_be_empty[] = {"prompt", "system", "bos", "eos", "history"};
+  for (const CLI::Option* option : command.get_options()) {
+    const std::string name = option->get_name();
+    const bool is_whole_number = option->get_type_name().starts_with("INT") || option->get_type_name().starts_with("UINT");
+    for (const std::string& value : option->results()) {
+      const bool is_allowed = std::any_of(std::begin(may_be_empty), std::end(may_be_empty), [&](std::string_view n) { return option->check_lname(std::string(n)); });
+      if (value.empty() && !is_allowed && option->get_expected_min() > 0) usage_error(name, "is empty");
+      const std::size_t first = value.starts_with('-') ? 1 : 0;
+      if (is_whole_number && value.size() > first + 1 && value[first] == '0') usage_error(name, value + " begins with 0");
+    }
+  }
+  for (const CLI::App* group : command.get_subcommands([](const CLI::App* a) { return a->get_name().empty(); })) check_values(*group);
+}
 
 static int run(int argc, char** argv) {
   const std::string version = std::to_string(CRIA_VERSION_MAJOR) + "." + std::to_string(CRIA_VERSION_MINOR) + "." + std::to_string(CRIA_VERSION_PATCH);
@@ -29,6 +50,7 @@ static int run(int argc, char** argv) {
   add_embed(app, chosen);
   try {
     app.parse(argc, argv);
+    for (const CLI::App* command : app.get_subcommands()) check_values(*command);
   } catch (const CLI::CallForVersion&) {
     const auto done = print(version + "\n");
     return done ? 0 : (print_error(done.error()), 1);

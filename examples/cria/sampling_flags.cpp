@@ -7,6 +7,12 @@
 
 namespace cria_program {
 
+std::string seed_check(const std::string& given) {
+  std::uint64_t value = 0;
+  const auto [end, failure] = std::from_chars(given.data(), given.data() + given.size(), value);
+  return failure == std::errc{} && end == given.data() + given.size() ? std::string{} : given + " is not in 0 to 18446744073709551615";
+}
+
 void sampling_flags::add_to(CLI::App& c) {
   const auto add = [&](const char* flag, const char* field, auto& value, const char* help) {
     options_.emplace_back(field, c.add_option(flag, value, help)->capture_default_str());
@@ -16,11 +22,7 @@ void sampling_flags::add_to(CLI::App& c) {
   add("--top-p", "top_p", config.top_p, "keep the likeliest that add up to P; 1 is off");
   add("--min-p", "min_p", config.min_p, "keep those of at least P times the likeliest; 0 is off");
   add("--repeat-penalty", "repeat_penalty", config.repeat_penalty, "against the last 64 tokens; 1 is off");
-  auto* const seed_option = c.add_option("--seed", seed, "of the random numbers; another one each time by default")->check([](const std::string& given) {
-    std::uint64_t value = 0;
-    const auto [end, failure] = std::from_chars(given.data(), given.data() + given.size(), value);
-    return failure == std::errc{} && end == given.data() + given.size() ? std::string{} : given + " is not in 0 to 18446744073709551615";
-  });
+  auto* const seed_option = c.add_option("--seed", seed, "of the random numbers; another one each time by default")->check(seed_check);
   options_.emplace_back("seed", seed_option);
 }
 

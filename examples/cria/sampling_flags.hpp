@@ -14,6 +14,9 @@
 
 namespace cria_program {
 
+/// Says what is wrong with the text of a seed; nothing where it is one.
+[[nodiscard]] std::string seed_check(const std::string& given);
+
 struct sampling_flags {
   cria::sampler_config config;
   std::optional<std::uint64_t> seed;

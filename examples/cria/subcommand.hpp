@@ -9,9 +9,11 @@
 #include <CLI/CLI.hpp>
 
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace cria_program {
 
@@ -37,6 +39,9 @@ void add_chat(CLI::App& app, action& chosen);
 void add_embed(CLI::App& app, action& chosen);
 
 /// Ends the program with exit status 2 and `message`.
+/// Returns an error where `out` is one of the files that are read.
+[[nodiscard]] result<void> check_output(const std::string& out, std::initializer_list<std::string_view> inputs);
+
 [[noreturn]] void usage_error(const std::string& option, const std::string& message);
 
 /// -m: where the model is.

@@ -158,6 +158,9 @@ class Batch(unittest.TestCase):
         source, target = write("bad.jsonl", lines), path_of("bad.out.jsonl")
         done = batch(source, target, "--overwrite", "-c", "256", status=1)
         self.assertIn(b"requests: 16 have no answer", done.stderr)
+        self.assertIn(b"requests: 16 have no answer", batch(source, target, "-c", "256", status=1).stderr)   # all done before, but not answered
+        for wrong in (["-n", "-5"], ["-n", "18446744073709551616"], ["--seed", "-1"]):
+            batch(source, path_of("no.out"), *wrong, status=2)
         got = results(target)
         self.assertEqual([r["line"] for r in got], [1, 2] + list(range(4, 20)))
         self.assertEqual([("error" in r) for r in got], [False] + [True] * 16 + [False])

@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -171,7 +172,32 @@ class Usage(unittest.TestCase):
     def test_wrong_usage_is_status_2_and_says_why(self):
         self.assertIn("foo is no command; cria --help lists them", cria("foo", status=2))
         self.assertIn("neither a template's name", cria("run", "-m", STORIES, *ONCE, "--chat-template", "nope", status=1))
-        self.assertIn("io: --lora: ", cria("run", "-m", STORIES, *ONCE, "--lora", "", status=1))
+        self.assertIn("--lora: is empty", cria("run", "-m", STORIES, *ONCE, "--lora", "", status=2))
+        # What a variable that is not set leaves, and numbers that would be read as octal.
+        for arguments in (["--temp", ""], ["--top-k", ""], ["--grammar", ""], ["--json-schema", ""], ["--draft", ""], ["-c", "0100"], ["-n", "010"]):
+            with self.subTest(arguments=arguments):
+                self.assertRegex(cria("run", "-m", STORIES, "-p", "Once", "--raw", *arguments, status=2), "is empty|begins with 0")
+        self.assertIn("--model: is empty", cria("bench", "-m", "", status=2))
+        self.assertIn("ids: 010 begins with 0", cria("detokenize", "-m", STORIES, "010", status=2))
+        cria("run", "-m", STORIES, "-p", "", "--raw", "--system", "", "-n", "1", "-t", "0")
+
+    def test_a_stop_string_may_have_brackets_and_commas(self):
+        whole = run(*ONCE, *GREEDY, "-n", "40", "--stop", "[girl]", "--stop", "[x,girl]", "--stop", "[]").stdout
+        self.assertIn(b"girl", whole)
+        self.assertEqual(whole, run(*ONCE, *GREEDY, "-n", "40").stdout)
+
+    def test_an_output_is_no_input(self):
+        model = os.path.join(TMP, "copy.gguf")
+        shutil.copy(STORIES, model)
+        text = os.path.join(TMP, "text.txt")
+        with open(text, "w", encoding="utf-8") as out:
+            out.write("Once upon a time " * 40)
+        for arguments in (["logits", "-m", model, "-p", "Once", "--out", model], ["logits", "-m", model, "-f", text, "--out", text],
+                          ["perplexity", "-m", model, "-f", text, "-c", "32", "--save-logits", model], ["perplexity", "-m", model, "-f", text, "-c", "32", "--save-logits", text]):
+            with self.subTest(arguments=arguments):
+                self.assertIn("is a file that is read", cria(*arguments, status=1))
+        self.assertEqual(os.path.getsize(model), os.path.getsize(STORIES))
+        self.assertEqual(os.path.getsize(text), 17 * 40)
         for arguments in ([], ["nonsense"], ["run"], ["run", "-m", STORIES], ["run", *ONCE], ["run", "-m", STORIES, *ONCE, "-f", "x"], ["run", "-m", STORIES, *ONCE, "--nonsense"],
                           ["run", "-m", STORIES, *ONCE, "-n", "x"], ["run", "-m", STORIES, *ONCE, "-n", "-2"], ["run", "-m", STORIES, *ONCE, "-n", "1e30"],
                           ["run", "-m", STORIES, *ONCE, "-t", "-1"], ["run", "-m", STORIES, *ONCE, "-t", "9999999"], ["run", "-m", STORIES, *ONCE, "-c", "-1"],
