@@ -127,11 +127,14 @@ class chat_repl {
   // Talking
 
   [[nodiscard]] result<void> say(const std::string& text) {
-    std::string message = std::exchange(held_, {});
+    std::string held = std::exchange(held_, {}), message = held;
     if (!message.empty() && !text.empty()) message += "\n\n";
     message += text;
     if (message.find_first_not_of(" \t\n") == message.npos) return {};
-    return answer([&](const cria::chat_options& options, reply_printer& callback) { return chat_.say(message, options, callback); });
+    is_answered_ = false;
+    auto done = answer([&](const cria::chat_options& options, reply_printer& callback) { return chat_.say(message, options, callback); });
+    if (!is_answered_) held_ = std::move(held);   // what was read goes before the next one
+    return done;
   }
 
   /// Lets the model speak; ctrl-C stops it.
@@ -144,6 +147,7 @@ class chat_repl {
     CRIA_CHECK(printer.finish());
     CRIA_CHECK(print("\n"));
     if (!reply) return reply.error();
+    is_answered_ = true;
     ++settings_.n_replies;
     last_ = reply->done;
     if (!reply->dropped.empty()) note("(the context was full: the " + std::to_string(reply->dropped.size()) + " oldest messages are forgotten)");
@@ -151,6 +155,7 @@ class chat_repl {
     if (reply->done.reason == cria::finish_reason::context_full) note("(the context is full: the reply ends here)");
     if (reply->done.reason == cria::finish_reason::cancelled && reply->done.text.empty()) {
       chat_.conversation() = before;
+      is_answered_ = false;
       note("(stopped before the reply began: the conversation is as before)");
     } else if (reply->done.reason == cria::finish_reason::cancelled) {
       note("(stopped)");
@@ -272,6 +277,7 @@ class chat_repl {
   std::string template_name_;
   interrupt& ctrl_c_;
   std::string held_;             // of /read
+  bool is_answered_ = false;     // the last message has become part of the conversation
   cria::generation last_;
   bool is_over_ = false;
 };

@@ -65,6 +65,7 @@ struct request {
   json id;  ///< as it was given; null: none
   std::vector<cria::token_id> prompt;
   cria::generation_options options;
+  bool has_added_space = false;  ///< the text begins with the space that vocabularies of whole words put before a reply
 };
 
 error bad_line(std::string where, std::string message) { return {errc::bad_value, std::move(where), std::move(message), error::no_offset}; }
@@ -161,6 +162,7 @@ class request_reader {
     CRIA_CHECK(read_schema(line, out.options));
     if (line.contains("messages")) {
       CRIA_TRY(out.prompt, chat_prompt(line.at("messages"), out.options));
+      out.has_added_space = !out.options.grammar && model_.tokenizer().adds_space_prefix();
     } else if (line.contains("prompt") && line.at("prompt").is_string()) {
       CRIA_TRY(out.prompt, model_.tokenizer().encode(line.at("prompt").get_ref<const std::string&>()));
     } else {
@@ -207,11 +209,11 @@ class request_reader {
 
 std::string line_of(json entry) { return entry.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
 
-std::string result_line(std::size_t number, const json& id, const result<cria::generation>& outcome) {
+std::string result_line(std::size_t number, const json& id, bool has_added_space, const result<cria::generation>& outcome) {
   json entry = {{"line", number}};
   if (!id.is_null()) entry["id"] = id;
   if (outcome) {
-    entry["text"] = outcome->text;
+    entry["text"] = outcome->text.substr(has_added_space && outcome->text.starts_with(' ') ? 1 : 0);
     entry["finish_reason"] = name(outcome->reason);
     entry["prompt_tokens"] = outcome->n_prompt;
     entry["completion_tokens"] = outcome->n_generated();
@@ -303,9 +305,10 @@ class line_queue {
 
   /// Hands a line to the engine; one that is no request has its result at once.
   void add(const request_line& line) {
-    slots_.push_back({line.number, nullptr, {}});
+    slots_.push_back({line.number, nullptr, {}, false});
     slot& place = slots_.back();
     auto asked = reader_.read(line, place.id);
+    place.has_added_space = asked && asked->has_added_space;
     auto id = asked ? engine_.add(asked->prompt, asked->options) : result<cria::batch_id>(std::move(asked).error());
     if (id) {
       places_[*id] = line.number;
@@ -332,11 +335,12 @@ class line_queue {
     std::size_t number;
     json id;
     std::string line;  ///< empty: not yet known
+    bool has_added_space;
   };
 
   void settle(slot& place, const result<cria::generation>& outcome) {
     n_errors_ += !outcome;
-    place.line = result_line(place.number, place.id, outcome);
+    place.line = result_line(place.number, place.id, place.has_added_space, outcome);
   }
 
   Engine& engine_;

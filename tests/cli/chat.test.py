@@ -5,6 +5,7 @@ The replies are those of stories260K, which was never taught to chat: what count
 """
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -439,6 +440,17 @@ class Chat(unittest.TestCase):
                 t.type("A message of more than a hundred tokens " * 3 + "\r")
                 t.until("context_full")
                 t.prompt()
+            # What was read waits for a message that is answered.
+            t.ask("/clear", "cleared")
+            path = os.path.join(TMP, "held.txt")
+            with open(path, "w") as file:
+                file.write("A red dog.")
+            t.ask("/read " + path, "10 bytes")
+            t.type("A message of more than a hundred tokens " * 3 + "\r")
+            t.until("context_full")
+            t.prompt()
+            t.say("Who?")
+            t.ask("/tokens", "turn 1 .*A red dog")
             t.type("\x04")
             self.assertEqual(t.end(), 0)
 
@@ -498,6 +510,9 @@ class Chat(unittest.TestCase):
         self.assertEqual(once(*common, "--system", "Be a lama.", "-p", "Once upon a time").stdout.decode().strip("\n"), first)
         ran = subprocess.run([CRIA, "run", *common, "--system", "Be a lama.", "-p", "Once upon a time"], stdout=subprocess.PIPE, timeout=WAIT, check=True)
         self.assertEqual(ran.stdout.decode().strip("\n"), first)
+        request = b'{"messages": [{"role": "system", "content": "Be a lama."}, {"role": "user", "content": "Once upon a time"}]}\n'
+        batched = subprocess.run([CRIA, "batch", *common, "-f", "-", "-o", "-"], input=request, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT, check=True)
+        self.assertEqual(json.loads(batched.stdout)["text"].strip("\n"), first)
 
     def test_thinking_is_faint_on_a_terminal_and_nowhere_else(self):
         path = os.path.join(TMP, "thinker.gguf")
