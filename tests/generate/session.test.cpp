@@ -503,24 +503,15 @@ TEST_CASE("session: going back while a pass runs is refused, and neither ends wh
   const model m = load_stories();
   session quiet = make_session(m);
   const auto expected = quiet.generate(once, greedy(8)).value();
-  struct meddling {
-    session* inner = nullptr;
-    int n_refused = 0, n_runs = 0;
-    std::size_t concurrency() const noexcept { return 2; }
-    void run(std::size_t n, task_ref task) {
-      if (inner != nullptr) {
-        ++n_runs;
-        inner->reset();
-        const auto back = inner->truncate(0);
-        n_refused += !back && back.error().code == errc::bad_argument && back.error().where == "session";
-      }
-      for (std::size_t i = 0; i < n; ++i) task(i);
-    }
-  } threads;
+  meddling threads;
   auto t = session::create(m, {.executor = executor_ref(threads)}).value();
-  threads.inner = &t;
+  threads.is_refused = [&t] {
+    t.reset();
+    const auto back = t.truncate(0);
+    return !back && back.error().code == errc::bad_argument && back.error().where == "session";
+  };
   CHECK(t.generate(once, greedy(8)).value().tokens == expected.tokens);
-  threads.inner = nullptr;
+  threads.is_refused = nullptr;
   CHECK(threads.n_runs > 50);
   CHECK(threads.n_refused == threads.n_runs);
   CHECK(t.tokens().size() == quiet.tokens().size());
@@ -534,23 +525,14 @@ TEST_CASE("session: a second generation while a pass runs is refused, and the fi
   const model m = load_stories();
   session quiet = make_session(m);
   const auto expected = quiet.generate(once, greedy(8)).value();
-  struct second_caller {
-    session* inner = nullptr;
-    int n_refused = 0, n_runs = 0;
-    std::size_t concurrency() const noexcept { return 2; }
-    void run(std::size_t n, task_ref task) {
-      if (inner != nullptr) {
-        ++n_runs;
-        const auto is_refused = [](const error& e) { return e.to_string() == "bad_argument: session: is used by two callers at once"; };
-        const auto done = inner->generate("Tom", greedy(2));
-        const auto stream = inner->stream("Tom", greedy(2));   // never begun
-        n_refused += !done && is_refused(done.error()) && stream.has_error() && is_refused(stream.error());
-      }
-      for (std::size_t i = 0; i < n; ++i) task(i);
-    }
-  } threads;
+  meddling threads;
   auto t = session::create(m, {.executor = executor_ref(threads)}).value();
-  threads.inner = &t;
+  threads.is_refused = [&t] {
+    const auto two_callers = [](const error& e) { return e.to_string() == "bad_argument: session: is used by two callers at once"; };
+    const auto done = t.generate("Tom", greedy(2));
+    const auto stream = t.stream("Tom", greedy(2));   // never begun
+    return !done && two_callers(done.error()) && stream.has_error() && two_callers(stream.error());
+  };
   const auto first = t.generate(once, greedy(8));
   REQUIRE_MESSAGE(first, (first ? "" : first.error().to_string()));
   CHECK(first->tokens == expected.tokens);

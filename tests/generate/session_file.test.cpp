@@ -469,22 +469,12 @@ TEST_CASE("session_file: saving while a pass runs is refused and leaves the file
   });
   CHECK(done.value().text == expected);
   CHECK(session_file::open(path, s).value().tokens().size() == n_held);
-  struct saving {
-    session* inner = nullptr;
-    std::filesystem::path path;
-    int n_refused = 0, n_runs = 0;
-    std::size_t concurrency() const noexcept { return 2; }
-    void run(std::size_t n, task_ref task) {
-      if (inner != nullptr) {
-        ++n_runs;
-        const auto saved = save_session(*inner, path);
-        n_refused += !saved && saved.error().code == errc::bad_argument && saved.error().where == "session";
-      }
-      for (std::size_t i = 0; i < n; ++i) task(i);
-    }
-  } threads;
+  meddling threads;
   auto t = session::create(m, {.executor = executor_ref(threads)}).value();
-  threads.inner = &t, threads.path = path;
+  threads.is_refused = [&] {
+    const auto saved = save_session(t, path);
+    return !saved && saved.error().code == errc::bad_argument && saved.error().where == "session";
+  };
   CHECK(t.generate("Once upon a time", greedy(6)).value().text == expected);
   CHECK(threads.n_runs > 0);
   CHECK(threads.n_refused == threads.n_runs);

@@ -79,4 +79,16 @@ static_assert(cria::kv_cache<hooked_cache>);
 
 using hooked_session = cria::basic_session<hooked_cache>;
 
+/// Threads of a host during whose every run somebody else tries what must be refused.
+struct meddling {
+  std::function<bool()> is_refused = nullptr;
+  int n_refused = 0, n_runs = 0;
+
+  std::size_t concurrency() const noexcept { return 2; }
+  void run(std::size_t n, cria::task_ref task) {
+    if (is_refused) ++n_runs, n_refused += is_refused();
+    for (std::size_t i = 0; i < n; ++i) task(i);
+  }
+};
+
 }  // namespace cria_test
