@@ -389,9 +389,7 @@ result<void> run(batch_flags& flags) {
   CRIA_TRY(flags.options.grammar, flags.grammar.read());
   CRIA_TRY(const std::string text, read_all(flags.in, ctrl_c.token()));
   const std::vector<request_line> lines = lines_of(text);
-  if (std::error_code ignored; std::filesystem::equivalent(flags.in, flags.out, ignored)) {
-    return error{errc::bad_argument, flags.out, "is the file that the requests are read from", error::no_offset};
-  }
+  CRIA_CHECK(check_output(flags.out, {flags.in, flags.model}));
   CRIA_TRY(auto out, result_file::open(flags.out, lines, flags.starts_over));
   if (out.n_done() == lines.size()) {
     CRIA_CHECK(out.begin());

@@ -78,8 +78,7 @@ void add_chat(CLI::App& app, action& chosen) {
   c.add_option("-n,--tokens", flags->n_tokens, "at most so many tokens in a reply; until the model ends by default")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 31));
   flags->sampling.add_to(c);
-  c.add_option("--set", flags->settings, "NAME=VALUE: any setting that /config shows; may be given several times")
-      ->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  let_repeat(*c.add_option("--set", flags->settings, "NAME=VALUE: any setting that /config shows; may be given several times"));
   c.add_option("--history", flags->history_file, "file that keeps the lines typed")->capture_default_str();
   c.add_flag("!--no-history", flags->has_history, "keep no file of the lines typed");
   flags->lora.add_to(c);

@@ -174,7 +174,7 @@ void add_run(CLI::App& app, action& chosen) {
   c.add_option("--system", flags->system, "system message");
   add_template_option(c, flags->chat_template);
   flags->sampling.add_to(c);
-  c.add_option("--stop", flags->options.stop_strings, "end before this text; may be given several times")->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  let_repeat(*c.add_option("--stop", flags->options.stop_strings, "end before this text; may be given several times"));
   flags->grammar.add_to(c, "the reply");
   auto* lookup = c.add_flag("--lookup", flags->looks_up, "guess ahead what was there before: faster where the answer repeats the prompt, the same text");
   c.add_option("--draft", flags->draft, "smaller GGUF model of the same vocabulary that guesses ahead: the same text")->excludes(lookup);

@@ -11,6 +11,8 @@
 
 namespace cria_program {
 
+void let_repeat(CLI::Option& option) { option.expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll); }
+
 result<void> check_output(const std::string& out, std::initializer_list<std::string_view> inputs) {
   for (const std::string_view in : inputs) {
     std::error_code ignored;
@@ -68,8 +70,7 @@ cria::session_options engine_flags::session_options() const {
 }
 
 void lora_flags::add_to(CLI::App& command) {
-  command.add_option("--lora", given, "FILE[:SCALE]: LoRA adapter of the model, GGUF; may be given several times")
-      ->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  let_repeat(*command.add_option("--lora", given, "FILE[:SCALE]: LoRA adapter of the model, GGUF; may be given several times"));
 }
 
 result<std::vector<cria::adapter_choice>> lora_flags::load(const cria::model& model) const {
