@@ -149,6 +149,32 @@ TEST_CASE("vocabulary: a byte token is <0x and exactly two hexadecimal digits, n
   CHECK(encode(*t, "\n", {.add_bos = false}) == ids{0, 6});  // the space prefix is no piece here
 }
 
+// The hfft converter of December 2023 and January 2024 typed them so; llama.cpp d32676d finds the bytes to write by their texts.
+TEST_CASE("vocabulary: where a SentencePiece file calls no token a byte, the texts <0xNN> of normal ones are bytes, written and read") {
+  const std::string text = "a\n\U0001f642b";
+  std::vector<token> tokens = with_tokens(cria_test::byte_tokens());
+  const auto with_first_kind = [&](token_kind first, token_kind others) {
+    for (std::size_t i = small.size(); i < tokens.size(); ++i) tokens[i].kind = i == small.size() ? first : others;
+    auto t = make(spm_metadata(tokens).key("tokenizer.ggml.add_space_prefix", false));
+    REQUIRE(t);
+    return *std::move(t);
+  };
+  const auto typed = with_first_kind(token_kind::byte, token_kind::byte), repaired = with_first_kind(token_kind::normal, token_kind::normal);
+  const ids bytes = encode(typed, text, plain);
+  CHECK(bytes == ids{3, 5 + '\n', 5 + 0xf0, 5 + 0x9f, 5 + 0x99, 5 + 0x82, 4});
+  CHECK(encode(repaired, text, plain) == bytes);
+  CHECK(repaired.decode(bytes) == text);
+  CHECK(repaired.kind(5 + '\n') == token_kind::byte);
+  // One that is called a byte says that the file means what it calls the others.
+  const auto mixed = with_first_kind(token_kind::byte, token_kind::normal);
+  CHECK(mixed.kind(5) == token_kind::byte);
+  CHECK(mixed.decode(ids{5 + '\n'}) == "<0x0A>");
+  CHECK(with_first_kind(token_kind::user_defined, token_kind::normal).kind(5) == token_kind::user_defined);
+  std::vector<token> letters = alphabet_tokens();
+  letters.push_back({"<0x0A>"});
+  CHECK(make(bpe_metadata(letters, {}))->decode(ids{256}) == "<0x0A>");   // byte-level vocabularies have no such tokens
+}
+
 TEST_CASE("vocabulary: of equal texts the first id is used and every id is read; empty texts are no texts") {
   const auto t = make(
       spm_metadata(

@@ -110,7 +110,7 @@ struct vocabulary_defaults {
   bool adds_bos = false;
   bool adds_space_prefix = false;
   bool needs_scores = false;
-  bool has_byte_tokens = false;   ///< <0xNN> is a byte even where the file has no token types
+  bool has_byte_tokens = false;   ///< <0xNN> is a byte even where the file calls no token one
 };
 
 [[nodiscard]] inline error vocabulary_error(errc code, std::string_view key, std::string_view message) {
@@ -164,26 +164,31 @@ struct vocabulary_defaults {
   return {};
 }
 
+/// Calls tokens by their texts bytes, where the file calls none so: it has no types, or comes of a converter that took all pieces for text.
+inline void find_byte_tokens(vocabulary& vocab) {
+  if (std::find(vocab.kinds.begin(), vocab.kinds.end(), token_kind::byte) != vocab.kinds.end()) return;
+  for (std::size_t i = 0; i < vocab.size(); ++i) {
+    if (vocab.kinds[i] == token_kind::normal && parse_byte_token(vocab.texts[i])) vocab.kinds[i] = token_kind::byte;
+  }
+}
+
 [[nodiscard]] inline result<void> load_kinds(const gguf::metadata& data, const vocabulary_defaults& defaults, vocabulary& vocab) {
   constexpr std::string_view key = "tokenizer.ggml.token_type";
   vocab.kinds.assign(vocab.size(), token_kind::normal);
-  if (!data.contains(key)) {
-    for (std::size_t i = 0; defaults.has_byte_tokens && i < vocab.size(); ++i) {
-      if (parse_byte_token(vocab.texts[i])) vocab.kinds[i] = token_kind::byte;
-    }
-    return {};
-  }
-  CRIA_TRY(const auto types, token_array(data, key, vocab.size(), gguf::value_type::i32, gguf::value_type::u32));
-  for (std::size_t i = 0; i < vocab.size(); ++i) {
-    CRIA_TRY(const std::int64_t type, types.at<std::int64_t>(i));
-    if (type < 0 || type > static_cast<int>(token_kind::byte)) {
-      return vocabulary_error(errc::bad_value, key, "token " + std::to_string(i) + " has type " + std::to_string(type));
-    }
-    vocab.kinds[i] = static_cast<token_kind>(type);
-    if (vocab.kinds[i] == token_kind::byte && !parse_byte_token(vocab.texts[i])) {
-      return vocabulary_error(errc::bad_value, key, "token " + std::to_string(i) + ", \"" + printable(vocab.texts[i], 20) + "\", is no byte <0xNN>");
+  if (data.contains(key)) {
+    CRIA_TRY(const auto types, token_array(data, key, vocab.size(), gguf::value_type::i32, gguf::value_type::u32));
+    for (std::size_t i = 0; i < vocab.size(); ++i) {
+      CRIA_TRY(const std::int64_t type, types.at<std::int64_t>(i));
+      if (type < 0 || type > static_cast<int>(token_kind::byte)) {
+        return vocabulary_error(errc::bad_value, key, "token " + std::to_string(i) + " has type " + std::to_string(type));
+      }
+      vocab.kinds[i] = static_cast<token_kind>(type);
+      if (vocab.kinds[i] == token_kind::byte && !parse_byte_token(vocab.texts[i])) {
+        return vocabulary_error(errc::bad_value, key, "token " + std::to_string(i) + ", \"" + printable(vocab.texts[i], 20) + "\", is no byte <0xNN>");
+      }
     }
   }
+  if (defaults.has_byte_tokens) find_byte_tokens(vocab);
   return {};
 }
 
