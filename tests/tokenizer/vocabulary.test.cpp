@@ -189,22 +189,33 @@ TEST_CASE("vocabulary: of equal texts the first id is used and every id is read;
   CHECK(!t->find(""));
 }
 
-TEST_CASE("vocabulary: special ids of 2^32 - 1 or -1 are absent, padding and unknown out of range too") {
-  auto t = make(spm_metadata(small)
-                    .key("tokenizer.ggml.bos_token_id", absent)
-                    .key("tokenizer.ggml.eos_token_id", -1)
-                    .key("tokenizer.ggml.padding_token_id", 99u)
-                    .key("tokenizer.ggml.seperator_token_id", absent)
-                    .key("tokenizer.ggml.unknown_token_id", 12345u));
-  REQUIRE(t);
-  CHECK(t->bos() == no_token);
-  CHECK(t->eos() == no_token);
-  CHECK(t->pad() == no_token);
-  CHECK(t->unk() == no_token);
-  CHECK(!t->adds_bos());  // there is none to add
-  CHECK(encode(*t, "", {}).empty());
+TEST_CASE("vocabulary: special ids of 2^32 - 1 or -1 are those of a file that says nothing; padding and unknown are none then, and out of range") {
+  const auto with_absent = [](gguf_builder b) {
+    auto t = make(b.key("tokenizer.ggml.bos_token_id", absent)
+                      .key("tokenizer.ggml.eos_token_id", -1)
+                      .key("tokenizer.ggml.eot_token_id", absent)
+                      .key("tokenizer.ggml.padding_token_id", 99'999u)
+                      .key("tokenizer.ggml.seperator_token_id", absent)
+                      .key("tokenizer.ggml.unknown_token_id", 12345u));
+    REQUIRE(t);
+    return *std::move(t);
+  };
+  const auto spm = with_absent(spm_metadata(small));   // as llama.cpp d32676d: bos 1, eos 2
+  CHECK(spm.bos() == 1);
+  CHECK(spm.eos() == 2);
+  CHECK(spm.unk() == no_token);
+  CHECK(spm.pad() == no_token);
+  CHECK(spm.eot() == no_token);
+  CHECK(spm.is_end_of_generation(2));
+  CHECK(encode(spm, "", {}) == ids{1});
 
-  t = make(spm_metadata(small).key("tokenizer.ggml.padding_token_id", std::uint16_t{4}).key("tokenizer.ggml.eos_token_id", std::int64_t{3}));
+  const auto bpe = with_absent(bpe_metadata(alphabet_tokens(), {}, "llama-bpe"));
+  CHECK(bpe.bos() == no_token);
+  CHECK(bpe.eos() == no_token);
+  CHECK(!bpe.adds_bos());  // there is none to add
+  CHECK(encode(bpe, "", {}).empty());
+
+  const auto t = make(spm_metadata(small).key("tokenizer.ggml.padding_token_id", std::uint16_t{4}).key("tokenizer.ggml.eos_token_id", std::int64_t{3}));
   REQUIRE(t);
   CHECK(t->pad() == 4);
   CHECK(t->eos() == 3);

@@ -201,17 +201,25 @@ inline void find_byte_tokens(vocabulary& vocab) {
   return {};
 }
 
-/// Reads the id under `key` into `id` if there is one; 2^32 - 1 and -1 mean none. Out of range: an error, or none where `tolerant`.
-[[nodiscard]] inline result<void> load_id(const gguf::metadata& data, std::string_view key, const vocabulary& vocab, token_id& id, bool tolerant) {
+/// What 2^32 - 1 and -1, which stand for no id, and ids out of range come to.
+enum class bad_id : std::uint8_t {
+  refused,   ///< out of range: an error; no id: the default stays, as in llama.cpp
+  none,      ///< no id either way: nothing stands in for the unknown token, least of all what happens to be token 0
+};
+
+/// Reads the id under `key` into `id`, which holds the default.
+[[nodiscard]] inline result<void> load_id(const gguf::metadata& data, std::string_view key, const vocabulary& vocab, token_id& id,
+                                          bad_id bad = bad_id::refused) {
   if (!vocab.has(id)) id = no_token;
   if (!data.contains(key)) return {};
   CRIA_TRY(const std::int64_t value, data.get<std::int64_t>(key));
-  const bool absent = value == -1 || value == std::numeric_limits<std::uint32_t>::max();
-  const bool in_range = value >= 0 && static_cast<std::uint64_t>(value) < vocab.size();
-  if (!absent && !in_range && !tolerant) {
+  if (value >= 0 && static_cast<std::uint64_t>(value) < vocab.size()) {
+    id = static_cast<token_id>(value);
+  } else if (bad == bad_id::none) {
+    id = no_token;
+  } else if (value != -1 && value != std::numeric_limits<std::uint32_t>::max()) {
     return vocabulary_error(errc::bad_value, key, "token " + std::to_string(value) + " of " + std::to_string(vocab.size()));
   }
-  id = in_range ? static_cast<token_id>(value) : no_token;
   return {};
 }
 
@@ -274,15 +282,15 @@ inline void load_roles(vocabulary& vocab, std::vector<token_id> ends) {
 
   vocab.bos = defaults.bos, vocab.eos = defaults.eos, vocab.unk = defaults.unk;
   token_id eom = no_token, fim_pad = no_token, fim_repo = no_token, fim_file = no_token;
-  CRIA_CHECK(load_id(data, "tokenizer.ggml.bos_token_id", vocab, vocab.bos, false));
-  CRIA_CHECK(load_id(data, "tokenizer.ggml.eos_token_id", vocab, vocab.eos, false));
-  CRIA_CHECK(load_id(data, "tokenizer.ggml.eot_token_id", vocab, vocab.eot, false));
-  CRIA_CHECK(load_id(data, "tokenizer.ggml.eom_token_id", vocab, eom, false));
-  CRIA_CHECK(load_id(data, "tokenizer.ggml.unknown_token_id", vocab, vocab.unk, true));
-  CRIA_CHECK(load_id(data, "tokenizer.ggml.padding_token_id", vocab, vocab.pad, true));
-  CRIA_CHECK(load_id(data, "tokenizer.ggml.fim_pad_token_id", vocab, fim_pad, true));
-  CRIA_CHECK(load_id(data, "tokenizer.ggml.fim_rep_token_id", vocab, fim_repo, true));
-  CRIA_CHECK(load_id(data, "tokenizer.ggml.fim_sep_token_id", vocab, fim_file, true));
+  CRIA_CHECK(load_id(data, "tokenizer.ggml.bos_token_id", vocab, vocab.bos));
+  CRIA_CHECK(load_id(data, "tokenizer.ggml.eos_token_id", vocab, vocab.eos));
+  CRIA_CHECK(load_id(data, "tokenizer.ggml.eot_token_id", vocab, vocab.eot));
+  CRIA_CHECK(load_id(data, "tokenizer.ggml.eom_token_id", vocab, eom));
+  CRIA_CHECK(load_id(data, "tokenizer.ggml.unknown_token_id", vocab, vocab.unk, bad_id::none));
+  CRIA_CHECK(load_id(data, "tokenizer.ggml.padding_token_id", vocab, vocab.pad, bad_id::none));
+  CRIA_CHECK(load_id(data, "tokenizer.ggml.fim_pad_token_id", vocab, fim_pad, bad_id::none));
+  CRIA_CHECK(load_id(data, "tokenizer.ggml.fim_rep_token_id", vocab, fim_repo, bad_id::none));
+  CRIA_CHECK(load_id(data, "tokenizer.ggml.fim_sep_token_id", vocab, fim_file, bad_id::none));
   load_roles(vocab, {eom, fim_pad, fim_repo, fim_file});
 
   CRIA_TRY(const bool adds_bos, data.get_or("tokenizer.ggml.add_bos_token", defaults.adds_bos));
