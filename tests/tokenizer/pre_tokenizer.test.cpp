@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+using cria::detail::find_pre_tokenizer;
 using cria::detail::split_words;
 using cria::detail::word_rule;
 
@@ -200,6 +201,23 @@ TEST_CASE("pre_tokenizer: every rule cuts 20,000 random texts as the model's reg
     }
     CAPTURE(r);
     CHECK(digest == digests[r]);
+  }
+}
+
+// llama.cpp d32676d, src/llama-vocab.cpp: one branch each.
+TEST_CASE("pre_tokenizer: names that share a branch in llama.cpp share a rule and its defaults") {
+  struct kinship {
+    std::string_view name, kin;
+  };
+  for (const kinship& k : {kinship{"jina-v5-nano", "llama-bpe"}, {"f2llmv2", "qwen2"}, {"talkie", "gpt-4o"}, {"jina-es", "gpt-2"}, {"jina-de", "gpt-2"},
+                           {"modern-bert", "gpt-2"}}) {
+    CAPTURE(k.name);
+    const auto *row = find_pre_tokenizer(k.name), *other = find_pre_tokenizer(k.kin);
+    REQUIRE(row != nullptr);
+    REQUIRE(other != nullptr);
+    CHECK(row->rule == other->rule);
+    CHECK(row->whole_words_first == other->whole_words_first);
+    CHECK(row->adds_bos == other->adds_bos);
   }
 }
 
