@@ -107,8 +107,8 @@ class config_reader {
     return value;
   }
 
-  /// As positive, but 0 stands for the fallback, as files have it where there is nothing to say.
-  result<double> positive_or_zero(std::string_view name, double fallback) const {
+  /// As positive, but the fallback also where the file says 0, as files do where there is nothing to say.
+  result<double> positive_or_default(std::string_view name, double fallback) const {
     const auto stored = contains(name) ? number(key(name)) : result<double>(0.0);
     return stored && *stored == 0 ? result<double>(fallback) : positive(name, fallback);
   }
@@ -155,19 +155,19 @@ class config_reader {
     CRIA_TRY(r.rope_dim, count("rope.dimension_count", head_dim, head_dim));
     if (r.rope_dim % 2 != 0) return error{errc::bad_value, key("rope.dimension_count"), "must be even", error::no_offset};
     CRIA_TRY(r.base, positive("rope.freq_base", 10000));
-    CRIA_TRY(r.original_context, positive_or_zero("rope.scaling.original_context_length", static_cast<double>(context_length)));
+    CRIA_TRY(r.original_context, positive_or_default("rope.scaling.original_context_length", static_cast<double>(context_length)));
     CRIA_TRY(r.attention_factor, positive("rope.scaling.attn_factor", 1));
     const bool has_factor = contains("rope.scaling.factor"), has_old_factor = !has_factor && contains("rope.scale_linear");
     CRIA_TRY(const std::string_view scaling, metadata_.get_or<std::string_view>(key("rope.scaling.type"), has_factor || has_old_factor ? "linear" : "none"));
     if (scaling == "linear") {
       r.scaling = nn::rope_scaling::linear;
-      CRIA_TRY(r.factor, positive_or_zero(has_old_factor ? "rope.scale_linear" : "rope.scaling.factor", 1));
+      CRIA_TRY(r.factor, positive_or_default(has_old_factor ? "rope.scale_linear" : "rope.scaling.factor", 1));
     } else if (scaling == "yarn") {
       r.scaling = nn::rope_scaling::yarn;
       if (r.base <= 1) return error{errc::bad_value, key("rope.freq_base"), "yarn needs a base above 1", error::no_offset};
-      CRIA_TRY(r.factor, positive_or_zero("rope.scaling.factor", 1));
+      CRIA_TRY(r.factor, positive_or_default("rope.scaling.factor", 1));
       const bool blends = contains("rope.scaling.yarn_ext_factor");   // 0: every pair is divided
-      CRIA_TRY(r.extrapolation, positive_or_zero("rope.scaling.yarn_ext_factor", blends ? 0 : 1));
+      CRIA_TRY(r.extrapolation, positive_or_default("rope.scaling.yarn_ext_factor", blends ? 0 : 1));
       CRIA_TRY(r.beta_fast, positive("rope.scaling.yarn_beta_fast", 32));
       CRIA_TRY(r.beta_slow, positive("rope.scaling.yarn_beta_slow", 1));
     } else if (scaling != "none" && scaling != "longrope") {   // whose factors are tensors
