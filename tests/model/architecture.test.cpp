@@ -104,6 +104,18 @@ void check_runs(const model_parts& parts) {
   CHECK(logits_of(*m, tokens).size() == tokens.size() * m->vocab_size());
 }
 
+cria::model model_of(const model_parts& parts) {
+  auto m = load_bytes(parts.build());
+  REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
+  return *std::move(m);
+}
+
+std::vector<token_id> tokens_of(std::size_t n, std::size_t n_vocab) {
+  std::vector<token_id> out(n);
+  for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<token_id>((i * i + 7 * i) % n_vocab);
+  return out;
+}
+
 }  // namespace
 
 TEST_CASE("architecture: logits of each F32 file are the golden floats and greedy text the golden text") {
@@ -281,6 +293,56 @@ TEST_CASE("architecture: keys of its own that no model can have are refused by n
   check_refused(gpt, errc::bad_shape, "position_embd.weight");
 }
 
+TEST_CASE("architecture: experts that are chosen by groups are refused, and run where the groups decide nothing") {
+  for (const std::string name : {"llama-moe", "qwen3moe"}) {
+    const std::string prefix = name == "llama-moe" ? "llama" : name;
+    const std::string path = "models/arch/" + name + ".Q4_0.gguf";
+    if (!has_data(path)) continue;
+    CAPTURE(name);
+    const model_parts parts = parts_of(read_data(path));
+    const auto with = [&](std::uint32_t n_groups, std::uint32_t n_used) {
+      model_parts grouped = parts;
+      grouped.set(prefix + ".expert_group_count", n_groups);
+      if (n_used != 0) grouped.set(prefix + ".expert_group_used_count", n_used);
+      return grouped;
+    };
+    check_refused(with(2, 1), cria::errc::unsupported_architecture, prefix + ".expert_group_count");
+    check_refused(with(2, 0), cria::errc::unsupported_architecture, prefix + ".expert_group_count");
+    check_runs(with(2, 2));
+    check_runs(with(1, 1));
+    check_runs(with(1, 0));
+    check_runs(with(0, 0));
+  }
+}
+
+TEST_CASE("architecture: layers with windows that turn other channels, or in gemma2 by another base, are refused; saying the same changes nothing") {
+  for (const std::string name : {"gemma2", "gemma3", "phi3"}) {
+    const std::string path = "models/arch/" + name + ".F32.gguf", dims = name + ".rope.dimension_count_swa", base = name + ".rope.freq_base_swa";
+    if (!has_data(path)) continue;
+    CAPTURE(name);
+    model_parts parts = parts_of(read_data(path));
+    parts.set(name + ".attention.sliding_window", std::uint32_t{8});
+    const cria::model m = model_of(parts);
+    const std::vector<token_id> tokens = tokens_of(20, m.vocab_size());
+    const std::vector<float> want = logits_of(m, tokens);
+    const auto rope_dim = static_cast<std::uint32_t>(m.config().rope.rope_dim);
+    parts.set(dims, rope_dim);
+    CHECK(logits_of(model_of(parts), tokens) == want);
+    parts.set(dims, rope_dim / 2);
+    check_refused(parts, cria::errc::unsupported_architecture, dims);
+    if (name == "gemma3") {
+      parts.set(name + ".attention.sliding_window", std::uint32_t{0});   // no such layers
+      check_runs(parts);
+    }
+    if (name != "gemma2") continue;
+    parts.erase_key(dims);
+    parts.set(base, m.config().rope.base);
+    CHECK(logits_of(model_of(parts), tokens) == want);
+    parts.set(base, 500.0f);
+    check_refused(parts, cria::errc::unsupported_architecture, base);
+  }
+}
+
 TEST_CASE("architecture: learned positions end with a typed error that leaves the cache as it was") {
   if (!has_data("models/arch/gpt2.Q4_0.gguf")) return;
   const cria::model m = load("gpt2.Q4_0");
@@ -330,18 +392,6 @@ std::vector<float> logits_over(const cria::model& m, std::span<const token_id> t
   };
   if (windows_forget) run(*cria::contiguous_kv_cache<kv_type::f16>::create(m.cache_shape(), tokens.size()));
   else run(*cria::paged_kv_cache<kv_type::f16>::create(m.cache_shape(), tokens.size()));
-  return out;
-}
-
-cria::model model_of(const model_parts& parts) {
-  auto m = load_bytes(parts.build());
-  REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
-  return *std::move(m);
-}
-
-std::vector<token_id> tokens_of(std::size_t n, std::size_t n_vocab) {
-  std::vector<token_id> out(n);
-  for (std::size_t i = 0; i < n; ++i) out[i] = static_cast<token_id>((i * i + 7 * i) % n_vocab);
   return out;
 }
 

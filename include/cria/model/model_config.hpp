@@ -130,6 +130,21 @@ class config_reader {
     return static_cast<double>(*whole);
   }
 
+  /// Fails where the file chooses groups of experts before experts: the choice over all of them is another one.
+  result<void> check_expert_groups() const {
+    CRIA_TRY(const std::size_t n_groups, count_or_none("expert_group_count", nn::most_experts));
+    CRIA_TRY(const std::size_t n_used, count_or_none("expert_group_used_count", nn::most_experts));
+    if (n_groups <= 1 || n_used == n_groups) return {};
+    return error{errc::unsupported_architecture, key("expert_group_count"), "experts are chosen by groups", error::no_offset};
+  }
+
+  /// Fails where layers with a window turn other channels than those without.
+  result<void> check_window_rope(std::size_t head_dim, std::size_t rope_dim) const {
+    CRIA_TRY(const std::size_t of_windows, count("rope.dimension_count_swa", head_dim, rope_dim));
+    if (of_windows == rope_dim) return {};
+    return error{errc::unsupported_architecture, key("rope.dimension_count_swa"), "differs from the " + std::to_string(rope_dim) + " of the other layers", error::no_offset};
+  }
+
   /// The window of each layer. Of `period` layers the last sees all; 0: none does. The file may say another period, or for each layer whether it has a window.
   result<layer_windows> windows(const struct architecture& row, std::size_t n_layers) const {
     constexpr std::size_t widest = std::size_t{1} << 31;
@@ -239,8 +254,10 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
     CRIA_TRY(c.rope, read.rope(c.head_dim, c.context_length, pairing));
   }
   CRIA_TRY(c.windows, read.windows(*row, c.n_layers));
+  if (c.windows != nullptr) CRIA_CHECK(read.check_window_rope(c.head_dim, c.rope.rope_dim));
   c.has_two_angles = row->id == architecture_id::gemma3;
   if (row->has_experts) {
+    CRIA_CHECK(read.check_expert_groups());
     CRIA_TRY(c.n_experts_used, read.count("expert_used_count", std::min(c.n_experts, nn::most_experts_used)));
   }
   return c;
