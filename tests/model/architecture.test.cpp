@@ -531,8 +531,44 @@ TEST_CASE("architecture: a model of experts need not say the width of a feed for
   parts.set("llama.expert_feed_forward_length", static_cast<std::uint32_t>(m.config().ffn_dim));
   parts.erase_key("llama.feed_forward_length");
   CHECK(logits_of(model_of(parts), tokens) == want);
+  parts.set("llama.expert_feed_forward_length", std::uint32_t{0});
+  check_refused(parts, cria::errc::missing_key, "llama.feed_forward_length");
   parts.erase_key("llama.expert_feed_forward_length");
   check_refused(parts, cria::errc::missing_key, "llama.feed_forward_length");
+}
+
+TEST_CASE("architecture: where a qwen3moe says no width of its experts, those that a token uses share the feed forward's, as in llama.cpp") {
+  const std::string path = "models/arch/qwen3moe.Q4_0.gguf";
+  if (!has_data(path)) return;
+  model_parts parts = parts_of(read_data(path));
+  const cria::model m = model_of(parts);
+  const std::vector<token_id> tokens = tokens_of(9, m.vocab_size());
+  const std::vector<float> want = logits_of(m, tokens);
+  const std::size_t n_used = m.config().n_experts_used;
+  REQUIRE(n_used > 1);
+  parts.set("qwen3moe.feed_forward_length", static_cast<std::uint32_t>(m.config().ffn_dim * n_used + 1));   // rounded down
+  parts.erase_key("qwen3moe.expert_feed_forward_length");
+  CHECK(logits_of(model_of(parts), tokens) == want);
+  parts.set("qwen3moe.expert_feed_forward_length", std::uint32_t{0});
+  CHECK(logits_of(model_of(parts), tokens) == want);
+  parts.set("qwen3moe.feed_forward_length", static_cast<std::uint32_t>(n_used - 1));
+  check_refused(parts, cria::errc::bad_value, "qwen3moe.feed_forward_length");
+  parts.erase_key("qwen3moe.feed_forward_length");
+  check_refused(parts, cria::errc::missing_key, "qwen3moe.feed_forward_length");
+}
+
+TEST_CASE("architecture: the shares of experts are scaled by what the file says, and 0 says nothing") {
+  const std::string path = "models/arch/qwen3moe.Q4_0.gguf";
+  if (!has_data(path)) return;
+  model_parts parts = parts_of(read_data(path));
+  const auto logits_with = [&](float scale) {
+    parts.set("qwen3moe.expert_weights_scale", scale);
+    const cria::model m = model_of(parts);
+    return logits_of(m, tokens_of(9, m.vocab_size()));
+  };
+  const std::vector<float> plain = logits_with(1);
+  CHECK(logits_with(0) == plain);
+  CHECK(logits_with(2) != plain);
 }
 
 // Factors that are all 2 are positions divided by 2, which files can also say as a linear scaling; 2 as the attention factor is q and k twice as large.

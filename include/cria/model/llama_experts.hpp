@@ -6,7 +6,7 @@
 //   q, k    = rope(q, pos), rope(k, pos)                     neighbouring channels are a pair
 //   h      += attn_output softmax(q K^T / sqrt(d)) V
 //   p       = softmax over the U largest of ffn_gate_inp b   b = rms_norm(h, ffn_norm)
-//   h      += sum p_e ffn_down_e (silu(ffn_gate_e b) * ffn_up_e b)
+//   h      += s sum p_e ffn_down_e (silu(ffn_gate_e b) * ffn_up_e b)     s = expert_weights_scale; 1 where the file says none, or 0
 //   logits  = output rms_norm(h, output_norm)
 //
 // Shapes    as model/llama.hpp; nn/experts.hpp
@@ -24,8 +24,8 @@ struct llama_experts : rotary_decoder {
   float expert_scale;
 
   static result<llama_experts> from_metadata(const detail::config_reader& read, const model_config& c) {
-    CRIA_TRY(const float scale, read.positive_float("expert_weights_scale", 1));
-    return llama_experts{rotary_decoder(c), scale};
+    CRIA_TRY(const float scale, read.positive_or_none("expert_weights_scale", 1));
+    return llama_experts{rotary_decoder(c), scale == 0 ? 1 : scale};
   }
 
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const { layer(p, m, i, turn(p, m)); }

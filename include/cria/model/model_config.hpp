@@ -121,6 +121,12 @@ class config_reader {
     return rounded;
   }
 
+  /// As positive_float, but 0 stays 0, as files have it where there is none.
+  result<float> positive_or_none(std::string_view name, float fallback) const {
+    const auto stored = contains(name) ? number(key(name)) : result<double>(double{fallback});
+    return stored && *stored == 0 ? result<float>(0.0f) : positive_float(name, double{fallback});
+  }
+
   /// A number, which some files store as an integer.
   result<double> number(const std::string& k) const {
     auto real = metadata_.get<double>(k);
@@ -128,6 +134,16 @@ class config_reader {
     auto whole = metadata_.get<std::uint64_t>(k);
     if (!whole) return real;
     return static_cast<double>(*whole);
+  }
+
+  /// The width of the feed-forward layer, or of one expert. Where a file of qwen3moe says none for experts, those that a token uses share the other.
+  result<std::size_t> ffn_width(const struct architecture& row, std::size_t n_experts_used, std::size_t widest) const {
+    CRIA_TRY(const std::size_t of_expert, row.has_experts ? count_or_none("expert_feed_forward_length", widest) : result<std::size_t>(std::size_t{0}));
+    if (of_expert != 0) return of_expert;
+    CRIA_TRY(const std::size_t width, count("feed_forward_length", widest));
+    if (row.id != architecture_id::qwen3moe) return width;
+    if (width < n_experts_used) return error{errc::bad_value, key("feed_forward_length"), "is less than the experts that a token uses", error::no_offset};
+    return width / n_experts_used;
   }
 
   /// Fails where the file chooses groups of experts before experts: the choice over all of them is another one.
@@ -237,8 +253,11 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   CRIA_TRY(c.n_layers, read.count("block_count", 65536));
   CRIA_TRY(c.n_heads, read.count("attention.head_count", 65536));
   CRIA_TRY(c.n_kv_heads, read.count("attention.head_count_kv", 65536, c.n_heads));
-  const bool has_expert_width = row->has_experts && read.contains("expert_feed_forward_length");
-  CRIA_TRY(c.ffn_dim, read.count(has_expert_width ? "expert_feed_forward_length" : "feed_forward_length", widest));
+  if (row->has_experts) {
+    CRIA_CHECK(read.check_expert_groups());
+    CRIA_TRY(c.n_experts_used, read.count("expert_used_count", std::min(c.n_experts, nn::most_experts_used)));
+  }
+  CRIA_TRY(c.ffn_dim, read.ffn_width(*row, c.n_experts_used, widest));
   CRIA_TRY(c.context_length, read.count("context_length", longest));
   if (c.n_heads % c.n_kv_heads != 0) return error{errc::bad_value, read.key("attention.head_count_kv"), "does not divide the head count", error::no_offset};
   if (c.dim % c.n_heads != 0 && !read.contains("attention.key_length")) {
@@ -256,10 +275,6 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   CRIA_TRY(c.windows, read.windows(*row, c.n_layers));
   if (c.windows != nullptr) CRIA_CHECK(read.check_window_rope(c.head_dim, c.rope.rope_dim));
   c.has_two_angles = row->id == architecture_id::gemma3;
-  if (row->has_experts) {
-    CRIA_CHECK(read.check_expert_groups());
-    CRIA_TRY(c.n_experts_used, read.count("expert_used_count", std::min(c.n_experts, nn::most_experts_used)));
-  }
   return c;
 }
 

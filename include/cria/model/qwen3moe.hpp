@@ -6,7 +6,7 @@
 //   q, k    = rope(rms_norm(q, attn_q_norm), pos), rope(rms_norm(k, attn_k_norm), pos)     per head; i and i + d/2 are a pair
 //   h      += attn_output softmax(q K^T / sqrt(d)) V
 //   p       = softmax over the U largest of ffn_gate_inp b   b = rms_norm(h, ffn_norm)
-//   h      += sum p_e ffn_down_e (silu(ffn_gate_e b) * ffn_up_e b)
+//   h      += s sum p_e ffn_down_e (silu(ffn_gate_e b) * ffn_up_e b)     s as in model/llama_experts.hpp
 //   logits  = output rms_norm(h, output_norm)
 //
 // Shapes    as model/llama.hpp; nn/experts.hpp
