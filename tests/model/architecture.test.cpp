@@ -243,15 +243,17 @@ TEST_CASE("architecture: keys of its own that no model can have are refused by n
     errc code;   ///< io: it runs
   };
   constexpr errc runs = errc::io;
-  const trial trials[] = {{"gemma2", "gemma2.attention.sliding_window", 0, false, errc::bad_value},
+  const trial trials[] = {{"gemma2", "gemma2.attention.sliding_window", 0, false, runs},
                           {"gemma2", "gemma2.attention.sliding_window", 1, false, runs},
                           {"gemma2", "gemma2.attention.sliding_window", 2147483648.0, false, runs},
                           {"gemma2", "gemma2.attention.sliding_window", 4294967295.0, false, errc::bad_value},
-                          {"gemma2", "gemma2.attn_logit_softcapping", 0, true, errc::bad_value},
+                          {"gemma2", "gemma2.attn_logit_softcapping", 0, true, runs},
                           {"gemma2", "gemma2.attn_logit_softcapping", -50, true, errc::bad_value},
                           {"gemma2", "gemma2.attn_logit_softcapping", 1e-30, true, runs},
                           {"gemma2", "gemma2.final_logit_softcapping", 1e300, true, errc::bad_value},
                           {"gemma2", "gemma2.final_logit_softcapping", 1e-50, true, errc::bad_value},
+                          {"gemma2", "gemma2.final_logit_softcapping", -1, true, errc::bad_value},
+                          {"gemma3", "gemma3.final_logit_softcapping", -1, true, errc::bad_value},
                           {"gemma3", "gemma3.attention.sliding_window", 0, false, runs},
                           {"gemma3", "gemma3.attention.sliding_window_pattern", 0, false, errc::bad_value},
                           {"gemma3", "gemma3.attention.sliding_window_pattern", 1, false, runs},
@@ -555,6 +557,30 @@ TEST_CASE("architecture: where a qwen3moe says no width of its experts, those th
   check_refused(parts, cria::errc::bad_value, "qwen3moe.feed_forward_length");
   parts.erase_key("qwen3moe.feed_forward_length");
   check_refused(parts, cria::errc::missing_key, "qwen3moe.feed_forward_length");
+}
+
+// c tanh(x / c) is x but for x^3 / (3 c^2) and for c times tanh's own error of some 2^-24.
+TEST_CASE("architecture: a soft cap of 0 caps nothing, and a window of 0 hides nothing") {
+  for (const std::string name : {"gemma2", "gemma3"}) {
+    const std::string path = "models/arch/" + name + ".F32.gguf";
+    if (!has_data(path)) continue;
+    const std::vector<token_id> tokens = tokens_of(40, model_of(parts_of(read_data(path))).vocab_size());
+    const auto logits_with = [&](const std::string& key, auto value) {
+      model_parts parts = parts_of(read_data(path));
+      parts.set(name + "." + key, value);
+      return logits_of(model_of(parts), tokens);
+    };
+    for (const std::string key : {"attn_logit_softcapping", "final_logit_softcapping"}) {
+      if (name == "gemma3" && key[0] == 'a') continue;   // has none
+      CAPTURE(name + "." + key);
+      const std::vector<float> none = logits_with(key, 0.0f), large = logits_with(key, 2000.0f), small = logits_with(key, 0.5f);
+      CHECK(relative_error(std::span<const float>(large), std::span<const float>(none)) <= 1e-3);
+      CHECK(relative_error(std::span<const float>(none), std::span<const float>(small)) > 1e-2);
+    }
+    CHECK(logits_with("attention.sliding_window", std::uint32_t{0}) != logits_with("attention.sliding_window", std::uint32_t{8}));
+    // gemma3's layers with windows turn by another base, so that none is another model than one of wide windows
+    if (name == "gemma2") CHECK(logits_with("attention.sliding_window", std::uint32_t{0}) == logits_with("attention.sliding_window", std::uint32_t{4000}));
+  }
 }
 
 TEST_CASE("architecture: the shares of experts are scaled by what the file says, and 0 says nothing") {

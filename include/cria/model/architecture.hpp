@@ -92,7 +92,7 @@ enum class architecture_id : std::uint8_t { llama, llama_experts, gpt2, qwen2, q
 
 /// Layers that see only the positions before them that are near.
 struct window_rule {
-  std::size_t size;     ///< where the file says none; 0: no window then, or where it says 0
+  std::size_t size;     ///< where the file does not say; 0: no window, also where the file says so
   std::size_t period;   ///< of so many layers the last sees all; 0: none does
 };
 

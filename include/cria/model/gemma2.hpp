@@ -6,7 +6,7 @@
 //   q, k    = rope(q, pos), rope(k, pos)                     channels i and i + d/2 are a pair
 //   h      += rms_norm(attn_output softmax(cap(s q K^T)) V, post_attention_norm)     even layers see their window
 //   h      += rms_norm(ffn_down (gelu(ffn_gate b) * ffn_up b), post_ffw_norm)        b = rms_norm(h, ffn_norm)
-//   logits  = cap(output rms_norm(h, output_norm))           cap(x) = c tanh(x / c), c of its own
+//   logits  = cap(output rms_norm(h, output_norm))           cap(x) = c tanh(x / c), c of its own; x where the file has 0
 //
 // Shapes    as model/llama.hpp
 // Threads   as model/llama.hpp
@@ -32,7 +32,7 @@ inline void embed_scaled(const nn::pass& p, const loaded_decoder& m) {
 }
 
 struct gemma2 : rotary_decoder {
-  float score_cap, logit_cap;
+  float score_cap, logit_cap;   ///< 0: none
 
   static result<gemma2> from_metadata(const detail::config_reader& read, const model_config& c) {
     constexpr std::size_t layers_of_27b = 46;
@@ -42,8 +42,8 @@ struct gemma2 : rotary_decoder {
     if (c.windows != nullptr && window_base != c.rope.base) {
       return error{errc::unsupported_architecture, read.key("rope.freq_base_swa"), "differs from the base of the other layers", error::no_offset};
     }
-    CRIA_TRY(g.score_cap, read.positive_float("attn_logit_softcapping", 50));
-    CRIA_TRY(g.logit_cap, read.positive_float("final_logit_softcapping", 30));
+    CRIA_TRY(g.score_cap, read.positive_or_none("attn_logit_softcapping", 50));
+    CRIA_TRY(g.logit_cap, read.positive_or_none("final_logit_softcapping", 30));
     return g;
   }
 

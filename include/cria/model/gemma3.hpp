@@ -30,9 +30,7 @@ struct gemma3 : rotary_decoder {
     constexpr std::size_t layers_of_27b = 62;
     gemma3 g{rotary_decoder(c), 0, {}};
     if (c.n_layers == layers_of_27b) g.q_scale = 1 / std::sqrt(static_cast<float>(c.dim / c.n_heads));
-    if (read.contains("final_logit_softcapping")) {
-      CRIA_TRY(g.logit_cap, read.positive_float("final_logit_softcapping"));
-    }
+    CRIA_TRY(g.logit_cap, read.positive_or_none("final_logit_softcapping", 0));
     CRIA_TRY(const double base, read.positive("rope.freq_base_swa", 10000));
     g.window_rope = nn::make_rope({.rope_dim = c.rope.rope_dim, .base = base, .pairing = c.rope.pairing}, {});
     return g;

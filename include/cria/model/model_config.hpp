@@ -165,8 +165,8 @@ class config_reader {
   result<layer_windows> windows(const struct architecture& row, std::size_t n_layers) const {
     constexpr std::size_t widest = std::size_t{1} << 31;
     if (!row.windows) return layer_windows{};
-    CRIA_TRY(const std::size_t window, row.windows->size != 0 ? count("attention.sliding_window", widest, row.windows->size) : count_or_none("attention.sliding_window", widest));
-    constexpr std::string_view pattern = "attention.sliding_window_pattern";
+    constexpr std::string_view size = "attention.sliding_window", pattern = "attention.sliding_window_pattern";
+    CRIA_TRY(const std::size_t window, contains(size) ? count_or_none(size, widest) : result<std::size_t>(row.windows->size));
     CRIA_TRY(const std::vector<bool> is_windowed, flags(pattern, n_layers));
     const bool has_period = row.windows->period != 0 && is_windowed.empty();
     CRIA_TRY(const std::size_t period, has_period ? count(pattern, 65536, row.windows->period) : result<std::size_t>(std::size_t{0}));
