@@ -193,6 +193,32 @@ TEST_CASE("decoder_weights: an output tensor that is missing is tied, one that i
   CHECK(logits_of(loaded(untied), tokens) != logits_of(loaded(tied), tokens));
 }
 
+TEST_CASE("decoder_weights: the output has its bias also where it is tied, and embeddings have none") {
+  model_parts parts = tiny_model({.vocab_size = 32, .tied = true});
+  const std::vector<token_id> tokens = {1, 5, 9};
+  const std::vector<float> without = logits_of(loaded(parts), tokens);
+  std::vector<float> bias(32);
+  for (std::size_t n = 0; n < bias.size(); ++n) bias[n] = static_cast<float>(n) / 4 - 3;
+  parts.tensors.push_back({"output.bias", tensor_type::f32, {bias.size()}, floats(bias)});
+  const std::vector<float> with = logits_of(loaded(parts), tokens);
+  std::vector<double> want(with.size());
+  for (std::size_t n = 0; n < want.size(); ++n) want[n] = static_cast<double>(without[n]) + static_cast<double>(bias[n % bias.size()]);
+  CHECK(relative_error(std::span<const double>(want), std::span<const float>(with)) < 1e-6);
+  model_parts untied = parts;
+  untied.tensors.push_back(untied.at("token_embd.weight"));
+  untied.tensors.back().name = "output.weight";
+  CHECK(logits_of(loaded(untied), tokens) == with);
+  parts.at("output.bias").shape[0] = 31;
+  parts.at("output.bias").data.clear();
+  const auto shorter = load_bytes(parts.build());
+  REQUIRE_FALSE(shorter.has_value());
+  CHECK(shorter.error().to_string().starts_with("bad_shape: output.bias"));
+  parts.at("output.bias") = {"token_embd.bias", tensor_type::f32, {bias.size()}, floats(bias)};
+  const auto stray = load_bytes(parts.build());
+  REQUIRE_FALSE(stray.has_value());
+  CHECK(stray.error().to_string().starts_with("bad_value: token_embd.bias"));
+}
+
 TEST_CASE("decoder_weights: a tied packed embedding equals the untied one of the same values") {
   for (const tensor_type type : {tensor_type::f32, tensor_type::f16, tensor_type::bf16, tensor_type::q4_0, tensor_type::q4_1, tensor_type::q5_0, tensor_type::q5_1,
                                  tensor_type::q8_0, tensor_type::q2_k, tensor_type::q3_k, tensor_type::q4_k, tensor_type::q5_k, tensor_type::q6_k, tensor_type::iq4_nl,

@@ -29,7 +29,7 @@ struct row_table {
 struct decoder_weights {
   std::vector<decoder_layer> layers;
   array_buffer<float> output_norm, output_norm_bias;       ///< [D]
-  nn::weight output;                                       ///< [V, D]; when tied, token_embd packed
+  nn::weight output;                                       ///< [V, D]; when tied, token_embd packed, with output's bias
   row_table token_embd;                                    ///< [V, D]; empty when tied
   row_table position_embd;                                 ///< [context, D], where positions are learned
   nn::rope rope;
@@ -61,9 +61,9 @@ struct decoder_weights {
     if (row.has_layer_norm) {
       CRIA_TRY(w.output_norm_bias, from.vector("output_norm.bias", c.dim));
     }
-    const std::string output = from.find("output.weight") != nullptr ? "output" : "token_embd";
-    CRIA_TRY(w.output, from.matrix(output, c.vocab_size, c.dim, values_check::finite));
-    if (output == "output") {
+    const bool is_tied = from.find("output.weight") == nullptr;
+    CRIA_TRY(w.output, from.matrix(is_tied ? "token_embd" : "output", "output.bias", c.vocab_size, c.dim, values_check::finite));
+    if (!is_tied) {
       CRIA_TRY(w.token_embd.bytes, from.raw_rows("token_embd.weight", c.vocab_size, c.dim, w.token_embd.type));
     }
     if (c.has_learned_positions) {

@@ -103,35 +103,19 @@ class weight_loader {
     std::size_t rows;
   };
 
-  /// Returns W[rows, columns] with its bias, which is "<name>.bias" where the file has it.
-  result<nn::weight> matrix(const std::string& name, std::size_t rows, std::size_t columns, values_check check = values_check::none) {
+  /// Returns W[rows, columns] with a bias where the file has that tensor.
+  result<nn::weight> matrix(const std::string& name, const std::string& bias, std::size_t rows, std::size_t columns, values_check check) {
     nn::weight w;
     const part whole{&w, rows};
-    CRIA_CHECK(parts(name, columns, {&whole, 1}, check));
+    CRIA_CHECK(panels(name, columns, {&whole, 1}, check));
+    CRIA_CHECK(biases(bias, {&whole, 1}));
     return w;
   }
 
-  /// Fills matrices that lie in one tensor one below the other, each with its part of the bias.
-  result<void> parts(const std::string& name, std::size_t columns, std::span<const part> parts, values_check check = values_check::none) {
-    std::size_t rows = 0;
-    for (const part& p : parts) rows += p.rows;
-    CRIA_TRY(const gguf::tensor_info* info, checked(name + ".weight", columns, rows));
-    CRIA_CHECK(pack_parts(*info, name, columns, parts, check));
-    if (find(name + ".bias") == nullptr) return {};
-    CRIA_TRY(array_buffer<float> bias, vector(name + ".bias", rows));
-    if (pass_ == load_pass::check) return {};
-    if (parts.size() == 1) {
-      parts.front().to->bias = std::move(bias);   // sealed as a vector
-      return {};
-    }
-    const float* from = bias.data();
-    for (const part& p : parts) {
-      CRIA_TRY(p.to->bias, named(name, array_buffer<float>::allocate(round_up(p.rows, 16))));
-      std::copy_n(from, p.rows, p.to->bias.data());
-      seal(p.to->bias);
-      from += p.rows;
-    }
-    return {};
+  /// Fills matrices that lie in one tensor one below the other, each with its part of the bias, which is "<name>.bias" where the file has it.
+  result<void> parts(const std::string& name, std::size_t columns, std::span<const part> parts) {
+    CRIA_CHECK(panels(name, columns, parts, values_check::none));
+    return biases(name + ".bias", parts);
   }
 
   /// Returns W[rows, columns] of each of n experts, which lie in one tensor one behind the other.
@@ -193,6 +177,36 @@ class weight_loader {
     }
     is_used_[static_cast<std::size_t>(info - file_.tensors().data())] = true;
     return info;
+  }
+
+  [[nodiscard]] static std::size_t rows_of(std::span<const part> parts) noexcept {
+    std::size_t rows = 0;
+    for (const part& p : parts) rows += p.rows;
+    return rows;
+  }
+
+  result<void> panels(const std::string& name, std::size_t columns, std::span<const part> parts, values_check check) {
+    CRIA_TRY(const gguf::tensor_info* info, checked(name + ".weight", columns, rows_of(parts)));
+    return pack_parts(*info, name, columns, parts, check);
+  }
+
+  /// Shares out a vector to the matrices; without it they have no bias.
+  result<void> biases(const std::string& name, std::span<const part> parts) {
+    if (find(name) == nullptr) return {};
+    CRIA_TRY(array_buffer<float> bias, vector(name, rows_of(parts)));
+    if (pass_ == load_pass::check) return {};
+    if (parts.size() == 1) {
+      parts.front().to->bias = std::move(bias);   // sealed as a vector
+      return {};
+    }
+    const float* from = bias.data();
+    for (const part& p : parts) {
+      CRIA_TRY(p.to->bias, named(name, array_buffer<float>::allocate(round_up(p.rows, 16))));
+      std::copy_n(from, p.rows, p.to->bias.data());
+      seal(p.to->bias);
+      from += p.rows;
+    }
+    return {};
   }
 
   /// A system that refuses, as one whose process has too many maps, leaves the memory as it is: weights work either way.
