@@ -99,6 +99,23 @@ TEST_CASE("adapter: logits are those of the model merged with it, one adapter or
   }
 }
 
+TEST_CASE("adapter: one without an alpha is scaled by what the user says alone, as with an alpha of its rank") {
+  model_parts base = tiny_model();
+  const cria::model m = loaded(base);
+  model_parts parts = adapter_parts(base, some_of_llama, 4, 4, 3).file;
+  const std::vector<token_id> tokens = some_tokens(9, m.vocab_size());
+  const auto logits = [&] {
+    const cria::adapter a = adapter_of(parts, m);
+    const cria::nn::low_rank_use use[] = {a.use(0.5f)};
+    return adapted_logits(m, tokens, use);
+  };
+  const std::vector<float> want = logits();
+  parts.erase_key("adapter.lora.alpha");
+  CHECK(logits() == want);
+  parts.set("adapter.lora.alpha", 8.0f);
+  CHECK(logits() != want);
+}
+
 TEST_CASE("adapter: tensors that are split, normed behind or plain are adapted as the merged model's") {
   struct sample {
     const char* name;
@@ -179,10 +196,11 @@ TEST_CASE("adapter: files that are no adapter of this model are refused by name"
     return parts;
   };
   CHECK(adapter_of(good, m).bytes() > 0);
-  for (const char* key : {"general.type", "adapter.type", "general.architecture", "adapter.lora.alpha"}) check(with([&](auto& p) { p.erase_key(key); }), errc::missing_key, key);
+  for (const char* key : {"general.type", "adapter.type", "general.architecture"}) check(with([&](auto& p) { p.erase_key(key); }), errc::missing_key, key);
   check(with([](auto& p) { p.set("general.type", "model"); }), errc::bad_value, "general.type");
   check(with([](auto& p) { p.set("adapter.type", "control_vector"); }), errc::bad_value, "adapter.type");
   check(with([](auto& p) { p.set("general.architecture", "qwen2"); }), errc::unsupported_architecture, "general.architecture");
+  check(with([](auto& p) { p.set("adapter.lora.alpha", "8"); }), errc::wrong_type, "adapter.lora.alpha");
   check(with([](auto& p) { p.set("adapter.lora.alpha", std::numeric_limits<float>::quiet_NaN()); }), errc::bad_value, "adapter.lora.alpha");
   check(with([](auto& p) { p.erase_tensor("blk.0.attn_q.weight.lora_b"); }), errc::missing_tensor, "blk.0.attn_q.weight.lora_b");
   check(with([](auto& p) { p.erase_tensor("blk.1.ffn_down.weight.lora_a"); }), errc::bad_value, "blk.1.ffn_down.weight.lora_b");

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 // model/adapter.hpp - a LoRA adapter of one model, from a GGUF file: which sequences use it, and how strongly, is said per pass.
 //
-// Shapes    "<tensor>.lora_a" [R,K] and "<tensor>.lora_b" [N,R] for a matrix "<tensor>" [N,K] of a layer, or for output.weight
+// Shapes    "<tensor>.lora_a" [R,K] and "<tensor>.lora_b" [N,R] for a matrix "<tensor>" [N,K] of a layer, or for output.weight that is not tied;
+//           none for token_embd.weight, experts and routers: such adapters are refused
 // Ensures   nothing of the model is copied or changed; a handle, copies share the adapter's weights; keeps its model alive
-// Errors    load: io and those of gguf::file::open; missing_key, bad_value (not an adapter; half a pair; experts, embeddings and routers, which are
-//           not adapted); unsupported_architecture (another than the model's); missing_tensor, bad_shape (`where` is the tensor: another model's
-//           adapter); unsupported_type, non_finite, out_of_memory
+// Errors    load: io and those of gguf::file::open; missing_key, bad_value (not an adapter; half a pair); unsupported_architecture (another than the
+//           model's); missing_tensor (a tensor that is not adapted, too), bad_shape (`where` is the tensor: another model's adapter); unsupported_type,
+//           non_finite, out_of_memory
 // Threads   shared freely
-// Source    LoRA arXiv 2106.09685; the layout of llama.cpp's converter (August 2026): adapter.lora.alpha / R scales, unless it is 0
+// Source    LoRA arXiv 2106.09685; the layout of llama.cpp's converter (August 2026): adapter.lora.alpha / R scales, unless it is absent or 0
 #pragma once
 
 #include <cria/core/result.hpp>
@@ -66,7 +67,7 @@ class adapter {
 
   static result<adapter> load_checked(const gguf::file& file, const model& base) {
     CRIA_CHECK(check_kind(file.metadata(), base));
-    CRIA_TRY(const double alpha, file.metadata().get<double>("adapter.lora.alpha"));
+    CRIA_TRY(const double alpha, file.metadata().get_or("adapter.lora.alpha", 0.0));
     if (!std::isfinite(alpha)) return error{errc::bad_value, "adapter.lora.alpha", "must be finite", error::no_offset};
     nn::low_rank_set set;
     constexpr std::string_view a_ending = ".lora_a", b_ending = ".lora_b";
