@@ -4,7 +4,7 @@
 
     python3 tests/tokenizer/make_splits.py
 
-The expressions are data from the models' tokenizer.json files (GPT-2, StarCoder, Falcon, Llama 3, Qwen 2, o200k_base, Mistral NeMo).
+The expressions are data from the models' tokenizer.json files (GPT-2, StarCoder, Falcon, Llama 3, Qwen 2, o200k_base, Mistral NeMo, DeepSeek Coder).
 """
 import regex
 
@@ -20,6 +20,7 @@ RULES = {
     "smollm": [r"\p{N}", GPT2],
     "falcon": [r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"],
     "standard": [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
+    "deepseek_coder": [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u0800-\u9fa5\uac00-\ud7ff]+", r"\p{N}"],
     "llama3": [LLAMA3],
     "qwen2": [LLAMA3.replace("{1,3}", "")],
     "gpt4o": ["|".join(w + ANY_CASE + "?" for w in WORD) + r"|\p{N}{1,3}" + SLASHES],

@@ -21,7 +21,7 @@ using cria::detail::word_rule;
 
 namespace {
 
-constexpr std::array rules = {word_rule::gpt2, word_rule::smollm, word_rule::falcon, word_rule::standard,
+constexpr std::array rules = {word_rule::gpt2, word_rule::smollm, word_rule::falcon, word_rule::standard, word_rule::deepseek_coder,
                               word_rule::llama3, word_rule::qwen2, word_rule::gpt4o, word_rule::tekken};
 
 std::vector<std::string_view> split(std::string_view text, word_rule rule) {
@@ -49,6 +49,7 @@ constexpr splitting splittings[] = {
       "I|'m| sure| he|'ll| say| it|'s| what| they|'ve| DON|'|T|'|VE| we|'d",
       "I|'|m| sure| he|'|ll| say| it|'|s| what| they|'|ve| DON|'|T|'|VE| we|'|d",
       "I|'|m| sure| he|'|ll| say| it|'|s| what| they|'|ve| DON|'|T|'|VE| we|'|d",
+      "I|'|m| sure| he|'|ll| say| it|'|s| what| they|'|ve| DON|'|T|'|VE| we|'|d",
       "I|'m| sure| he|'ll| say| it|'s| what| they|'ve| DON|'T|'VE| we|'d",
       "I|'m| sure| he|'ll| say| it|'s| what| they|'ve| DON|'T|'VE| we|'d",
       "I'm| sure| he'll| say| it's| what| they've| DON'T|'VE| we'd",
@@ -58,6 +59,7 @@ constexpr splitting splittings[] = {
       "Hello| | world|,|   |3| apples|\t|4|\n\n | end|  ",
       "Hello| | world|,|  | 3| apples|\t|4|\n\n | end|  ",
       "Hello| | world|,|  | |3| apples|\t|4|\n\n | end|  ",
+      "Hello| | world|,|   |3| apples|\t|4|\n|\n| | end|  ",
       "Hello| | world|,|  | |3| apples|\t|4|\n\n| | end|  ",
       "Hello| | world|,|  | |3| apples|\t|4|\n\n| | end|  ",
       "Hello| | world|,|  | |3| apples|\t|4|\n\n| | end|  ",
@@ -67,12 +69,14 @@ constexpr splitting splittings[] = {
       "x|=|1|2|3|4|5|+|6|.|7|8|9|0|e|-|1|0|;| //| ok|\n|\t|if| (|a|<|b|)| {|\r\n\r|\n|}",
       "x|=|123|45|+|6|.|789|0|e|-|10|;| |//| ok|\n|\t|if| |(|a|<|b|)| |{|\r\n\r\n|}",
       "x|=|123|45|+|6|.|789|0|e|-|10|;| |//| ok|\n|\t|if| |(|a|<|b|)| |{|\r\n\r\n|}",
+      "x|=|1|2|3|4|5|+|6|.|7|8|9|0|e|-|1|0|;| //| ok|\n|\tif| (|a|<|b|)| {|\r|\n|\r|\n|}",
       "x|=|123|45|+|6|.|789|0|e|-|10|;| //| ok|\n|\tif| (|a|<b|)| {\r\n\r\n|}",
       "x|=|1|2|3|4|5|+|6|.|7|8|9|0|e|-|1|0|;| //| ok|\n|\tif| (|a|<b|)| {\r\n\r\n|}",
       "x|=|123|45|+|6|.|789|0|e|-|10|;| //| ok|\n|\tif| (|a|<b|)| {\r\n\r\n|}",
       "x|=|1|2|3|4|5|+|6|.|7|8|9|0|e|-|1|0|;| //| ok|\n|\tif| (|a|<b|)| {\r\n\r\n|}"}},
     {"Gr\u00f6\u00dfe na\u00efve e\u0301t\u00e9 \u00c0\u00c9\u00ce fooBar FOOBar XMLHttp \u01c5uro",
      {"Gr\u00f6\u00dfe| na\u00efve| e|\u0301|t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
+      "Gr\u00f6\u00dfe| na\u00efve| e|\u0301|t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
       "Gr\u00f6\u00dfe| na\u00efve| e|\u0301|t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
       "Gr\u00f6\u00dfe| na\u00efve| e|\u0301|t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
       "Gr\u00f6\u00dfe| na\u00efve| e|\u0301|t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
@@ -85,6 +89,7 @@ constexpr splitting splittings[] = {
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002|\u4eba\u53e3|\uff11|\uff14|\uff10|\uff10|\u4e07\u4eba",
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002|\u4eba\u53e3|\uff11\uff14\uff10\uff10|\u4e07\u4eba",
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002|\u4eba\u53e3|\uff11\uff14\uff10\uff10|\u4e07\u4eba",
+      "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002|\u4eba\u53e3|\uff11|\uff14|\uff10|\uff10|\u4e07\u4eba",
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002\u4eba\u53e3|\uff11\uff14\uff10|\uff10|\u4e07\u4eba",
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002\u4eba\u53e3|\uff11|\uff14|\uff10|\uff10|\u4e07\u4eba",
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002\u4eba\u53e3|\uff11\uff14\uff10|\uff10|\u4e07\u4eba",
@@ -94,6 +99,7 @@ constexpr splitting splittings[] = {
       "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939|\u093f|\u0928|\u094d|\u0926|\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
       "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939|\u093f|\u0928|\u094d|\u0926|\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
       "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939|\u093f|\u0928|\u094d|\u0926|\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
+      "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| |\u0939|\u093f|\u0928|\u094d|\u0926|\u0940| |\u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
       "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939|\u093f\u0928|\u094d\u0926|\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
       "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939|\u093f\u0928|\u094d\u0926|\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
       "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939\u093f\u0928\u094d\u0926\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
@@ -103,6 +109,7 @@ constexpr splitting splittings[] = {
       "a|\U0001f642|b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f!| \u00a9|2|0|2|4| |\u00bd| |\u0663|\u0664|\u0665|\u0666| |\u2163|X",
       "a|\U0001f642|b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f|!| \u00a9|202|4| \u00bd| \u0663\u0664\u0665\u0666| \u2163|X",
       "a|\U0001f642|b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f|!| \u00a9|202|4| |\u00bd| |\u0663\u0664\u0665\u0666| |\u2163|X",
+      "a|\U0001f642|b| \U0001f680\U0001f469|\u200d|\U0001f467\ufe0f|!| \u00a9|2|0|2|4| |\u00bd| |\u0663|\u0664|\u0665|\u0666| |\u2163|X",
       "a|\U0001f642b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f!| \u00a9|202|4| |\u00bd| |\u0663\u0664\u0665|\u0666| |\u2163|X",
       "a|\U0001f642b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f!| \u00a9|2|0|2|4| |\u00bd| |\u0663|\u0664|\u0665|\u0666| |\u2163|X",
       "a|\U0001f642b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f!| \u00a9|202|4| |\u00bd| |\u0663\u0664\u0665|\u0666| |\u2163|X",
@@ -112,6 +119,7 @@ constexpr splitting splittings[] = {
       "...!!!| /|path|/|to|//|file|?|a|=|1|&|b|='|c|'| '|S| '|s| \u2019|s",
       "...!!!| |/|path|/|to|//|file|?|a|=|1|&|b|='|c|'| |'|S| |'|s| |\u2019|s",
       "...!!!| |/|path|/|to|//|file|?|a|=|1|&|b|='|c|'| |'|S| |'|s| |\u2019|s",
+      "...!!!| /|path|/|to|//|file|?|a|=|1|&|b|=|'|c|'| '|S| '|s| |\u2019|s",
       "...!!!| /|path|/to|//|file|?a|=|1|&b|='|c|'| '|S| '|s| \u2019|s",
       "...!!!| /|path|/to|//|file|?a|=|1|&b|='|c|'| '|S| '|s| \u2019|s",
       "...!!!| /|path|/to|//|file|?a|=|1|&b|='|c|'| '|S| '|s| \u2019|s",
@@ -121,6 +129,7 @@ constexpr splitting splittings[] = {
       "tab|\u00a0|nbsp|\u3000|wide|\u2028|line|\u0085|nel|\u200b|zero",
       "tab|\u00a0|nbsp|\u3000|wide|\u2028|line|\u0085|nel|\u200b|zero",
       "tab|\u00a0|nbsp|\u3000|wide|\u2028|line|\u0085|nel|\u200b|zero",
+      "tab|\u00a0nbsp|\u3000|wide|\u2028|line|\u0085nel|\u200b|zero",
       "tab|\u00a0nbsp|\u3000wide|\u2028line|\u0085nel|\u200bzero",
       "tab|\u00a0nbsp|\u3000wide|\u2028line|\u0085nel|\u200bzero",
       "tab|\u00a0nbsp|\u3000wide|\u2028line|\u0085nel|\u200bzero",
@@ -130,6 +139,7 @@ constexpr splitting splittings[] = {
       "user|_|name|1|2|3|abc| |0|0|7| |1|,|0|0|0|,|0|0|0|.|0|0",
       "user|_|name|123|abc| |007| 1|,|000|,|000|.|00",
       "user|_|name|123|abc| |007| |1|,|000|,|000|.|00",
+      "user|_|name|1|2|3|abc| |0|0|7| |1|,|0|0|0|,|0|0|0|.|0|0",
       "user|_name|123|abc| |007| |1|,|000|,|000|.|00",
       "user|_name|1|2|3|abc| |0|0|7| |1|,|0|0|0|,|0|0|0|.|0|0",
       "user|_name|123|abc| |007| |1|,|000|,|000|.|00",
@@ -148,6 +158,7 @@ constexpr std::array<std::uint64_t, rules.size()> digests = {
     0x9234ec8587298bea,  // smollm
     0xa8112cbd21b25df2,  // falcon
     0xd2b030472f3495ec,  // standard
+    0x9bd1d516023c0c66,  // deepseek_coder
     0xe24fb40ec2b339ae,  // llama3
     0xe645958933278378,  // qwen2
     0x6c4f5c6911ca974e,  // gpt4o

@@ -7,6 +7,7 @@
 //   smollm    every \p{N} alone, then gpt2 within the rest
 //   falcon    [\p{P}$+<=>^~|`]+ apart, gpt2 within the rest, then [0-9]{3} apart
 //   standard  [\p{P}$+<=>^~|]+ apart, gpt2 within the rest, then \p{N}+ apart, then [0-9]{3} apart
+//   deepseek_coder   [\r\n] apart, then \s?\p{L}+, then \s?\p{P}+, then [\u0800-\u9fa5\uac00-\ud7ff]+, then \p{N}, each within what is left and what was found
 //   llama3    (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 //   qwen2     llama3 with \p{N} instead of \p{N}{1,3}
 //   gpt4o     llama3 with words W(?i:'s|'t|'re|'ve|'m|'ll|'d)? that change from upper to lower case at most once, and [\r\n/]* after symbols:
@@ -15,8 +16,8 @@
 //
 // Ensures   the words joined are the text, whatever its bytes; a byte that is not UTF-8 is a symbol
 // Errors    none (noexcept if the sink is)
-// Source    the tokenizer.json files of GPT-2, StarCoder, SmolLM, Falcon, Llama 3, Qwen 2, GPT-4o (o200k_base) and Mistral NeMo; the names and which
-//           family each means: llama.cpp src/llama-vocab.cpp d32676d (August 2026)
+// Source    the tokenizer.json files of GPT-2, StarCoder, SmolLM, Falcon, Llama 3, Qwen 2, GPT-4o (o200k_base), Mistral NeMo and DeepSeek Coder; the names
+//           and which family each means: llama.cpp src/llama-vocab.cpp d32676d (August 2026)
 #pragma once
 
 #include <cria/core/config.hpp>
@@ -30,7 +31,7 @@
 
 namespace cria::inline v0::detail {
 
-enum class word_rule : std::uint8_t { gpt2, smollm, falcon, standard, llama3, qwen2, gpt4o, tekken };
+enum class word_rule : std::uint8_t { gpt2, smollm, falcon, standard, deepseek_coder, llama3, qwen2, gpt4o, tekken };
 
 /// What a value of `tokenizer.ggml.pre` means.
 struct pre_tokenizer {
@@ -65,6 +66,7 @@ inline constexpr pre_tokenizer pre_tokenizers[] = {
     {"minerva-7b", word_rule::smollm},
     {"mellum2", word_rule::smollm},
     {"falcon", word_rule::falcon},
+    {"deepseek-coder", word_rule::deepseek_coder},
     {"llama-bpe", word_rule::llama3, true, true},
     {"llama3", word_rule::llama3, true, true},
     {"llama-v3", word_rule::llama3, true, true},
@@ -310,6 +312,35 @@ constexpr void split_punctuation(std::string_view text, std::string_view symbols
   split_runs(text, accept, no_run_limit, sink, [&](std::string_view part) { split_gpt2(part, words); });
 }
 
+/// Hands the runs of characters that satisfy `accept`, each with a white space before it if there is one, and what lies between them to `sink`.
+template <class Accept, class Sink>
+constexpr void split_spaced_runs(std::string_view text, Accept accept, Sink&& sink) {
+  const char_reader in(text);
+  std::size_t gap = 0;
+  for (std::size_t pos = 0; pos < text.size();) {
+    const text_char c = in.at(pos);
+    const std::size_t start = pos + (c.space() ? c.length : 0), end = in.skip(start, accept);
+    if (end == start) {
+      pos += c.length;
+      continue;
+    }
+    if (gap != pos) sink(text.substr(gap, pos - gap));
+    sink(text.substr(pos, end - pos));
+    gap = pos = end;
+  }
+  if (gap != text.size()) sink(text.substr(gap));
+}
+
+template <class Sink>
+constexpr void split_deepseek_coder(std::string_view text, Sink&& sink) {
+  const auto is_eastern = [](text_char c) { return (c.code >= 0x800 && c.code <= 0x9fa5) || (c.code >= 0xac00 && c.code <= 0xd7ff); };
+  const auto numbers = [&](std::string_view part) { split_runs(part, [](text_char c) { return c.number(); }, 1, sink, sink); };
+  const auto eastern = [&](std::string_view part) { split_runs(part, is_eastern, no_run_limit, numbers, numbers); };
+  const auto punctuation = [&](std::string_view part) { split_spaced_runs(part, [](text_char c) { return c.kind == char_class::punctuation; }, eastern); };
+  const auto letters = [&](std::string_view part) { split_spaced_runs(part, [](text_char c) { return c.letter(); }, punctuation); };
+  split_runs(text, [](text_char c) { return c.newline(); }, 1, letters, letters);
+}
+
 /// Hands `text` to `sink`, word by word.
 template <class Sink>
 constexpr void split_words(std::string_view text, word_rule rule, Sink&& sink) {
@@ -321,6 +352,7 @@ constexpr void split_words(std::string_view text, word_rule rule, Sink&& sink) {
     case word_rule::falcon: return split_punctuation(text, "$+<=>^~|`", sink, triples);
     case word_rule::standard:
       return split_punctuation(text, "$+<=>^~|", sink, [&](std::string_view word) { split_runs(word, is_number, no_run_limit, triples, triples); });
+    case word_rule::deepseek_coder: return split_deepseek_coder(text, sink);
     case word_rule::llama3:
     case word_rule::qwen2:
     case word_rule::gpt4o:
