@@ -455,6 +455,65 @@ TEST_CASE("batch_engine: a callback may add, cancel and take requests, but not s
   CHECK(n_second == 19 * 4);
 }
 
+namespace {
+
+/// A client that its requests' callbacks own together; when it goes it gives up what it still has, and asks for one more.
+struct client {
+  batch_engine& engine;
+  std::size_t& n_gone;
+  bool asks_again = false;
+  std::vector<batch_id> requests = {};
+
+  client(batch_engine& e, std::size_t& n, bool asks) : engine(e), n_gone(n), asks_again(asks) {}
+  client(const client&) = delete;
+  client& operator=(const client&) = delete;
+  ~client() {
+    for (const batch_id id : requests) engine.cancel(id);
+    engine.cancel(1'000'000);
+    static_cast<void>(engine.next_finished());
+    static_cast<void>(engine.has_work());
+    if (asks_again) static_cast<void>(engine.add("Tom", greedy(2)));
+    ++n_gone;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("batch_engine: what a callback holds may cancel, add and take in its destructor, when its request ends and when the engine goes") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  const auto wanted = make_session(m, {.context_size = 128}).generate("Once upon a time", greedy(20)).value();
+  for (const std::size_t n_places : {8u, 2u, 1u}) {
+    for (const bool runs : {true, false}) {
+      for (const bool asks : {false, true}) {
+        CAPTURE(n_places);
+        CAPTURE(runs);
+        CAPTURE(asks);
+        std::size_t n_gone = 0, n_right = 0;
+        auto engine = batch_engine::create(m, small(n_places)).value();
+        for (std::size_t i = 0; i < 6; ++i) {
+          const auto owner = std::make_shared<client>(engine, n_gone, asks);
+          for (std::size_t k = 0; k < 1 + i % 2; ++k) {   // of two, one may outlive the other
+            owner->requests.push_back(engine.add("Once upon a time", greedy(3 + 2 * i), [owner](std::string_view) {}).value());
+          }
+        }
+        const auto last = engine.add("Once upon a time", greedy(20), [&](const token_event& e) { n_right += e.token == wanted.tokens[e.index]; }).value();
+        for (int i = 0; i < 3; ++i) REQUIRE(engine.step());
+        CHECK(engine.cancel(2));   // of a client that has another one
+        if (runs) {
+          REQUIRE(engine.run());
+          CHECK(n_gone == 6);
+          CHECK(n_right == 20);
+          CHECK_FALSE(engine.cancel(last));
+        }
+        if (asks) engine = batch_engine::create(m, small(2)).value();   // lets go of what is in it
+        if (asks) CHECK(n_gone == 6);
+        if (asks) CHECK_FALSE(engine.has_work());
+      }
+    }
+  }
+}
+
 TEST_CASE("batch_engine: an engine can be moved with requests in it, and so can its result") {
   static_assert(std::is_nothrow_move_constructible_v<batch_engine> && std::is_nothrow_move_assignable_v<batch_engine>);
   if (!has_data(stories)) return;

@@ -13,7 +13,7 @@
 //           Memory is taken by create(), add(), the start and the end of a request: never per token. Layers with a window keep that of each sequence and of one prompt more.
 // Errors    create: bad_argument, out_of_memory. add: bad_argument (also an adapter of another model), context_full ("prompt", "sequences", "pages"), limit_exceeded, out_of_memory, those of
 //           tokenizer and sampler. step: cancelled, bad_argument (from inside a callback); what concerns one request is in its outcome.
-// Threads   one at a time; other threads may end a request by its stop token. A callback may add, cancel and take, not step.
+// Threads   one at a time; other threads may end a request by its stop token. A callback may add, cancel and take, not step; so may the destructor of what it holds.
 // Lifetime  keeps its model alive; a callback lives until its request ends
 // Source    iteration-level scheduling: G.-I. Yu et al., Orca, OSDI 2022; slices of prompts: A. Agrawal et al., Sarathi-Serve, arXiv 2403.02310
 #pragma once
@@ -64,7 +64,7 @@ class basic_batch_engine {
                                                                           .n_threads = options.n_threads,
                                                                           .executor = options.executor}));
       CRIA_TRY(auto index, prefix_index<Type>::create(compute.pool()));
-      auto schedule = std::make_unique<schedule_type>(options, compute.capacity(), compute.pool(), std::move(index));
+      open_schedule schedule(std::make_unique<schedule_type>(options, compute.capacity(), compute.pool(), std::move(index)));
       return basic_batch_engine(std::move(model), options, std::move(compute), std::move(schedule));
     }, "batch engine");
   }
@@ -133,12 +133,33 @@ class basic_batch_engine {
   }
 
  private:
+  /// The schedule, behind a pointer, so that engines move without a word about exceptions from its queues. It is closed while it can still be asked: what a
+  /// callback holds may cancel, in its destructor, when the engine goes or another one takes its place.
+  class open_schedule {
+   public:
+    explicit open_schedule(std::unique_ptr<schedule_type> schedule) noexcept : schedule_(std::move(schedule)) {}
+    open_schedule(open_schedule&&) noexcept = default;
+    open_schedule& operator=(open_schedule&& other) noexcept {
+      close();
+      schedule_ = std::move(other.schedule_);
+      return *this;
+    }
+    ~open_schedule() { close(); }
+    [[nodiscard]] schedule_type* operator->() const noexcept { return schedule_.get(); }
+
+   private:
+    void close() noexcept {
+      if (schedule_ != nullptr) schedule_->close();
+    }
+    std::unique_ptr<schedule_type> schedule_;
+  };
+
   struct stepping_guard {
     bool* flag;
     ~stepping_guard() { *flag = false; }
   };
 
-  basic_batch_engine(cria::model m, const batch_options& options, detail::paged_compute<Type> compute, std::unique_ptr<schedule_type> schedule)
+  basic_batch_engine(cria::model m, const batch_options& options, detail::paged_compute<Type> compute, open_schedule schedule)
       : model_(std::move(m)), compute_(std::move(compute)), schedule_(std::move(schedule)) {
     slices_.reserve(options.max_sequences);
   }
@@ -220,11 +241,11 @@ class basic_batch_engine {
 
   cria::model model_;
   detail::paged_compute<Type> compute_;
-  std::unique_ptr<schedule_type> schedule_;   // behind a pointer, so that engines move without a word about exceptions from its queues
   std::vector<nn::sequence_slice<cache_type>> slices_;
   detail::adapter_companies companies_;
   std::shared_ptr<const token_trie> vocabulary_;   // none before the first grammar
   bool is_stepping_ = false;
+  open_schedule schedule_;   // goes first
 };
 
 using batch_engine = basic_batch_engine<>;

@@ -45,6 +45,7 @@ class batch_schedule {
 
   /// Takes a request in, behind all others; where it is not to wait, if it can start at the next step.
   [[nodiscard]] result<void> enqueue(std::unique_ptr<sequence> one) {
+    if (is_closed_) return error{errc::bad_argument, "batch_engine", "is being destroyed", error::no_offset};
     if (options_.when_full == when_full::refuse) {
       if (running.size() + waiting.size() >= options_.max_sequences) {
         return error{errc::context_full, "sequences", std::to_string(options_.max_sequences) + " are running", error::no_offset};
@@ -130,22 +131,36 @@ class batch_schedule {
   /// Lets those that ended leave.
   void collect() {
     const auto leave = [this](auto& list) {
-      for (auto i = list.begin(); i != list.end();) {
-        if (!(*i)->is_done()) {
+      for (std::size_t i = 0; i < list.size();) {
+        if (!list[i]->is_done()) {
           ++i;
           continue;
         }
-        finished.push_back({(*i)->id(), error{}});   // before anything of the request is taken: where there is no memory it stays as it is
-        remember(**i);
+        finished.push_back({list[i]->id(), error{}});   // before anything of the request is taken: where there is no memory it stays as it is
+        remember(*list[i]);
         batch_result& ended = finished.back();
-        ended.outcome = (*i)->finish();
+        ended.outcome = list[i]->finish();
         if (ended.outcome) ++counts.n_finished[static_cast<std::size_t>(ended.outcome->reason)];
         else ++counts.n_failed;
-        i = list.erase(i);
+        const std::unique_ptr<sequence> gone = std::move(list[i]);   // goes when the list is whole: with it a callback, which may add, cancel and take
+        list.erase(list.begin() + static_cast<std::ptrdiff_t>(i));
       }
     };
     leave(running);
     leave(waiting);
+  }
+
+  /// Lets go of all requests, whose callbacks may look for others of them meanwhile; takes no more in.
+  void close() noexcept {
+    is_closed_ = true;
+    while (!running.empty()) {
+      const std::unique_ptr<sequence> gone = std::move(running.back());
+      running.pop_back();
+    }
+    while (!waiting.empty()) {
+      const std::unique_ptr<sequence> gone = std::move(waiting.back());
+      waiting.pop_back();
+    }
   }
 
   std::size_t capacity;                                // positions of one sequence
@@ -276,6 +291,7 @@ class batch_schedule {
 
   batch_options options_;
   std::vector<page_id> found_;
+  bool is_closed_ = false;
 };
 
 }  // namespace cria::inline v0::detail
