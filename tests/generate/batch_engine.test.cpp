@@ -34,9 +34,8 @@ batch_options small(std::size_t n) { return {.max_sequences = n, .context_size =
 
 std::map<batch_id, generation> run_all(auto& engine) {
   std::map<batch_id, generation> out;
-  bool has_more = true;
-  while (has_more) {
-    has_more = engine.step().value();
+  while (engine.has_work()) {
+    engine.step().value();
     while (auto ended = engine.next_finished()) {
       REQUIRE_MESSAGE(ended->outcome, (ended->outcome ? "" : ended->outcome.error().to_string()));
       CHECK(out.emplace(ended->id, *std::move(ended->outcome)).second);
@@ -351,12 +350,12 @@ TEST_CASE("batch_engine: a long prompt delays nobody's tokens, and short ones ov
   generation_options o = greedy(200);
   o.ignore_eos = true;
   REQUIRE(engine.add("Once", o, [&](const token_event&) { ++n_first; }));
-  REQUIRE(engine.step().value());
+  REQUIRE(engine.step());
   CHECK(n_first == 1);
   REQUIRE(engine.add(std::vector<token_id>(300, 10), greedy(3), [&](const token_event&) { ++n_long; }));
   REQUIRE(engine.add(std::vector<token_id>{1, 20, 30, 40}, greedy(3), [&](const token_event&) { ++n_short; }));
   for (std::size_t i = 0; i < 10; ++i) {
-    REQUIRE(engine.step().value());
+    REQUIRE(engine.step());
     CHECK(n_first == 2 + i);
   }
   CHECK(n_long == 0);
@@ -445,8 +444,8 @@ TEST_CASE("batch_engine: a callback may add, cancel and take requests, but not s
     if (e.index == 3) engine.cancel(5);
     if (e.index == 4) n_ended += engine.next_finished().has_value();
   }).value();
-  for (bool has_more = true; has_more;) {
-    has_more = engine.step().value();
+  while (engine.has_work()) {
+    REQUIRE(engine.step());
     while (engine.next_finished()) ++n_ended;
   }
   CHECK(first == 1);
@@ -725,7 +724,7 @@ TEST_CASE("batch_engine: options and requests out of range are typed errors that
   o.sampling.top_p = -1;
   CHECK(where({1}, o) == "top_p");
   CHECK_FALSE(engine.has_work());
-  CHECK_FALSE(engine.step().value());
+  CHECK(engine.step());   // nothing to do is no error
   CHECK_FALSE(engine.next_finished());
 }
 

@@ -89,9 +89,10 @@ class basic_batch_engine {
   /// Ends a request at the next step. Returns whether there is one.
   bool cancel(batch_id id) noexcept { return schedule_->cancel(id); }
 
-  /// Takes one pass: a token for each that generates, slices of prompts beside. Returns whether there is more to do.
-  /// On an error (cancelled: `stop`, within one layer) nothing was lost: another step() goes on.
-  [[nodiscard]] result<bool> step(const stop_token& stop = {}) {
+  /// Takes one pass: a token for each that generates, slices of prompts beside; nothing where there is no work (has_work()).
+  /// On an error (cancelled: `stop`, within one layer) nothing was lost: another step() goes on. A request whose own stop token is triggered ends at the next
+  /// step, and this one within a layer where all that it computes for are such.
+  [[nodiscard]] result<void> step(const stop_token& stop = {}) {
     if (is_stepping_) return error{errc::bad_argument, "step", "is called from inside a callback", error::no_offset};
     is_stepping_ = true;
     const stepping_guard guard{&is_stepping_};
@@ -100,10 +101,8 @@ class basic_batch_engine {
 
   /// Steps until every request has ended.
   [[nodiscard]] result<void> run(const stop_token& stop = {}) {
-    for (;;) {
-      CRIA_TRY(const bool has_more, step(stop));
-      if (!has_more) return {};
-    }
+    while (has_work()) CRIA_CHECK(step(stop));
+    return {};
   }
 
   /// Returns a request that has ended, in the order of ending, and forgets it; none where there is none.
@@ -207,7 +206,7 @@ class basic_batch_engine {
     return id;
   }
 
-  [[nodiscard]] result<bool> step_once(const stop_token& stop) {
+  [[nodiscard]] result<void> step_once(const stop_token& stop) {
     const auto start = schedule_->clock.now();
     schedule_->end_cancelled();
     schedule_->admit();
@@ -216,7 +215,7 @@ class basic_batch_engine {
     if (!schedule_->planned.empty()) CRIA_CHECK(pass(stop));
     schedule_->collect();
     schedule_->counts.busy_seconds += schedule_->clock.seconds_since(start);
-    return has_work();
+    return {};
   }
 
   /// Computes what is planned and lets those whose tokens are all in the cache choose the next one.
