@@ -47,6 +47,23 @@ TEST_CASE("stop_token: outlives its source, and a source that was moved from ask
   CHECK(token.stop_requested());
 }
 
+TEST_CASE("stop_query: asks a token or the host, each time; made from nothing it never says stop") {
+  static_assert(std::is_nothrow_constructible_v<cria::stop_query, const cria::stop_token&>);
+  const cria::stop_source source;
+  const cria::stop_token token = source.get_token();
+  int n_left = 2;
+  const auto counts_down = [&]() noexcept { return --n_left < 0; };
+  const cria::stop_query never, by_token = token, by_host = counts_down, copy = by_host;
+  CHECK_FALSE(never.stop_requested());
+  CHECK_FALSE(by_token.stop_requested());
+  CHECK_FALSE(by_host.stop_requested());
+  CHECK_FALSE(copy.stop_requested());
+  source.request_stop();
+  CHECK(by_token.stop_requested());
+  CHECK(by_host.stop_requested());
+  CHECK_FALSE(never.stop_requested());
+}
+
 TEST_CASE("stop_token: a request of one thread ends the loop of another") {
   cria::stop_source source;
   std::thread worker([token = source.get_token()] {

@@ -532,6 +532,49 @@ TEST_CASE("batch_engine: an engine can be moved with requests in it, and so can 
   for (const auto& [id, done] : all) CHECK(done.text == wanted.text);
 }
 
+TEST_CASE("batch_engine: a request's own stop token ends its prompt within a layer, and nobody else's") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  meddling threads;
+  batch_options options = small(2);
+  options.executor = executor_ref(threads);
+  const std::vector<token_id> prompt(28, 7);
+  const auto expected = make_session(m, {.context_size = 128}).generate(prompt, greedy(3)).value().tokens;
+  int n_whole = 0;
+  for (const bool has_company : {false, true}) {
+    for (const int at : {1 << 20, 0, 7}) {   // runs of the executor before the host asks to stop; first: never
+      CAPTURE(has_company);
+      CAPTURE(at);
+      auto engine = batch_engine::create(m, options).value();
+      stop_source stop;
+      generation_options stoppable = greedy(3);
+      stoppable.stop = stop.get_token();
+      const batch_id stopped = engine.add(prompt, stoppable).value();
+      const batch_id other = has_company ? engine.add(std::vector<token_id>{1, 403}, greedy(3)).value() : 0;
+      threads.n_runs = 0;
+      threads.is_refused = [&] { return threads.n_runs - 1 == at && stop.request_stop(); };
+      REQUIRE(engine.step());
+      threads.is_refused = nullptr;
+      if (!has_company && at > 100) n_whole = threads.n_runs;
+      if (!has_company && at < 100) {
+        CHECK(threads.n_runs <= at + 16);   // of a layer
+        CHECK(threads.n_runs < n_whole / 2);
+        CHECK_FALSE(engine.has_work());   // and it has ended, not only stopped
+        CHECK(engine.statistics().n_evaluated_tokens == 0);
+      }
+      REQUIRE(engine.run());
+      while (const auto ended = engine.next_finished()) {
+        REQUIRE(ended->outcome);
+        if (ended->id == other) CHECK(ended->outcome->n_generated() == 3);
+        if (ended->id == stopped && at > 100) CHECK(ended->outcome->tokens == expected);
+        if (ended->id == stopped && at < 100) CHECK(ended->outcome->reason == finish_reason::cancelled);
+      }
+      engine.forget_prefixes();
+      CHECK(engine.statistics().pages.n_used == 0);
+    }
+  }
+}
+
 TEST_CASE("batch_engine: a step that is stopped loses nothing") {
   if (!has_data(stories)) return;
   const model m = load_stories();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// core/stop_token.hpp - stop_source, stop_token: asks work to stop. The standard's own where the library has them; else (Apple's, Android's, Emscripten's)
-// the part of them that cria uses: there are no callbacks.
+// core/stop_token.hpp - stop_source, stop_token: asks work to stop; stop_query: what a pass asks. The standard's own where the library has them; else
+// (Apple's, Android's, Emscripten's) the part of them that cria uses: there are no callbacks.
 //
 // Errors    the constructor of stop_source may throw std::bad_alloc; the rest none (noexcept)
 // Threads   any threads may ask and be asked at once
@@ -8,11 +8,14 @@
 
 #include <version>
 
+#include <concepts>
+#include <memory>
+#include <type_traits>
+
 #ifdef __cpp_lib_jthread
 #include <stop_token>
 #else
 #include <atomic>
-#include <memory>
 #include <utility>
 #endif
 
@@ -59,5 +62,24 @@ class stop_source {
 };
 
 #endif
+
+/// Whether to stop, by reference: a stop_token or anything that answers with a bool, which must outlive it; made from nothing, never.
+class stop_query {
+ public:
+  stop_query() noexcept = default;
+  template <class F>
+    requires(!std::same_as<F, stop_query> && (std::same_as<F, stop_token> || std::is_nothrow_invocable_r_v<bool, const F&>))
+  stop_query(const F& asked) noexcept
+      : object_(std::addressof(asked)), ask_([](const void* object) noexcept -> bool {
+          if constexpr (std::same_as<F, stop_token>) return static_cast<const F*>(object)->stop_requested();
+          else return (*static_cast<const F*>(object))();
+        }) {}
+
+  [[nodiscard]] bool stop_requested() const noexcept { return ask_ != nullptr && ask_(object_); }
+
+ private:
+  const void* object_ = nullptr;
+  bool (*ask_)(const void*) noexcept = nullptr;
+};
 
 }  // namespace cria::inline v0

@@ -228,7 +228,15 @@ class basic_batch_engine {
       slices_.back().adapters = one->adapters();
       n_rows += is_all;
     }
-    CRIA_CHECK(compute_.forward(model_, slices_, n_rows, stop));
+    const auto is_in_vain = [&]() noexcept {
+      const auto& planned = schedule_->planned;
+      return stop.stop_requested() || std::all_of(planned.begin(), planned.end(), [](const auto& share) { return share.one->is_cancelled(); });
+    };
+    if (auto computed = compute_.forward(model_, slices_, n_rows, is_in_vain); !computed) {
+      if (computed.error().code != errc::cancelled || stop.stop_requested()) return computed;
+      schedule_->end_cancelled();
+      return {};
+    }
     for (std::size_t i = 0, row = 0; i < slices_.size(); ++i) {
       sequence& one = *schedule_->planned[i].one;
       schedule_->note_evaluated(one, slices_[i].tokens.size());

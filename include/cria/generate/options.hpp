@@ -74,7 +74,7 @@ struct generation_options {
   std::vector<token_id> shown_tokens = {};  ///< control tokens whose names are part of the text, as tags of tool calls are
   bool ignore_eos = false;                  ///< end tokens do not end the text (a logit_bias of -inf keeps them out altogether)
   encode_options encode = {};               ///< for prompts given as text
-  stop_token stop = {};                     ///< takes effect within one layer
+  stop_token stop = {};                     ///< takes effect within one layer; in a batch, where others are in the pass, at the next step
   std::optional<std::vector<adapter_choice>> adapters = {};  ///< LoRA adapters of the model; empty: as the session was told before, a batch's: none
 };
 

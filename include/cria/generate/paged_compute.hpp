@@ -61,7 +61,7 @@ class paged_compute {
   }
 
   /// Computes the slices' tokens; row(i) is then the i-th of the logits that they ask for, of which there are n_rows.
-  [[nodiscard]] result<void> forward(const model& m, std::span<slice> slices, std::size_t n_rows, const stop_token& stop) {
+  [[nodiscard]] result<void> forward(const model& m, std::span<slice> slices, std::size_t n_rows, const stop_query& stop) {
     return m.template forward<cache_type>(executor_, activations_, slices, {logits_.data(), round_up(vocab_size_, 16), n_rows, vocab_size_}, stop);
   }
   [[nodiscard]] std::span<const float> row(std::size_t i) const noexcept { return logits_.span().subspan(i * round_up(vocab_size_, 16), vocab_size_); }

@@ -42,7 +42,7 @@ class decoder {
   [[nodiscard]] const decoder_weights& weights() const noexcept { return weights_; }
 
   /// Runs the layers and writes the asked logits; false where the host asked to stop, between two layers.
-  [[nodiscard]] bool run(const nn::pass& p, nn::rows_view logits, const stop_token& stop) const;
+  [[nodiscard]] bool run(const nn::pass& p, nn::rows_view logits, const stop_query& stop) const;
 
  private:
   struct any_equations;
@@ -83,7 +83,7 @@ CRIA_INLINE result<decoder> decoder::from_metadata(const gguf::metadata& metadat
   return error{errc::unsupported_architecture, "general.architecture", std::string(config.architecture->name), error::no_offset};
 }
 
-CRIA_INLINE bool decoder::run(const nn::pass& p, nn::rows_view logits, const stop_token& stop) const {
+CRIA_INLINE bool decoder::run(const nn::pass& p, nn::rows_view logits, const stop_query& stop) const {
   const loaded_decoder m{config_, weights_};
   return std::visit(
       [&](const auto& equations) {

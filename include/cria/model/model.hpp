@@ -58,7 +58,7 @@ class model {
   /// split of a prompt into passes, any threads, any company in the pass. Requires activations for the tokens; caches of the model's shape.
   template <kv_cache Cache>
   result<void> forward(executor_ref executor, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
-                       const stop_token& stop = {}) const {
+                       const stop_query& stop = {}) const {
     // A pass allocates nothing, but the text of an error may.
     return catch_bad_alloc([&] { return forward_checked({*state_->kernels, executor, state_->precision, state_->has_bf16_dot}, a, slices, logits, stop); }, "forward");
   }
@@ -78,7 +78,7 @@ class model {
 
   template <kv_cache Cache>
   result<void> forward_checked(const nn::compute& c, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
-                               const stop_token& stop) const {
+                               const stop_query& stop) const {
     CRIA_CHECK(check_slices<Cache>(slices));
     CRIA_TRY(const std::size_t n_tokens, nn::begin_pass(a, config().vocab_size, slices));
     const auto attend = [&](const nn::attention_phase& phase) {
