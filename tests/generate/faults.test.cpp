@@ -771,7 +771,7 @@ TEST_CASE("faults: what one request's sampler or callback throws at any call end
         } else {
           CHECK(ended->id == bad);
           CHECK(ended->outcome.has_value() == (f.left >= 0));
-          if (!ended->outcome) CHECK(ended->outcome.error().code == errc::cancelled);
+          if (!ended->outcome) CHECK(ended->outcome.error().code == errc::host_exception);
         }
       }
       CHECK(n_ended == 2);

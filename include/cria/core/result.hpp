@@ -45,6 +45,7 @@ enum class errc : std::uint8_t {
   bad_argument,              ///< an argument out of its documented range
   mismatch,                  ///< two things that must belong together do not: parts of a file, a session and its model
   syntax,                    ///< a template, grammar or schema that does not parse; `where` holds line and column
+  host_exception,            ///< the host's own code threw where an exception cannot go on, as in a batch: `where` is what, `message` what it said
 };
 
 /// Returns the code's name as written in the enum.
@@ -53,7 +54,7 @@ enum class errc : std::uint8_t {
       "io",         "truncated",     "bad_magic",       "unsupported_version", "limit_exceeded",           "missing_key",
       "missing_tensor", "wrong_type",    "bad_value",       "bad_shape",           "duplicate",                "unsupported_type",
       "unsupported_architecture", "unsupported_tokenizer", "unsupported_cpu", "non_finite", "out_of_memory", "cancelled",
-      "context_full", "bad_argument", "mismatch", "syntax"};
+      "context_full", "bad_argument", "mismatch", "syntax", "host_exception"};
   return names[static_cast<std::size_t>(code)];
 }
 

@@ -2,7 +2,7 @@
 // generate/batch_sequence.hpp - one request of a batch engine: its tokens, pages, sampler and text.
 //
 // Ensures   a sequence is its tokens: what of them is not in the cache is computed again, to the same bits
-// Errors    of callbacks and samplers end this sequence alone
+// Errors    of callbacks and samplers end this sequence alone; what they throw is host_exception
 // Threads   as its engine
 #pragma once
 
@@ -167,9 +167,9 @@ class batch_sequence {
       failure_ = error{errc::out_of_memory, where, {}, error::no_offset};
     } catch (const std::exception& e) {
       auto message = catch_bad_alloc([&]() -> result<std::string> { return printable(e.what()); }, where);
-      failure_ = error{errc::cancelled, where, message ? *std::move(message) : std::string{}, error::no_offset};
+      failure_ = error{errc::host_exception, where, message ? *std::move(message) : std::string{}, error::no_offset};
     } catch (...) {
-      failure_ = error{errc::cancelled, where, "threw", error::no_offset};
+      failure_ = error{errc::host_exception, where, "threw something that is no std::exception", error::no_offset};
     }
 #else
     static_cast<void>(where);
