@@ -5,6 +5,8 @@
 #include <memory>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 using cria::errc;
 using cria::error;
@@ -51,6 +53,32 @@ TEST_CASE("result: an error says its code, place, message and offset") {
   CHECK(copy.to_string() == moved.to_string());
   copy = *&copy;
   CHECK(copy.where == "key");
+}
+
+TEST_CASE("result: what is taken out of a temporary lives on by itself, so that a loop may go over it") {
+  static_assert(std::is_same_v<decltype(*std::declval<result<std::string>>()), std::string>);
+  static_assert(std::is_same_v<decltype(std::declval<result<std::string>>().value()), std::string>);
+  static_assert(std::is_same_v<decltype(*std::declval<result<std::string>&>()), std::string&>);
+  static_assert(std::is_same_v<decltype(*std::declval<const result<std::string>&>()), const std::string&>);
+  int live = 0;
+  const auto made = [&live]() -> result<std::vector<counted>> {
+    std::vector<counted> some;
+    for (int i = 0; i < 3; ++i) some.emplace_back(&live);
+    return some;
+  };
+  for (const counted& c : *made()) CHECK(*c.live == 3);   // 0 where the vector has gone with its result
+  for (const counted& c : made().value()) CHECK(*c.live == 3);
+  CHECK(live == 0);
+  const auto alone = []() -> result<std::unique_ptr<int>> { return std::make_unique<int>(5); };
+  CHECK(**alone() == 5);
+  const std::unique_ptr<int> taken = alone().value();
+  CHECK(*taken == 5);
+}
+
+TEST_CASE("result: an exception thrown in a batch has a name of its own, the last") {
+  CHECK(cria::name(errc::host_exception) == "host_exception");
+  CHECK(cria::name(errc::syntax) == "syntax");
+  CHECK(cria::name(errc::io) == "io");
 }
 
 TEST_CASE("result: holds a value or an error, through copies, moves and assignments, and destroys what it held once") {

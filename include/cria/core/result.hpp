@@ -182,13 +182,13 @@ class [[nodiscard]] result {
   /// Requires has_value().
   [[nodiscard]] T& operator*() & noexcept { return expect_value(), value_; }
   [[nodiscard]] const T& operator*() const& noexcept { return expect_value(), value_; }
-  [[nodiscard]] T&& operator*() && noexcept { return expect_value(), std::move(value_); }
+  [[nodiscard]] T operator*() && noexcept { return expect_value(), std::move(value_); }   // no reference: for (auto& x : *f()) would outlive it
   [[nodiscard]] T* operator->() noexcept { return expect_value(), std::addressof(value_); }
   [[nodiscard]] const T* operator->() const noexcept { return expect_value(), std::addressof(value_); }
 
   [[nodiscard]] T& value() & { return check(), value_; }
   [[nodiscard]] const T& value() const& { return check(), value_; }
-  [[nodiscard]] T&& value() && { return check(), std::move(value_); }
+  [[nodiscard]] T value() && { return check(), std::move(value_); }
   template <class U>
   [[nodiscard]] T value_or(U&& other) const& {
     return has_value_ ? value_ : static_cast<T>(std::forward<U>(other));
