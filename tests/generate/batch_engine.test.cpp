@@ -750,6 +750,8 @@ TEST_CASE("batch_engine: options and requests out of range are typed errors that
   threads.n_threads = biggest;
   CHECK(batch_engine::create(m, threads).error().where == "n_threads");
   CHECK(batch_engine::create(m, {.context_size = std::size_t{1} << 31, .n_threads = 1}).error().code == errc::out_of_memory);
+  CHECK(batch_engine::create(m, {.context_size = std::size_t{1} << 31, .n_threads = 1}).error().where == "context_size");
+  CHECK(batch_engine::create(m, {.cache_positions = std::size_t{1} << 31, .n_threads = 1}).error().where == "cache_positions");
 
   auto engine = batch_engine::create(m, small(2)).value();
   const auto where = [&](const std::vector<token_id>& prompt, const generation_options& o) { return engine.add(prompt, o).error().where; };

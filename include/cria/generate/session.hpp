@@ -64,8 +64,13 @@ class basic_session {
   {
     return catch_bad_alloc([&]() -> result<basic_session> {
       CRIA_CHECK(detail::check(options));
-      CRIA_TRY(Cache cache, Cache::create(model.cache_shape(), options.context_for(model.config())));
-      return create(std::move(model), std::move(cache), options);
+      const std::size_t context = options.context_for(model.config());
+      auto cache = Cache::create(model.cache_shape(), context);
+      if (!cache && cache.error().code == errc::out_of_memory) {
+        return error{errc::out_of_memory, "context_size", "no memory for a context of " + std::to_string(context) + " positions", error::no_offset};
+      }
+      if (!cache) return std::move(cache).error();
+      return create(std::move(model), *std::move(cache), options);
     }, "session");
   }
 
