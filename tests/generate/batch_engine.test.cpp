@@ -513,6 +513,14 @@ TEST_CASE("batch_engine: what a callback holds may cancel, add and take in its d
   }
 }
 
+TEST_CASE("batch_engine: a callback that holds nothing to call is none") {
+  if (!has_data(stories)) return;
+  auto engine = batch_engine::create(load_stories(), small(2)).value();
+  REQUIRE(engine.add("Once", greedy(4), std::function<void(std::string_view)>()));
+  REQUIRE(engine.add("Once", greedy(4), std::function<bool(const token_event&)>()));
+  for (const auto& [id, done] : run_all(engine)) CHECK(done.n_generated() == 4);
+}
+
 TEST_CASE("batch_engine: an engine can be moved with requests in it, and so can its result") {
   static_assert(std::is_nothrow_move_constructible_v<batch_engine> && std::is_nothrow_move_assignable_v<batch_engine>);
   if (!has_data(stories)) return;

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <stop_token>
 #include <string>
 #include <vector>

@@ -71,7 +71,7 @@ class basic_batch_engine {
 
   /// Takes a request (text or tokens); the callback gets every token or piece of text from inside step(), and may return false to stop.
   template <class Prompt, class Callback = no_callback>
-    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && (text_callback<Callback> || token_callback<Callback>) && std::is_same_v<Sampler, runtime_sampler>)
+    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && !sampler<Callback> && std::is_same_v<Sampler, runtime_sampler>)
   result<batch_id> add(const Prompt& prompt, const generation_options& options = {}, Callback callback = {}) {
     return counted([&]() -> result<batch_id> {
       CRIA_TRY(auto made, runtime_sampler::create(options.sampling, model_.vocab_size()));
@@ -81,7 +81,7 @@ class basic_batch_engine {
 
   /// As above, with a sampler of the request's own, which is told the prompt and each token.
   template <class Prompt, class Callback = no_callback>
-    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && (text_callback<Callback> || token_callback<Callback>))
+    requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
   result<batch_id> add(const Prompt& prompt, const generation_options& options, Sampler sampler, Callback callback = {}) {
     return counted([&] { return add_checked(prompt, options, std::move(sampler), std::move(callback)); });
   }
@@ -182,6 +182,8 @@ class basic_batch_engine {
 
   template <class Prompt, class Callback>
   [[nodiscard]] result<batch_id> add_checked(const Prompt& prompt, const generation_options& options, Sampler sampler, Callback callback) {
+    detail::must_be_callback<Callback>();
+    static_assert(std::is_copy_constructible_v<Callback>, "cria: a request's callback is copyable; what moves only can be kept in a std::shared_ptr");
     CRIA_TRY(auto tokens, detail::tokens_of(model_.tokenizer(), prompt, options.encode, capacity()));
     if (tokens.empty()) return error{errc::bad_argument, "prompt", "has no tokens", error::no_offset};
     for (const token_id id : tokens) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "prompt", id));

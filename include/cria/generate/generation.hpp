@@ -106,10 +106,29 @@ concept text_callback = detail::callback_of<std::remove_reference_t<F>, std::str
 template <class F>
 concept token_callback = !text_callback<F> && detail::callback_of<std::remove_reference_t<F>, const token_event&>;
 
+/// What takes the events of a generation: text or tokens. It returns nothing, or whether to go on.
+template <class F>
+concept generation_callback = text_callback<F> || token_callback<F>;
+
 namespace detail {
+
+/// Stops compilation with a sentence where F is no callback.
+template <class F>
+constexpr void must_be_callback() noexcept {
+  static_assert(generation_callback<F>,
+                "cria: a callback takes a std::string_view (the text) or a const cria::token_event& (token and text), not a std::string, and returns nothing "
+                "or a bool: whether to go on");
+}
+
+/// What may hold nothing to call, as a std::function or a pointer to a function: it is then no callback.
+template <class F>
+concept maybe_empty = std::is_assignable_v<std::remove_const_t<F>&, std::nullptr_t> && requires(const F& f) { { f == nullptr } -> std::convertible_to<bool>; };
 
 template <class Callback, class Argument>
 [[nodiscard]] bool call_back(Callback& callback, const Argument& argument) {
+  if constexpr (maybe_empty<Callback>) {
+    if (callback == nullptr) return true;
+  }
   if constexpr (std::is_void_v<std::invoke_result_t<Callback&, const Argument&>>) {
     std::invoke(callback, argument);
     return true;
@@ -123,8 +142,10 @@ template <class Callback>
 [[nodiscard]] bool deliver(Callback& callback, const token_event& event) {
   if constexpr (text_callback<Callback>) {
     return event.text.empty() || call_back(callback, event.text);
-  } else {
+  } else if constexpr (token_callback<Callback>) {
     return call_back(callback, event);
+  } else {
+    return true;   // must_be_callback() has said it
   }
 }
 

@@ -82,16 +82,18 @@ class basic_session {
 
   /// Processes the prompt (text or tokens) and generates; the callback gets every token or piece of text and may return false to stop.
   template <class Prompt, class Callback = no_callback>
-    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && (text_callback<Callback> || token_callback<Callback>))
+    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && !sampler<std::remove_cvref_t<Callback>>)
   result<generation> generate(const Prompt& prompt, const generation_options& options = {}, Callback&& callback = {}) {
+    detail::must_be_callback<Callback>();
     CRIA_TRY(auto sampler, runtime_sampler::create(options.sampling, state_->model().vocab_size()));
     return generate_with<runtime_sampler>(prompt, options, std::move(sampler), callback);
   }
 
   /// As above, with the host's sampler, which goes on from its state: it is told the prompt and each token, and never reset.
   template <class Prompt, class Sampler, class Callback = no_callback>
-    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && sampler<std::remove_reference_t<Sampler>> && (text_callback<Callback> || token_callback<Callback>))
+    requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && sampler<std::remove_reference_t<Sampler>>)
   result<generation> generate(const Prompt& prompt, const generation_options& options, Sampler&& sampler, Callback&& callback = {}) {
+    detail::must_be_callback<Callback>();
     return generate_with<Sampler>(prompt, options, std::forward<Sampler>(sampler), callback);
   }
 

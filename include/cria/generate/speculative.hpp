@@ -251,9 +251,10 @@ class speculative_run {
 
 /// As session.generate(prompt, options, sampler, callback), with guesses of the drafter. A sampler that the drafter copies must be copyable.
 template <kv_cache Cache, class Prompt, class Sampler, class Drafter, class Callback = no_callback>
-  requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && sampler<Sampler> && token_drafter<Drafter, Sampler> && (text_callback<Callback> || token_callback<Callback>))
+  requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && sampler<Sampler> && token_drafter<Drafter, Sampler>)
 result<speculative_generation> generate_speculatively(basic_session<Cache>& target, const Prompt& prompt, const generation_options& options, Sampler& sampler,
                                                       Drafter& drafter, Callback&& callback = {}) {
+  detail::must_be_callback<Callback>();
   return catch_bad_alloc([&]() -> result<speculative_generation> {
     CRIA_TRY(auto tokens, detail::tokens_of(target.model().tokenizer(), prompt, options.encode, target.capacity()));
     const std::size_t room = target.capacity() > tokens.size() ? target.capacity() - tokens.size() + 1 : 1;
@@ -266,8 +267,7 @@ result<speculative_generation> generate_speculatively(basic_session<Cache>& targ
 
 /// As session.generate(prompt, options, callback), with guesses of the drafter.
 template <kv_cache Cache, class Prompt, class Drafter, class Callback = no_callback>
-  requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && token_drafter<Drafter> && !sampler<std::remove_cvref_t<Drafter>> &&
-           (text_callback<Callback> || token_callback<Callback>))
+  requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && token_drafter<Drafter> && !sampler<std::remove_cvref_t<Drafter>>)
 result<speculative_generation> generate_speculatively(basic_session<Cache>& target, const Prompt& prompt, const generation_options& options, Drafter& drafter,
                                                       Callback&& callback = {}) {
   CRIA_TRY(auto sampler, runtime_sampler::create(options.sampling, target.model().vocab_size()));
