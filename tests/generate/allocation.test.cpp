@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Counts every call of operator new in this program.
+// Counts every call of operator new in this program, and its bytes.
 #include <cria/generate/batch_engine.hpp>
+#include <cria/generate/beam_search.hpp>
+#include <cria/generate/speculative.hpp>
 
 #include <tests/generate/session_fixture.hpp>
 
@@ -14,9 +16,10 @@
 #include <vector>
 
 namespace {
-std::atomic<std::size_t> n_news{0};
+std::atomic<std::size_t> n_news{0}, n_new_bytes{0};
 void* counted(std::size_t n) {
   n_news.fetch_add(1, std::memory_order_relaxed);
+  n_new_bytes.fetch_add(n, std::memory_order_relaxed);
   void* const p = std::malloc(n == 0 ? 1 : n);
   if (p == nullptr) std::abort();
   return p;
@@ -78,6 +81,33 @@ TEST_CASE("allocation: no token allocates, with any of the samplers, stop string
     REQUIRE(s.evaluate(std::span(prompt).subspan(8)));
     CHECK(n_news == before);
   }
+}
+
+TEST_CASE("allocation: a grammar with stop tokens of the host's makes no tree of the vocabulary for each request") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  session s = make_session(m);
+  auto engine = batch_engine::create(m, {.max_sequences = 2, .context_size = 64, .n_threads = 1}).value();
+  auto beams = beam_search::create(m, {.max_width = 2, .context_size = 64, .n_threads = 1}).value();
+  lookup_drafter drafter;
+  generation_options options = greedy(3);
+  options.grammar = grammar::parse("root ::= \"abc\"").value();
+  options.stop_tokens = {m.tokenizer().find("z").value()};
+  std::size_t before = n_new_bytes;
+  REQUIRE(make_token_trie(m.tokenizer(), options.stop_tokens));
+  const std::size_t tree_bytes = n_new_bytes - before;
+  const auto bytes_of = [&](auto&& work) {   // the second time
+    work();
+    const std::size_t start = n_new_bytes;
+    work();
+    return n_new_bytes - start;
+  };
+  CHECK(bytes_of([&] { REQUIRE(s.generate("Once", options)); }) < tree_bytes);
+  CHECK(bytes_of([&] { REQUIRE_FALSE(s.stream("Once", options).has_error()); }) < tree_bytes);
+  CHECK(bytes_of([&] { REQUIRE(generate_speculatively(s, "Once", options, drafter)); }) < tree_bytes);
+  CHECK(bytes_of([&] { REQUIRE(engine.add("Once", options)); }) < tree_bytes);
+  const beam_options two = {.width = 2, .n_best = 1, .max_tokens = 3, .stop_tokens = options.stop_tokens, .grammar = options.grammar};
+  CHECK(bytes_of([&] { REQUIRE(beams.search("Once", two)); }) < tree_bytes);
 }
 
 TEST_CASE("allocation: a stream's increments allocate nothing either") {

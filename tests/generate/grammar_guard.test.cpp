@@ -124,6 +124,29 @@ TEST_CASE("grammar_guard: stop tokens end the text only where it is whole; ignor
   CHECK(refused.error().where == "ignore_eos");
 }
 
+TEST_CASE("vocabulary_trees: one tree for each set of ends, in any order and however often each is named; the latest four are kept") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  vocabulary_trees trees;
+  const auto of = [&](const std::vector<token_id>& ends) { return trees.of(m.tokenizer(), ends).value(); };
+  const auto plain = of({});
+  CHECK(plain->end_tokens().size() == m.tokenizer().end_of_generation().size());
+  CHECK(of({}) == plain);
+  CHECK(of({m.tokenizer().end_of_generation().front()}) == plain);
+  const auto two = of({300, 301});
+  CHECK(two != plain);
+  CHECK((two->is_end(300) && two->is_end(301) && !plain->is_end(300)));
+  CHECK(of({301, 300, 301}) == two);
+  CHECK(of({300}) != two);
+  CHECK(of({301}) != two);
+  CHECK(of({}) == plain);
+  CHECK(of({302})->is_end(302));   // a fifth: the one that was wanted longest ago goes
+  CHECK(of({}) == plain);
+  CHECK(of({300, 301}) != two);
+  CHECK(trees.of(m.tokenizer(), std::vector<token_id>{512}).error().code == errc::bad_argument);
+  CHECK(of({}) == plain);
+}
+
 TEST_CASE("grammar_guard: what no token can say ends with an error, and the session goes on") {
   if (!has_data(stories)) return;
   const model m = load_stories();

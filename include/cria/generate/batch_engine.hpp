@@ -190,10 +190,7 @@ class basic_batch_engine {
     if (tokens.size() > capacity()) {
       return error{errc::context_full, "prompt", std::to_string(tokens.size()) + " tokens do not fit a context of " + std::to_string(capacity()), error::no_offset};
     }
-    if (options.grammar && vocabulary_ == nullptr) {
-      CRIA_TRY(vocabulary_, make_token_trie(model_.tokenizer()));
-    }
-    CRIA_TRY(auto output, generation_output::create(model_.tokenizer(), options, capacity() - tokens.size() + 1, vocabulary_));
+    CRIA_TRY(auto output, generation_output::create(model_.tokenizer(), options, capacity() - tokens.size() + 1, &trees_));
     CRIA_TRY(auto cache, cache_type::create(schedule_->pool, capacity()));
     detail::batch_callback call;
     if constexpr (!std::is_same_v<Callback, no_callback>) {
@@ -252,7 +249,7 @@ class basic_batch_engine {
   detail::paged_compute<Type> compute_;
   std::vector<nn::sequence_slice<cache_type>> slices_;
   detail::adapter_companies companies_;
-  std::shared_ptr<const token_trie> vocabulary_;   // none before the first grammar
+  vocabulary_trees trees_;   // none before the first grammar
   bool is_stepping_ = false;
   open_schedule schedule_;   // goes first
 };

@@ -149,7 +149,7 @@ class basic_beam_search {
     places_.clear();
     stuck_.reset();
     if (!o.grammar) return {};
-    CRIA_TRY(auto vocabulary, make_token_trie(model_.tokenizer(), o.stop_tokens));
+    CRIA_TRY(auto vocabulary, trees_.of(model_.tokenizer(), o.stop_tokens));
     CRIA_TRY(filter_, token_filter::create(*o.grammar, std::move(vocabulary)));
     places_.push_back(filter_->save());
     return {};
@@ -308,6 +308,7 @@ class basic_beam_search {
   std::vector<cache_type> caches_, spare_; // of the live beams; of the next ones
   std::optional<token_filter> filter_;     // none without a grammar
   std::vector<sampler_state> places_;      // of the live beams in the grammar
+  vocabulary_trees trees_;                 // none before the first grammar
   std::optional<error> stuck_;             // why a beam could not go on
 };
 

@@ -30,10 +30,10 @@ class generation_output {
  public:
   static constexpr std::size_t most_tokens_reserved = std::size_t{1} << 20;
 
-  /// room: tokens that fit the context beside the prompt, to reserve memory by. vocabulary: make_token_trie() of the tokenizer, for a grammar; where it is
-  /// null it is made here, at its price.
+  /// room: tokens that fit the context beside the prompt, to reserve memory by. trees: those of the tokenizer, for a grammar; where it is null one is made
+  /// here, at its price.
   [[nodiscard]] static result<generation_output> create(const cria::tokenizer& tokenizer, const generation_options& options, std::size_t room,
-                                                        std::shared_ptr<const token_trie> vocabulary = nullptr);
+                                                        vocabulary_trees* trees = nullptr);
 
   /// Returns bad_argument for a token that the tokenizer does not have.
   [[nodiscard]] static result<void> check_token(const cria::tokenizer& tokenizer, std::string_view where, token_id id);
@@ -108,7 +108,7 @@ class generation_output {
 #if CRIA_HAS_DEFINITIONS
 
 CRIA_INLINE result<generation_output> generation_output::create(const cria::tokenizer& tokenizer, const generation_options& options, std::size_t room,
-                                                      std::shared_ptr<const token_trie> vocabulary) {
+                                                      vocabulary_trees* trees) {
   for (const token_id id : options.stop_tokens) CRIA_CHECK(check_token(tokenizer, "stop_tokens", id));
   std::size_t longest = tokenizer.longest_piece();
   for (const token_id id : options.shown_tokens) {
@@ -116,6 +116,10 @@ CRIA_INLINE result<generation_output> generation_output::create(const cria::toke
     longest = std::max(longest, tokenizer.token_text(id).size());
   }
   CRIA_TRY(auto text, text_output::create(options.stop_strings, longest));
+  std::shared_ptr<const token_trie> vocabulary;
+  if (options.grammar && trees != nullptr) {
+    CRIA_TRY(vocabulary, trees->of(tokenizer, options.stop_tokens));
+  }
   CRIA_TRY(auto guard, grammar_guard::create(tokenizer, options, std::move(vocabulary)));
   return catch_bad_alloc([&]() -> result<generation_output> {
     generation_output made(tokenizer, options, std::move(text), std::move(guard));

@@ -18,13 +18,11 @@
 #include <cria/generate/generation_output.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/generate/session_state.hpp>
-#include <cria/sampling/grammar/token_trie.hpp>
 #include <cria/sampling/sampler.hpp>
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
@@ -40,13 +38,8 @@ class generation_run {
   [[nodiscard]] static result<generation_run> create(session_state<Cache>& state, std::vector<token_id> prompt, const generation_options& options, Sampler&& sampler) {
     const std::size_t capacity = state.sequence().cache().capacity();
     const std::size_t room = capacity > prompt.size() ? capacity - prompt.size() + 1 : 1;   // the last token need not fit
-    std::shared_ptr<const token_trie> vocabulary;
-    if (options.grammar) {
-      CRIA_TRY([[maybe_unused]] const auto use, state.enter());
-      CRIA_TRY(vocabulary, state.vocabulary());
-    }
-    CRIA_TRY(auto output, generation_output::create(state.model().tokenizer(), options, room, std::move(vocabulary)));
     CRIA_TRY([[maybe_unused]] const auto use, state.enter());   // what another caller is inside of goes on, and this one is refused
+    CRIA_TRY(auto output, generation_output::create(state.model().tokenizer(), options, room, &state.trees()));
     return generation_run(state, std::move(prompt), options, std::forward<Sampler>(sampler), std::move(output));
   }
 

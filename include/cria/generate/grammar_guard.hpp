@@ -29,15 +29,27 @@
 
 namespace cria::inline v0 {
 
-/// Makes the tree of a model's vocabulary; `more_ends` end a text beside the model's own end tokens. Takes some 40 ms for 50,000 tokens: keep it.
+/// Makes the tree of a model's vocabulary; `more_ends` end a text beside the model's own end tokens. Takes some 20 to 40 ms for 50,000 tokens: keep it.
 [[nodiscard]] result<std::shared_ptr<const token_trie>> make_token_trie(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends = {});
+
+/// The trees of one model's vocabulary, made when they are wanted first: one for each set of tokens that end a text. The latest few are kept.
+class vocabulary_trees {
+ public:
+  static constexpr std::size_t most_kept = 4;
+
+  /// Returns make_token_trie(tokenizer, more_ends). Requires the same tokenizer each time.
+  [[nodiscard]] result<std::shared_ptr<const token_trie>> of(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends);
+
+ private:
+  std::vector<std::shared_ptr<const token_trie>> kept_;   // the latest last
+};
 
 class grammar_guard {
  public:
   /// Lets everything pass.
   grammar_guard() = default;
 
-  /// vocabulary: make_token_trie() of the tokenizer; null to make it here, as stop_tokens need that are none of its end tokens.
+  /// vocabulary: make_token_trie() of the tokenizer and the options' stop tokens; made here where it is null or of other stop tokens.
   [[nodiscard]] static result<grammar_guard> create(const cria::tokenizer& tokenizer, const generation_options& options,
                                                     std::shared_ptr<const token_trie> vocabulary);
 
@@ -81,6 +93,26 @@ CRIA_INLINE result<std::shared_ptr<const token_trie>> make_token_trie(const cria
     std::vector<token_id> ends(tokenizer.end_of_generation().begin(), tokenizer.end_of_generation().end());
     ends.insert(ends.end(), more_ends.begin(), more_ends.end());
     return token_trie::create(pieces, ends);
+  }, "vocabulary");
+}
+
+CRIA_INLINE result<std::shared_ptr<const token_trie>> vocabulary_trees::of(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends) {
+  return catch_bad_alloc([&]() -> result<std::shared_ptr<const token_trie>> {
+    std::vector<token_id> wanted(tokenizer.end_of_generation().begin(), tokenizer.end_of_generation().end());
+    wanted.insert(wanted.end(), more_ends.begin(), more_ends.end());
+    std::sort(wanted.begin(), wanted.end());
+    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+    const auto has_these = [&](const auto& tree) { return std::equal(wanted.begin(), wanted.end(), tree->end_tokens().begin(), tree->end_tokens().end()); };
+    const auto found = std::find_if(kept_.begin(), kept_.end(), has_these);
+    if (found != kept_.end()) {
+      std::rotate(found, found + 1, kept_.end());
+      return kept_.back();
+    }
+    CRIA_TRY(auto made, make_token_trie(tokenizer, more_ends));
+    kept_.reserve(most_kept);
+    if (kept_.size() == most_kept) kept_.erase(kept_.begin());
+    kept_.push_back(std::move(made));
+    return kept_.back();
   }, "vocabulary");
 }
 

@@ -202,13 +202,8 @@ class session_state {
     return n;
   }
 
-  /// Returns the tree of the model's vocabulary, made when it is wanted first.
-  [[nodiscard]] result<std::shared_ptr<const token_trie>> vocabulary() {
-    if (vocabulary_ == nullptr) {
-      CRIA_TRY(vocabulary_, make_token_trie(model_.tokenizer()));
-    }
-    return vocabulary_;
-  }
+  /// Returns the trees of the model's vocabulary, for grammars.
+  [[nodiscard]] vocabulary_trees& trees() noexcept { return trees_; }
 
   [[nodiscard]] const cria::model& model() const noexcept { return model_; }
   [[nodiscard]] const cached_sequence<Cache>& sequence() const noexcept { return sequence_; }
@@ -254,7 +249,7 @@ class session_state {
   nn::activations activations_;
   cached_sequence<Cache> sequence_;
   array_buffer<float> logits_;
-  std::shared_ptr<const token_trie> vocabulary_;   // none before the first grammar
+  vocabulary_trees trees_;   // none before the first grammar
   adapter_set adapters_;
   one_user user_;
   std::atomic<std::uint64_t> ticket_{0};
