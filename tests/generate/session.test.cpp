@@ -12,6 +12,7 @@
 #include <functional>
 #include <stop_token>
 #include <string>
+#include <thread>
 #include <vector>
 
 using namespace cria;
@@ -468,18 +469,44 @@ TEST_CASE("session: evaluate gives every position's logits, the golden ones, in 
   CHECK(s.top_logits(1).error().code == errc::bad_argument);
 }
 
-TEST_CASE("session: two users at once, or a call from inside a callback, are refused or well defined") {
+TEST_CASE("session: who uses it while it generates is refused, from a callback or another thread, and the text goes on; looking is allowed") {
   if (!has_data(stories)) return;
-  session s = make_session(load_stories());
-  // A callback that uses the session for something else: its own call works, the outer generation ends with an error.
-  int calls = 0;
-  const auto outer = s.generate(once, greedy(5), [&](std::string_view) {
-    if (++calls == 1) CHECK(s.generate("Tom", greedy(2)));
-  });
-  REQUIRE_FALSE(outer);
-  CHECK(outer.error().code == errc::bad_argument);
-  CHECK(outer.error().where == "session");
-  CHECK(calls == 1);
+  const model m = load_stories();
+  session s = make_session(m);
+  const auto expected = make_session(m).generate(once, greedy(8)).value();
+  for (const bool has_thread : {false, true}) {
+    std::string text;
+    std::size_t n_refused = 0, n_seen = 0;
+    const auto is_refused = [&](const auto& done) { return !done && done.error().to_string() == "bad_argument: session: is used by two callers at once"; };
+    const auto intrude = [&] {
+      n_refused += is_refused(s.generate("Tom", greedy(2)));
+      n_refused += is_refused(s.evaluate(std::vector<token_id>{1}));
+      n_refused += is_refused(s.embed("Tom"));
+      n_refused += is_refused(s.truncate(0));
+      n_refused += is_refused(s.set_adapters({}));
+      const auto stream = s.stream("Tom", greedy(2));
+      n_refused += stream.has_error() && stream.error().where == "session";
+      s.reset();
+      n_seen += s.top_logits(1).has_value() && s.logits().size() == m.vocab_size() && s.length() > 1;
+    };
+    const auto done = s.generate(once, greedy(8), [&](const token_event& e) {
+      text += e.text;
+      CHECK(s.top_logits(1).value().front().token == e.token);
+      if (e.index != 3) return;
+      if (has_thread) std::thread(intrude).join();
+      else intrude();
+    });
+    REQUIRE_MESSAGE(done, (done ? "" : done.error().to_string()));
+    CHECK(n_refused == 6);
+    CHECK(n_seen == 1);
+    CHECK(text == expected.text);
+    CHECK(done->tokens == expected.tokens);
+    CHECK(s.generate("Tom", greedy(2)));
+  }
+#if CRIA_HAS_EXCEPTIONS
+  CHECK_THROWS(static_cast<void>(s.generate(once, greedy(5), [](std::string_view) { throw 1; })));
+  CHECK(s.generate(once, greedy(8)).value().tokens == expected.tokens);   // whoever threw has left
+#endif
   // From inside a pass (an executor of the host): refused.
   struct reentrant {
     session* inner = nullptr;
@@ -546,6 +573,43 @@ TEST_CASE("session: a second generation while a pass runs is refused, and the fi
   CHECK_FALSE(stream.has_error());
   CHECK(streamed == expected.text);
   CHECK(threads.n_refused == threads.n_runs);
+}
+
+TEST_CASE("session: making a stream ends one that was made before, begun or not") {
+  if (!has_data(stories)) return;
+  session s = make_session(load_stories());
+  auto first = s.stream(once, greedy(5));
+  auto second = s.stream(once, greedy(5));
+  CHECK(first.begin() == first.end());
+  REQUIRE(first.has_error());
+  CHECK(first.error().to_string() == "bad_argument: session: has been used for something else meanwhile");
+  std::size_t n = 0;
+  for ([[maybe_unused]] const token_event& e : second) ++n;
+  CHECK(n == 5);
+}
+
+TEST_CASE("session: a callback that holds nothing to call is none") {
+  if (!has_data(stories)) return;
+  session s = make_session(load_stories());
+  const auto expected = s.generate(once, greedy(5)).value();
+  const std::function<void(std::string_view)> no_text;
+  std::function<bool(const token_event&)> no_tokens;
+  void (*no_function)(std::string_view) = nullptr;
+  CHECK(s.generate(once, greedy(5), no_text).value().tokens == expected.tokens);
+  CHECK(s.generate(once, greedy(5), no_tokens).value().reason == finish_reason::max_tokens);
+  CHECK(s.generate(once, greedy(5), no_function).value().tokens == expected.tokens);
+  auto own = runtime_sampler::create(sampler_config::greedy(), s.model().vocab_size()).value();
+  CHECK(s.generate(once, greedy(5), own, no_text).value().tokens == expected.tokens);
+  std::string text;
+  no_tokens = [&](const token_event& e) { return text += e.text, true; };
+  CHECK(s.generate(once, greedy(5), no_tokens).value().text == text);
+}
+
+TEST_CASE("session: a context that there is no memory for is named") {
+  if (!has_data(stories)) return;
+  const auto refused = session::create(load_stories(), {.context_size = session_options::max_context, .n_threads = 1});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().to_string() == "out_of_memory: context_size: no memory for a context of 2147483648 positions");
 }
 
 TEST_CASE("session: an executor of the host that grows is used as it was when the session was made") {

@@ -35,21 +35,27 @@ template <kv_cache Cache, class Sampler>
   requires sampler<std::remove_reference_t<Sampler>>
 class generation_run {
  public:
+  /// Requires the caller to be inside of the session, or to own it.
   [[nodiscard]] static result<generation_run> create(session_state<Cache>& state, std::vector<token_id> prompt, const generation_options& options, Sampler&& sampler) {
     const std::size_t capacity = state.sequence().cache().capacity();
     const std::size_t room = capacity > prompt.size() ? capacity - prompt.size() + 1 : 1;   // the last token need not fit
-    CRIA_TRY([[maybe_unused]] const auto use, state.enter());   // what another caller is inside of goes on, and this one is refused
     CRIA_TRY(auto output, generation_output::create(state.model().tokenizer(), options, room, &state.trees()));
     return generation_run(state, std::move(prompt), options, std::forward<Sampler>(sampler), std::move(output));
   }
 
-  /// Takes one step. Returns whether there is an event; if not, all is said and finish() tells the rest.
+  /// Takes one step of a caller who is outside. Returns whether there is an event; if not, all is said and finish() tells the rest.
   [[nodiscard]] result<bool> advance() {
-    if (has_failed_ || output_.is_done()) return false;
-    has_failed_ = true;   // where a sampler or executor throws, nothing knows how far the step came
-    auto stepped = catch_bad_alloc([&] { return step(); }, "generation");
-    has_failed_ = !stepped;
-    return stepped;
+    return attempt([&]() -> result<bool> {
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter(ticket_));
+      return step();
+    });
+  }
+  /// As above, of the session's owner.
+  [[nodiscard]] result<bool> advance_owned() {
+    return attempt([&]() -> result<bool> {
+      [[maybe_unused]] const auto inside = state_->go_in();
+      return step();
+    });
   }
 
   [[nodiscard]] const token_event& event() const noexcept { return output_.event(); }
@@ -76,8 +82,16 @@ class generation_run {
 
   [[nodiscard]] static double seconds_since(clock::time_point start) noexcept { return std::chrono::duration<double>(clock::now() - start).count(); }
 
+  template <class F>
+  [[nodiscard]] result<bool> attempt(F&& f) {
+    if (has_failed_ || output_.is_done()) return false;
+    has_failed_ = true;   // where a sampler or executor throws, nothing knows how far the step came
+    auto stepped = catch_bad_alloc(std::forward<F>(f), "generation");
+    has_failed_ = !stepped;
+    return stepped;
+  }
+
   [[nodiscard]] result<bool> step() {
-    CRIA_TRY([[maybe_unused]] const auto use, state_->enter(ticket_));
     const clock::time_point start = clock::now();
     generation_timings& timings = output_.summary().timings;
     const bool is_prompt = is_fresh_;

@@ -7,7 +7,8 @@
 // Ensures   Memory is taken by create() and at the start of a generation, never per token. A prompt that begins as what the cache holds is
 //           processed from the first difference on; the result is the same bits as of a fresh session.
 // Errors    as values; after any error, cancellation or exception of a callback the session goes on with what the cache holds (tokens())
-// Threads   used by one thread at a time; two at once, or a call from inside a callback that computes, get bad_argument
+// Threads   used by one thread at a time. Who computes or changes something while another caller does, or from inside generate(), callbacks included, gets
+//           bad_argument, and what is under way goes on. A callback may look: logits(), top_logits(), tokens(), statistics(), save_session().
 // Lifetime  keeps its model alive; moves freely, also while a stream of it is open
 #pragma once
 
@@ -48,6 +49,12 @@ class basic_session;
 namespace detail {
 template <saved_kv_cache Cache>
 [[nodiscard]] result<void> write_session(const basic_session<Cache>& source, byte_sink& sink, const session_extras& extras);   // session_file.hpp
+
+/// What cria's own ways to generate compute with.
+struct session_access {
+  template <kv_cache Cache>
+  [[nodiscard]] static session_state<Cache>& state_of(basic_session<Cache>& s) noexcept { return *s.state_; }
+};
 }
 
 /// Cache: where keys and values are kept (kv/kv_cache.hpp).
@@ -97,7 +104,8 @@ class basic_session {
     return generate_with<Sampler>(prompt, options, std::forward<Sampler>(sampler), callback);
   }
 
-  /// Returns a range of the tokens to come. Nothing is computed before its begin().
+  /// Returns a range of the tokens to come. Nothing is computed before its begin(); but the session is for this stream from here on: making another one, or
+  /// any other use, ends it, begun or not.
   template <class Prompt>
     requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
   [[nodiscard]] token_stream<Cache, runtime_sampler> stream(const Prompt& prompt, const generation_options& options = {}) {
@@ -177,10 +185,7 @@ class basic_session {
   [[nodiscard]] result<void> truncate(std::size_t n) {
     return catch_bad_alloc([&]() -> result<void> {
       CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
-      if (n > length()) return error{errc::bad_argument, "truncate", std::to_string(n) + " of " + std::to_string(length()) + " positions", error::no_offset};
-      if (keepable(n) != n) return error{errc::bad_argument, "truncate", "what the windows need at " + std::to_string(n) + " is gone", error::no_offset};
-      state_->truncate(n);
-      return {};
+      return state_->go_back(n);
     }, "truncate");
   }
 
@@ -212,6 +217,7 @@ class basic_session {
  private:
   template <saved_kv_cache Saved>
   friend result<void> detail::write_session(const basic_session<Saved>&, byte_sink&, const session_extras&);
+  friend struct detail::session_access;
 
   explicit basic_session(std::unique_ptr<detail::session_state<Cache>> state) noexcept : state_(std::move(state)) {}
 
@@ -222,12 +228,7 @@ class basic_session {
         return error{errc::bad_argument, "rows", "are too few for the tokens", error::no_offset};
       }
       CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
-      CRIA_CHECK(state_->check_prompt(tokens));
-      if (tokens.size() > capacity() - std::min(length(), capacity())) {
-        return error{errc::context_full, "context", std::to_string(length()) + " of " + std::to_string(capacity()) + " positions are taken, " +
-                     std::to_string(tokens.size()) + " more do not fit", error::no_offset};
-      }
-      return state_->append(tokens, stop, rows ? rows->data() : nullptr);
+      return state_->evaluate(tokens, stop, rows ? rows->data() : nullptr);
     }, "evaluate");
   }
 
@@ -236,6 +237,7 @@ class basic_session {
     using run_type = detail::generation_run<Cache, Sampler>;
     return catch_bad_alloc([&]() -> result<std::unique_ptr<run_type>> {
       CRIA_TRY(auto tokens, detail::tokens_of(model().tokenizer(), prompt, options.encode, capacity()));
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter());   // what another caller is inside of goes on, and this one is refused
       CRIA_TRY(run_type run, run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler)));
       return std::make_unique<run_type>(std::move(run));
     }, "generation");
@@ -244,12 +246,13 @@ class basic_session {
   template <class Sampler, class Prompt, class Callback>
   [[nodiscard]] result<generation> generate_with(const Prompt& prompt, const generation_options& options, Sampler&& sampler, Callback& callback) {
     using run_type = detail::generation_run<Cache, Sampler>;
+    CRIA_TRY(auto tokens, detail::tokens_of(model().tokenizer(), prompt, options.encode, capacity()));
+    CRIA_TRY([[maybe_unused]] const auto owner, state_->own());   // until it returns: nobody else's use ends it
     CRIA_TRY(run_type run, catch_bad_alloc([&]() -> result<run_type> {
-      CRIA_TRY(auto tokens, detail::tokens_of(model().tokenizer(), prompt, options.encode, capacity()));
       return run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler));
     }, "generation"));
     while (true) {
-      CRIA_TRY(const bool has_event, run.advance());
+      CRIA_TRY(const bool has_event, run.advance_owned());
       if (!has_event) break;
       if (!detail::deliver(callback, run.event())) run.stop_by_callback();
     }

@@ -4,7 +4,7 @@
 // Shapes    logits[V], its memory rounded up to 16
 // Ensures   everything is allocated by create(); append() allocates nothing; after any failure the cache holds whole tokens and tokens() names them
 // Errors    create: bad_argument, out_of_memory; append: bad_argument, context_full, cancelled, non_finite, mismatch
-// Threads   one at a time: enter() notices two
+// Threads   one at a time: enter() notices two. Who computes or changes something owns the session; a generation goes out of it for the host's callbacks.
 // Lifetime  does not move: streams and passes refer to it
 #pragma once
 
@@ -24,6 +24,7 @@
 #include <cria/model/model.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -31,6 +32,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -39,7 +41,11 @@ namespace cria::inline v0::detail {
 template <kv_cache Cache>
 class session_state {
  public:
-  using use = one_user::use;
+  /// Held by who computes with the session or changes it.
+  struct use {
+    one_user::use owner;
+    one_user::use inside;
+  };
 
   [[nodiscard]] static result<std::unique_ptr<session_state>> create(cria::model model, Cache cache, const session_options& options) {
     return catch_bad_alloc([&]() -> result<std::unique_ptr<session_state>> {
@@ -60,27 +66,43 @@ class session_state {
   /// Begins something new: streams that are under way end. Returns what enter() wants to hear.
   std::uint64_t begin() noexcept { return ++ticket_; }
 
-  /// Lets one caller in, who begins something new; none where another one is inside.
+  /// Lets one caller in, who begins something new; none where another one is inside, or owns the session.
   [[nodiscard]] std::optional<use> try_enter() noexcept {
-    auto entered = user_.try_enter();
-    if (entered) begin();
-    return entered;
+    auto owner = owner_.try_enter();
+    if (!owner) return std::nullopt;
+    auto inside = inside_.try_enter();
+    if (!inside) return std::nullopt;
+    begin();
+    return use{*std::move(owner), *std::move(inside)};
   }
   /// The same, or bad_argument.
   [[nodiscard]] result<use> enter() {
     if (auto entered = try_enter()) return *std::move(entered);
     return two_callers();
   }
+  /// The same for a caller who goes in and out: while he is outside, in a callback of the host, others may look.
+  [[nodiscard]] result<one_user::use> own() {
+    CRIA_TRY(use both, enter());
+    return std::move(both.owner);
+  }
+  /// Lets the owner in, when who looks has looked.
+  [[nodiscard]] one_user::use go_in() noexcept {
+    for (;; std::this_thread::yield()) {
+      if (auto inside = inside_.try_enter()) return *std::move(inside);
+    }
+  }
   /// Lets one caller in who changes nothing, so that what is under way goes on.
-  [[nodiscard]] result<use> look() {
-    if (auto entered = user_.try_enter()) return *std::move(entered);
+  [[nodiscard]] result<one_user::use> look() {
+    if (auto inside = inside_.try_enter()) return *std::move(inside);
     return two_callers();
   }
   /// Lets one caller in who goes on: bad_argument where another one is inside, or something else has begun since `ticket` was given out.
   [[nodiscard]] result<use> enter(std::uint64_t ticket) {
-    CRIA_TRY(use guard, look());
+    auto owner = owner_.try_enter();
+    if (!owner) return two_callers();
+    CRIA_TRY(auto inside, look());
     if (ticket != ticket_) return error{errc::bad_argument, "session", "has been used for something else meanwhile", error::no_offset};
-    return guard;
+    return use{*std::move(owner), std::move(inside)};
   }
 
   /// Checks a prompt before anything changes.
@@ -138,6 +160,17 @@ class session_state {
     return {};
   }
 
+  /// Checks the tokens and that there is room for them, and appends them.
+  [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, const stop_token& stop, float* rows = nullptr) {
+    CRIA_CHECK(check_prompt(tokens));
+    const std::size_t length = sequence_.length(), capacity = sequence_.cache().capacity();
+    if (tokens.size() > capacity - std::min(length, capacity)) {
+      return error{errc::context_full, "context", std::to_string(length) + " of " + std::to_string(capacity) + " positions are taken, " +
+                   std::to_string(tokens.size()) + " more do not fit", error::no_offset};
+    }
+    return append(tokens, stop, rows);
+  }
+
   /// Computes with these adapters from now on, and forgets what was computed with others. Errors: bad_argument, out_of_memory; nothing has changed then.
   [[nodiscard]] result<void> set_adapters(std::span<const adapter_choice> choices) {
     CRIA_TRY(adapter_set wanted, adapter_set::create(choices, model_));
@@ -178,6 +211,22 @@ class session_state {
     }
     truncate(0);
     return done;
+  }
+
+  /// Makes a row of the last evaluation what logits() returns, until the next step.
+  void show(std::span<const float> row) noexcept {
+    std::copy_n(row.data(), model_.vocab_size(), logits_.data());
+    has_logits_ = true;
+  }
+
+  /// As truncate(), where that is possible. Errors: bad_argument.
+  [[nodiscard]] result<void> go_back(std::size_t n) {
+    const std::size_t length = sequence_.length();
+    const auto refuse = [](std::string_view why) { return error{errc::bad_argument, "truncate", why, error::no_offset}; };
+    if (n > length) return refuse(std::to_string(n) + " of " + std::to_string(length) + " positions");
+    if (sequence_.keepable(n) != n) return refuse("what the windows need at " + std::to_string(n) + " is gone");
+    truncate(n);
+    return {};
   }
 
   /// Forgets positions from n on, and the logits.
@@ -251,7 +300,7 @@ class session_state {
   array_buffer<float> logits_;
   vocabulary_trees trees_;   // none before the first grammar
   adapter_set adapters_;
-  one_user user_;
+  one_user owner_, inside_;
   std::atomic<std::uint64_t> ticket_{0};
   std::size_t n_evaluated_ = 0, n_reused_ = 0;
   bool has_logits_ = false;
