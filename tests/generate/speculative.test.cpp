@@ -4,6 +4,7 @@
 #include <cria/kv/paged.hpp>
 
 #include <tests/generate/session_fixture.hpp>
+#include <tests/support/run_model.hpp>
 #include <tests/support/tiny_model.hpp>
 
 #include <doctest/doctest.h>
@@ -259,15 +260,45 @@ TEST_CASE("speculative: cancelling, a callback's no and a full context end it as
   CHECK(generate_speculatively(fast, std::vector<token_id>{1, 999}, greedy(3), knowing).error().code == errc::bad_argument);
   CHECK(generate_speculatively(fast, std::vector<token_id>(65, 1), greedy(3), knowing).error().code == errc::context_full);
   CHECK(generate_speculatively(fast, "Once", greedy(0), knowing).value().reason == finish_reason::max_tokens);
-  // A callback that uses the session for something else ends it, as it ends plain decoding.
-  const auto meddled = generate_speculatively(fast, "Once upon a time", greedy(20), knowing, [&](const token_event& e) { if (e.index == 4) fast.reset(); });
-  REQUIRE_FALSE(meddled);
-  CHECK(meddled.error().to_string() == "bad_argument: session: has been used for something else meanwhile");
+  // A callback that uses the session for something else is refused, as in plain decoding.
+  std::size_t n_refused = 0;
+  check_same(generate_speculatively(fast, "Once upon a time", greedy(20), knowing, [&](const token_event& e) {
+    if (e.index != 4) return;
+    fast.reset();
+    n_refused = !fast.truncate(0) + !fast.generate("Tom", greedy(1)) + !generate_speculatively(fast, "Tom", greedy(1), knowing);
+  }).value(), plain.generate("Once upon a time", greedy(20)).value());
+  CHECK(n_refused == 3);
 #if CRIA_HAS_EXCEPTIONS
   CHECK_THROWS(static_cast<void>(generate_speculatively(fast, "Once upon a time", greedy(20), knowing, [](const token_event& e) { if (e.index == 6) throw 1; })));
   CHECK(std::equal(fast.tokens().begin(), fast.tokens().end(), plain.tokens().begin()));
   check_same(generate_speculatively(fast, "Once upon a time", greedy(10), knowing).value(), plain.generate("Once upon a time", greedy(10)).value());
 #endif
+}
+
+TEST_CASE("speculative: a callback sees the logits that its token was drawn from, whichever guesses are right") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  session plain = make_session(m), fast = make_session(m);
+  std::vector<std::uint64_t> expected, seen;
+  const auto done = plain.generate("Once upon a time", greedy(40), [&](const token_event&) { expected.push_back(hash_of(plain.logits())); }).value();
+  knowing_drafter knowing{whole_of(plain, done)};
+  knowing_drafter half_wrong{whole_of(plain, done), 3};
+  lookup_drafter lookup;
+  const auto look = [&](const token_event& e) {
+    seen.push_back(hash_of(fast.logits()));
+    CHECK(fast.top_logits(1).value().front().token == e.token);
+  };
+  const auto check = [&](auto& drafter) {
+    seen.clear();
+    check_same(generate_speculatively(fast, "Once upon a time", greedy(40), drafter, look).value(), done);
+    CHECK(seen == expected);
+    CHECK(fast.logits().empty());
+  };
+  check(knowing);
+  check(half_wrong);
+  check(lookup);
+  const std::function<void(std::string_view)> nothing;
+  check_same(generate_speculatively(fast, "Once upon a time", greedy(40), knowing, nothing).value(), done);
 }
 
 TEST_CASE("speculative: cancelled at any token, also within a run of right guesses, the session holds what plain decoding leaves") {

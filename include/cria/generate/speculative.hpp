@@ -8,9 +8,10 @@
 // it draws what was guessed, the next row is right, too. So tokens are those of plain decoding with the same seed, bit for bit, greedy or sampled.
 // It is the rejection rule of speculative sampling for guesses that are made before anything is drawn: the proposal's distribution is all on the guess g,
 // so g is accepted with probability min(1, p(g) / 1), and a rejected draw is one of p without g: exactly what drawing from p and comparing does.
-// Ensures   tokens, text and reason of session.generate(); the session holds what it would hold then, but no logits()
+// Ensures   tokens, text and reason of session.generate(); the session holds what it would hold then, but no logits(). In a callback, logits() and top_logits()
+//           are what the token was drawn from; tokens() holds guesses that may be wrong, so that nothing can be saved there.
 // Errors    those of session.generate() and of the drafter; the session then holds whole tokens
-// Threads   as its session
+// Threads   as its session, which nobody else can use before it returns
 // Source    Y. Leviathan, M. Kalman, Y. Matias, Fast Inference from Transformers via Speculative Decoding, arXiv 2211.17192 (the rule: appendix A.1);
 //           C. Chen et al., arXiv 2302.01318
 #pragma once
@@ -69,11 +70,13 @@ struct speculative_generation : generation {
 
 namespace detail {
 
-template <class Session, class Sampler, class Drafter>
+/// Requires the caller to be inside of the session.
+template <kv_cache Cache, class Sampler, class Drafter>
 class speculative_run {
  public:
-  speculative_run(Session& target, std::vector<token_id> prompt, const generation_options& options, Sampler& sampler, Drafter& drafter, generation_output output)
-      : session_(target),
+  speculative_run(session_state<Cache>& target, std::vector<token_id> prompt, const generation_options& options, Sampler& sampler, Drafter& drafter,
+                  generation_output output)
+      : state_(target),
         drafter_(drafter),
         sampler_(sampler),
         stop_(options.stop),
@@ -88,11 +91,11 @@ class speculative_run {
 
   template <class Callback>
   [[nodiscard]] result<speculative_generation> run(Callback& callback) {
-    CRIA_TRY(rows_, array_buffer<float>::allocate(guesses_.size() * session_.logits_stride()));
-    CRIA_CHECK(check_prompt());
-    if (adapters_) CRIA_CHECK(session_.set_adapters(*adapters_));
+    CRIA_TRY(rows_, array_buffer<float>::allocate(guesses_.size() * state_.logits_stride()));
+    CRIA_CHECK(state_.check_prompt(tokens_));
+    if (adapters_) CRIA_CHECK(state_.set_adapters(*adapters_));
     CRIA_CHECK(feed_prompt());
-    if (!output_.is_done()) CRIA_CHECK(take(session_.logits(), callback));
+    if (!output_.is_done()) CRIA_CHECK(take(state_.logits(), callback));
     while (!output_.is_done()) CRIA_CHECK(pass(callback));
     if (has_held_text_) static_cast<void>(deliver(callback, output_.event()));
     if (n_plain_ > 0) statistics_.plain_seconds = plain_seconds_ / static_cast<double>(n_plain_) * static_cast<double>(output_.summary().tokens.size() - 1);
@@ -107,25 +110,12 @@ class speculative_run {
 
   void end(finish_reason reason) { has_held_text_ = output_.end(reason); }
 
-  [[nodiscard]] result<void> check_prompt() const {
-    if (n_prompt_ == 0) return error{errc::bad_argument, "prompt", "has no tokens", error::no_offset};
-    if (n_prompt_ > session_.capacity()) {
-      return error{errc::context_full, "prompt", std::to_string(n_prompt_) + " tokens do not fit a context of " + std::to_string(session_.capacity()), error::no_offset};
-    }
-    for (const token_id id : tokens_) CRIA_CHECK(generation_output::check_token(session_.model().tokenizer(), "prompt", id));
-    return {};
-  }
-
   [[nodiscard]] result<void> feed_prompt() {
     const clock::time_point start = clock::now();
-    const auto known = session_.tokens();
-    const std::size_t limit = std::min(known.size(), n_prompt_ - 1);
-    const auto differs = std::mismatch(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(limit), known.begin()).first;
-    const std::size_t n_reused = session_.keepable(static_cast<std::size_t>(differs - tokens_.begin()));
-    CRIA_CHECK(session_.truncate(n_reused));
+    const std::size_t n_reused = state_.reuse(tokens_);
     output_.summary().n_reused = n_reused;
     for (const token_id token : tokens_) sampler_.accept(token);
-    auto fed = session_.evaluate(std::span<const token_id>(tokens_).subspan(n_reused), stop_);
+    auto fed = state_.append(std::span<const token_id>(tokens_).subspan(n_reused), stop_);
     output_.summary().timings.prompt_seconds = output_.summary().timings.first_token_seconds = seconds_since(start);
     if (!fed && fed.error().code == errc::cancelled) return end(finish_reason::cancelled), result<void>{};
     if (!fed) return fed;
@@ -140,7 +130,7 @@ class speculative_run {
     if (output_.is_over()) return end(finish_reason::end_of_text), result<void>{};
     result<token_id> drawn = output_.choose(sampler_, logits);
     if (!drawn) return std::move(drawn).error();
-    CRIA_CHECK(generation_output::check_token(session_.model().tokenizer(), "sampler", *drawn));
+    CRIA_CHECK(state_.check_token("sampler", *drawn));
     sampler_.accept(*drawn);
     tokens_.push_back(*drawn);
     output_.push(*drawn);
@@ -155,7 +145,7 @@ class speculative_run {
     if (n == 0) return std::size_t{0};
     const auto out = std::span(guesses_).subspan(1, n);
     CRIA_TRY(const std::size_t n_made, drafts_into(out));
-    const auto is_no_token = [&](token_id id) { return id < 0 || static_cast<std::size_t>(id) >= session_.model().vocab_size(); };
+    const auto is_no_token = [&](token_id id) { return id < 0 || static_cast<std::size_t>(id) >= state_.model().vocab_size(); };
     const auto made = out.first(std::min(n, n_made));
     return static_cast<std::size_t>(std::find_if(made.begin(), made.end(), is_no_token) - made.begin());
   }
@@ -173,10 +163,7 @@ class speculative_run {
   /// Computes the last token with guesses behind it, and takes what is right.
   template <class Callback>
   [[nodiscard]] result<void> pass(Callback& callback) {
-    if (session_.length() + 1 != tokens_.size()) {   // a callback, sampler or drafter has used it
-      return error{errc::bad_argument, "session", "has been used for something else meanwhile", error::no_offset};
-    }
-    const std::size_t base = session_.length(), room = session_.capacity() - base;
+    const std::size_t base = state_.sequence().length(), room = state_.sequence().cache().capacity() - base;
     if (room == 0) return end(finish_reason::context_full), result<void>{};
     const clock::time_point start = clock::now();
     outside_seconds_ = 0;
@@ -185,24 +172,26 @@ class speculative_run {
     if (!guessed) return guessed.error();
     std::size_t n = *guessed;
     guesses_.front() = tokens_.back();
-    const std::size_t stride = session_.logits_stride();
-    auto fed = session_.evaluate(std::span<const token_id>(guesses_).first(n + 1), rows_.span().first((n + 1) * stride), stop_);
-    if (!fed) CRIA_CHECK(session_.truncate(base));
+    const std::size_t stride = state_.logits_stride();
+    auto fed = state_.evaluate(std::span<const token_id>(guesses_).first(n + 1), stop_, rows_.data());
+    if (!fed) CRIA_CHECK(state_.go_back(base));
     if (!fed && fed.error().code == errc::context_full && n > 0) {   // a pool that others use too has no pages for guesses
       n = 0;
-      fed = session_.evaluate(std::span<const token_id>(guesses_).first(1), rows_.span().first(stride), stop_);
+      fed = state_.evaluate(std::span<const token_id>(guesses_).first(1), stop_, rows_.data());
     }
     if (!fed && fed.error().code == errc::context_full) return end(finish_reason::context_full), result<void>{};
     if (!fed && fed.error().code == errc::cancelled) return end(finish_reason::cancelled), result<void>{};
     if (!fed) return fed;
     std::size_t n_right = 0;
-    const rewind back{session_, base, n_right};
+    const rewind back{state_, base, n_right};
     for (bool is_right = true; is_right && !output_.is_done();) {
       if (stop_.stop_requested()) {
         n_right -= n_right > 0;   // without guesses the last token would not have been computed
         return end(finish_reason::cancelled), result<void>{};
       }
-      CRIA_CHECK(take(rows_.span().subspan(n_right * stride, session_.model().vocab_size()), callback));
+      const auto row = rows_.span().subspan(n_right * stride, state_.model().vocab_size());
+      if (n > 0) state_.show(row);   // for who looks from a callback
+      CRIA_CHECK(take(row, callback));
       is_right = n_right < n && tokens_.back() == guesses_[n_right + 1];
       if (is_right && !output_.is_done()) ++n_right;
     }
@@ -212,10 +201,13 @@ class speculative_run {
 
   /// Takes guesses that were wrong out of the cache, however the pass ends.
   struct rewind {
-    Session& session;
+    session_state<Cache>& state;
     std::size_t base;
     const std::size_t& n_right;
-    ~rewind() { static_cast<void>(session.truncate(std::min(session.length(), base + 1 + n_right))); }
+    ~rewind() {
+      const std::size_t n = std::min(state.sequence().length(), base + 1 + n_right);
+      if (state.sequence().keepable(n) == n) state.truncate(n);
+    }
   };
 
   void note(std::size_t n, std::size_t n_right, double seconds) noexcept {
@@ -230,7 +222,7 @@ class speculative_run {
     ++n_plain_;
   }
 
-  Session& session_;
+  session_state<Cache>& state_;
   Drafter& drafter_;
   Sampler& sampler_;
   stop_token stop_;
@@ -259,8 +251,10 @@ result<speculative_generation> generate_speculatively(basic_session<Cache>& targ
     CRIA_TRY(auto tokens, detail::tokens_of(target.model().tokenizer(), prompt, options.encode, target.capacity()));
     const std::size_t room = target.capacity() > tokens.size() ? target.capacity() - tokens.size() + 1 : 1;
     tokens.reserve(tokens.size() + std::min({room, options.max_tokens, generation_output::most_tokens_reserved}));
-    CRIA_TRY(auto output, generation_output::create(target.model().tokenizer(), options, room));
-    detail::speculative_run<basic_session<Cache>, Sampler, Drafter> run(target, std::move(tokens), options, sampler, drafter, std::move(output));
+    auto& state = detail::session_access::state_of(target);
+    CRIA_TRY([[maybe_unused]] const auto use, state.enter());
+    CRIA_TRY(auto output, generation_output::create(target.model().tokenizer(), options, room, &state.trees()));
+    detail::speculative_run<Cache, Sampler, Drafter> run(state, std::move(tokens), options, sampler, drafter, std::move(output));
     return run.run(callback);
   }, "generation");
 }
