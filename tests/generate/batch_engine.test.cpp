@@ -513,6 +513,29 @@ TEST_CASE("batch_engine: what a callback holds may cancel, add and take in its d
   }
 }
 
+TEST_CASE("batch_engine: a callback sees the logits that its token was drawn from, those of a session, in any company") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  session s = make_session(m, {.context_size = 128});
+  const std::vector<std::string> prompts = {"Once upon a time", "Tom", "The dog was big. It liked to run"};
+  auto engine = batch_engine::create(m, small(2)).value();
+  std::vector<std::vector<std::uint64_t>> expected(prompts.size()), seen(prompts.size());
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    REQUIRE(s.generate(prompts[i], greedy(12), [&](const token_event&) { expected[i].push_back(hash_of(s.logits())); }));
+    REQUIRE(engine.add(prompts[i], greedy(12), [&, i](const token_event& e) {
+      seen[i].push_back(hash_of(engine.logits()));
+      for (const token_candidate& c : *engine.top_logits(1)) {
+        CHECK(c.token == e.token);
+        CHECK(c.probability > 0);
+      }
+    }));
+  }
+  CHECK(engine.top_logits(1).error().code == errc::bad_argument);
+  REQUIRE(engine.run());
+  CHECK(seen == expected);
+  CHECK(engine.logits().empty());
+}
+
 TEST_CASE("batch_engine: a callback that holds nothing to call is none") {
   if (!has_data(stories)) return;
   auto engine = batch_engine::create(load_stories(), small(2)).value();

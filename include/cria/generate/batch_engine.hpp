@@ -13,7 +13,8 @@
 //           Memory is taken by create(), add(), the start and the end of a request: never per token. Layers with a window keep that of each sequence and of one prompt more.
 // Errors    create: bad_argument, out_of_memory. add: bad_argument (also an adapter of another model), context_full ("prompt", "sequences", "pages"), limit_exceeded, out_of_memory, those of
 //           tokenizer and sampler. step: cancelled, bad_argument (from inside a callback); what concerns one request is in its outcome.
-// Threads   one at a time; other threads may end a request by its stop token. A callback may add, cancel and take, not step; so may the destructor of what it holds.
+// Threads   one at a time; other threads may end a request by its stop token. A callback may look at its logits, add, cancel and take, not step;
+//           the destructor of what it holds may, too.
 // Lifetime  keeps its model alive; a callback lives until its request ends
 // Source    iteration-level scheduling: G.-I. Yu et al., Orca, OSDI 2022; slices of prompts: A. Agrawal et al., Sarathi-Serve, arXiv 2403.02310
 #pragma once
@@ -116,6 +117,11 @@ class basic_batch_engine {
   /// Returns whether a step() has something to do.
   [[nodiscard]] bool has_work() const noexcept { return !schedule_->running.empty() || !schedule_->waiting.empty(); }
 
+  /// Inside of a request's callback: the logits that its token was drawn from; elsewhere none.
+  [[nodiscard]] std::span<const float> logits() const noexcept { return shown_; }
+  /// The same as the k likeliest tokens by the model alone, the likeliest first.
+  [[nodiscard]] result<std::vector<token_candidate>> top_logits(std::size_t k) const { return detail::top_logits(model_.tokenizer(), shown_, k); }
+
   /// Gives up the pages kept for prompts to come.
   void forget_prefixes() noexcept { schedule_->index.clear(); }
 
@@ -153,6 +159,10 @@ class basic_batch_engine {
     std::unique_ptr<schedule_type> schedule_;
   };
 
+  struct showing_guard {
+    std::span<const float>* shown;
+    ~showing_guard() { *shown = {}; }
+  };
   struct stepping_guard {
     bool* flag;
     ~stepping_guard() { *flag = false; }
@@ -239,7 +249,10 @@ class basic_batch_engine {
     for (std::size_t i = 0, row = 0; i < slices_.size(); ++i) {
       sequence& one = *schedule_->planned[i].one;
       schedule_->note_evaluated(one, slices_[i].tokens.size());
-      if (slices_[i].n_logits != 0) schedule_->advance(one, compute_.row(row++));
+      if (slices_[i].n_logits == 0) continue;
+      const showing_guard guard{&shown_};
+      shown_ = compute_.row(row++);
+      schedule_->advance(one, shown_);
     }
     ++schedule_->counts.n_passes;
     return {};
@@ -250,6 +263,7 @@ class basic_batch_engine {
   std::vector<nn::sequence_slice<cache_type>> slices_;
   detail::adapter_companies companies_;
   vocabulary_trees trees_;   // none before the first grammar
+  std::span<const float> shown_;   // to the callback that is called
   bool is_stepping_ = false;
   open_schedule schedule_;   // goes first
 };

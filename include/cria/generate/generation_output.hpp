@@ -13,6 +13,7 @@
 #include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/generate/text_output.hpp>
+#include <cria/sampling/candidate.hpp>
 #include <cria/tokenizer/tokenizer.hpp>
 
 #include <algorithm>
@@ -105,7 +106,25 @@ class generation_output {
   bool is_done_ = false;
 };
 
+namespace detail {
+
+/// Returns the k likeliest tokens by these logits. Errors: bad_argument (there are none), non_finite, out_of_memory.
+[[nodiscard]] result<std::vector<token_candidate>> top_logits(const tokenizer& t, std::span<const float> logits, std::size_t k);
+
+}  // namespace detail
+
 #if CRIA_HAS_DEFINITIONS
+
+CRIA_INLINE result<std::vector<token_candidate>> detail::top_logits(const tokenizer& t, std::span<const float> logits, std::size_t k) {
+  return catch_bad_alloc([&]() -> result<std::vector<token_candidate>> {
+    if (logits.empty()) return error{errc::bad_argument, "top_logits", "nothing was evaluated", error::no_offset};
+    CRIA_TRY(const auto best, top_candidates(logits, k));
+    std::vector<token_candidate> out;
+    out.reserve(best.size());
+    for (const token_probability& c : best) out.push_back({c.id, c.logit, c.probability, t.piece(c.id).empty() ? t.token_text(c.id) : t.piece(c.id)});
+    return out;
+  }, "top_logits");
+}
 
 CRIA_INLINE result<generation_output> generation_output::create(const cria::tokenizer& tokenizer, const generation_options& options, std::size_t room,
                                                       vocabulary_trees* trees) {

@@ -16,6 +16,7 @@
 #include <cria/core/stop_token.hpp>
 #include <cria/generate/embedding.hpp>
 #include <cria/generate/generation.hpp>
+#include <cria/generate/generation_output.hpp>
 #include <cria/generate/generation_run.hpp>
 #include <cria/generate/options.hpp>
 #include <cria/generate/prompt.hpp>
@@ -24,7 +25,6 @@
 #include <cria/kv/contiguous.hpp>
 #include <cria/model/adapter.hpp>
 #include <cria/model/model.hpp>
-#include <cria/sampling/candidate.hpp>
 #include <cria/sampling/runtime_sampler.hpp>
 
 #include <algorithm>
@@ -150,15 +150,7 @@ class basic_session {
 
   /// Returns the k likeliest next tokens by the model alone, the likeliest first. May be called from a callback.
   [[nodiscard]] result<std::vector<token_candidate>> top_logits(std::size_t k) const {
-    return catch_bad_alloc([&]() -> result<std::vector<token_candidate>> {
-      if (state_->logits().empty()) return error{errc::bad_argument, "top_logits", "nothing was evaluated", error::no_offset};
-      CRIA_TRY(const auto best, top_candidates(state_->logits(), k));
-      std::vector<token_candidate> out;
-      out.reserve(best.size());
-      const tokenizer& t = state_->model().tokenizer();
-      for (const token_probability& c : best) out.push_back({c.id, c.logit, c.probability, t.piece(c.id).empty() ? t.token_text(c.id) : t.piece(c.id)});
-      return out;
-    }, "top_logits");
+    return detail::top_logits(state_->model().tokenizer(), state_->logits(), k);
   }
 
   /// Computes with these adapters of the model from now on, none: the model alone; forgets what was computed with others. Errors: bad_argument (another model's adapter, a
