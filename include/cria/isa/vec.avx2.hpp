@@ -37,6 +37,11 @@ struct vec<avx2> : batch_vec<avx2::arch> {
   static CRIA_ALWAYS_INLINE i as_int(f a) noexcept { return _mm256_castps_si256(a); }
   static CRIA_ALWAYS_INLINE f as_float(i a) noexcept { return _mm256_castsi256_ps(a); }
   static CRIA_ALWAYS_INLINE f load_f16(const void* p) noexcept { return _mm256_cvtph_ps(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
+  static CRIA_ALWAYS_INLINE f set_f16(const void* p) noexcept {
+    std::int16_t h;
+    std::memcpy(&h, p, sizeof h);
+    return _mm256_cvtph_ps(_mm_set1_epi16(h));
+  }
   static CRIA_ALWAYS_INLINE void store_f16(void* p, f x) noexcept {
     _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }

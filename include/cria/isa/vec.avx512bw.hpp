@@ -24,6 +24,11 @@ struct vec<avx512bw> : batch_vec<avx512bw::arch> {
   static CRIA_ALWAYS_INLINE i as_int(f a) noexcept { return _mm512_castps_si512(a); }
   static CRIA_ALWAYS_INLINE f as_float(i a) noexcept { return _mm512_castsi512_ps(a); }
   static CRIA_ALWAYS_INLINE f load_f16(const void* p) noexcept { return _mm512_cvtph_ps(_mm256_loadu_si256(static_cast<const __m256i*>(p))); }
+  static CRIA_ALWAYS_INLINE f set_f16(const void* p) noexcept {
+    std::int16_t h;
+    std::memcpy(&h, p, sizeof h);
+    return _mm512_cvtph_ps(_mm256_set1_epi16(h));
+  }
   static CRIA_ALWAYS_INLINE void store_f16(void* p, f x) noexcept {
     _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }

@@ -146,6 +146,12 @@ struct vec<scalar> {
     std::memcpy(h, p, sizeof h);
     return f::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return cria::to_float(h[n]); });
   }
+  /// Returns the one half at p in every lane.
+  static CRIA_NOINLINE f set_f16(const void* p) noexcept {
+    f16 h;
+    std::memcpy(&h, p, sizeof h);
+    return set(cria::to_float(h));
+  }
   static CRIA_NOINLINE void store_f16(void* p, const f& x) noexcept {
     f16 h[16];
     for (std::size_t n = 0; n < 16; ++n) h[n] = to_f16(x.v[n]);

@@ -38,6 +38,11 @@ struct vec<neon64> : batch_vec<neon64::arch> {
   static CRIA_ALWAYS_INLINE f load_f16(const void* p) noexcept {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(static_cast<const std::uint16_t*>(p))));
   }
+  static CRIA_ALWAYS_INLINE f set_f16(const void* p) noexcept {
+    std::uint16_t h;
+    std::memcpy(&h, p, sizeof h);
+    return vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h)));
+  }
   static CRIA_ALWAYS_INLINE void store_f16(void* p, f x) noexcept {
     vst1_u16(static_cast<std::uint16_t*>(p), vreinterpret_u16_f16(vcvt_f16_f32(x)));
   }

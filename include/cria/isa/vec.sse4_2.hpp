@@ -33,14 +33,11 @@ struct vec<sse4_2> : batch_vec<sse4_2::arch> {
   }
   static CRIA_ALWAYS_INLINE i as_int(f a) noexcept { return _mm_castps_si128(a); }
   static CRIA_ALWAYS_INLINE f as_float(i a) noexcept { return _mm_castsi128_ps(a); }
-  /// Shifts exponent and mantissa into place and scales by 2^112, which is exact; infinities and NaN keep a full exponent.
-  static CRIA_ALWAYS_INLINE f load_f16(const void* p) noexcept {
-    const __m128i h = _mm_cvtepu16_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p)));
-    const __m128i magnitude = _mm_slli_epi32(_mm_and_si128(h, _mm_set1_epi32(0x7fff)), 13);
-    const __m128 scaled = _mm_mul_ps(_mm_castsi128_ps(magnitude), _mm_set1_ps(5192296858534827628530496329220096.0f));
-    const __m128i special = _mm_and_si128(_mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x0f7fffff)), _mm_set1_epi32(0x7f800000));
-    const __m128i sign = _mm_slli_epi32(_mm_and_si128(h, _mm_set1_epi32(0x8000)), 16);
-    return _mm_castsi128_ps(_mm_or_si128(_mm_or_si128(_mm_castps_si128(scaled), special), sign));
+  static CRIA_ALWAYS_INLINE f load_f16(const void* p) noexcept { return half_to_float(_mm_loadl_epi64(static_cast<const __m128i*>(p))); }
+  static CRIA_ALWAYS_INLINE f set_f16(const void* p) noexcept {
+    std::int16_t h;
+    std::memcpy(&h, p, sizeof h);
+    return half_to_float(_mm_set1_epi16(h));
   }
   static CRIA_ALWAYS_INLINE void store_f16(void* p, f x) noexcept {
     float v[4];
@@ -69,6 +66,20 @@ struct vec<sse4_2> : batch_vec<sse4_2::arch> {
   }
   static CRIA_ALWAYS_INLINE i lookup(const std::uint8_t (&table)[16], i a) noexcept {
     return _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)), a);
+  }
+
+ private:
+  /// Exponent and mantissa are shifted into place and get the float's bias, which is right for normal halves x. With 1 more in the exponent and 2^-14 taken
+  /// away it is right for subnormal ones, that is n 2^-24 = (1 + n 2^-10) 2^-14 - 2^-14; each is the smaller of the two where it is right (x <= 2x - 2^-14).
+  /// No operand is subnormal: flush-to-zero and denormals-are-zero do not matter. Infinities and NaN get a full exponent.
+  static CRIA_ALWAYS_INLINE __m128 half_to_float(__m128i halves) noexcept {
+    const __m128i h = _mm_slli_epi32(_mm_cvtepi16_epi32(halves), 13), magnitude = _mm_and_si128(h, _mm_set1_epi32(0x0fffe000));
+    const __m128i least = _mm_set1_epi32(0x38800000);   // 2^-14
+    const __m128 normal = _mm_castsi128_ps(_mm_add_epi32(magnitude, _mm_set1_epi32(0x38000000)));
+    const __m128 subnormal = _mm_sub_ps(_mm_castsi128_ps(_mm_add_epi32(magnitude, least)), _mm_castsi128_ps(least));
+    const __m128i special = _mm_and_si128(_mm_cmpgt_epi32(magnitude, _mm_set1_epi32(0x0f7fffff)), _mm_set1_epi32(0x7f800000));
+    const __m128i sign = _mm_and_si128(h, _mm_set1_epi32(INT32_MIN));
+    return _mm_or_ps(_mm_min_ps(normal, subnormal), _mm_castsi128_ps(_mm_or_si128(special, sign)));
   }
 };
 
