@@ -14,9 +14,12 @@ constexpr precision both[] = {precision::exact, precision::fast};
 
 int steps_of(precision p) { return p == precision::exact ? 16256 : 127; }
 
-// |x - d q|: q is x steps / largest with two roundings and then to the nearest integer, d is rounded once. A group below 2^-115 counts as zeros.
+// A group that is at most so large counts as zeros: where 16256 / largest is no float any more, and at 2^-115.
+float largest_zero(precision p) { return p == precision::exact ? 127 * 0x1p-121f : 0x1p-115f; }
+
+// |x - d q|: q is x steps / largest with two roundings and then to the nearest integer, d is rounded once.
 double allowed_error(const token_group& group, float x, float largest, precision p) {
-  if (largest <= 0x1p-115f) return static_cast<double>(largest);
+  if (largest <= largest_zero(p)) return static_cast<double>(largest);
   const double steps = steps_of(p);
   return static_cast<double>(group.d) * (0.5 + 4 * steps * unit) + static_cast<double>(std::fabs(x)) * 2 * unit;
 }
@@ -141,23 +144,35 @@ TEST_CASE("activations: the words of tokens that do not exist are zeros, and not
 }
 
 TEST_CASE("activations: denormals and the smallest floats count as zeros or keep the bound, the largest float does not overflow") {
+  // 127 / 64 and its neighbours are where 16256 / largest passes a power of two: the mantissas of either side of the threshold.
+  constexpr float mantissas[] = {1.0f, 0x1.000002p0f, 1.25f, 1.5f, 1.9f, 0x1.fbfffep0f, 0x1.fcp0f, 0x1.fc0002p0f, 0x1.fffffep0f};
+  REQUIRE(!std::isfinite(16256 / largest_zero(precision::exact)));
+  REQUIRE(std::isfinite(16256 / std::nextafter(largest_zero(precision::exact), 1.0f)));
   for (const kernel_table* table : tables()) {
     for (const precision p : both) {
       CAPTURE(name(*table));
+      CAPTURE(std::string(cria::name(p)));
+      worst_case worst;
+      bool is_whole = true;
       for (int exponent = -149; exponent <= 127; ++exponent) {
-        std::vector<float> x(32, std::ldexp(0.75f, exponent));
-        x[5] = -std::ldexp(1.0f, exponent);
-        if (exponent == 127) x[6] = std::numeric_limits<float>::max();
-        const activations a = quantize(*table, x, 1, 32, p);
-        const token_group group = read_group(*table, a, 0, 0);
-        const float largest = exponent == 127 ? x[6] : std::fabs(x[5]);
-        CHECK(std::isfinite(group.d));
-        worst_case worst;
-        for (std::size_t n = 0; n < 32; ++n)
-          worst.see(static_cast<double>(group.d) * group.q[n], static_cast<double>(x[n]), allowed_error(group, x[n], largest, p),
-                    "2^" + std::to_string(exponent));
-        worst.check("");
+        for (const float mantissa : mantissas) {
+          const float largest = std::ldexp(mantissa, exponent);
+          std::vector<float> x(32, 0.75f * largest);
+          x[5] = -largest;
+          x[6] = 0;
+          const activations a = quantize(*table, x, 1, 32, p);
+          const token_group group = read_group(*table, a, 0, 0);
+          const bool is_zero = largest <= largest_zero(p);
+          is_whole = is_whole && group.d == largest / static_cast<float>(steps_of(p)) && group.q[5] == (is_zero ? 0 : -steps_of(p)) && group.q[6] == 0;
+          for (std::size_t n = 0; n < 32; ++n) {
+            is_whole = is_whole && (!is_zero || group.q[n] == 0);
+            worst.see(static_cast<double>(group.d) * group.q[n], static_cast<double>(x[n]), allowed_error(group, x[n], largest, p),
+                      std::to_string(mantissa) + " x 2^" + std::to_string(exponent));
+          }
+        }
       }
+      CHECK(is_whole);
+      worst.check("");
     }
   }
 }

@@ -160,8 +160,9 @@ struct quantize_activations {
     const float largest = bit_cast<float>(v::hmax_abs_bits(a, b));
     const bool is_finite = largest <= 3.4028234664e38f;
     if (!is_finite) a = b = v::set(0);
-    // Below 2^-115 the reciprocal overflows: such a group counts as zeros.
-    const float inverse = is_finite && largest > 2.4074124e-35f ? steps / largest : 0.0f;
+    // A group up to here counts as zeros. At 127 x 2^-121, 16256 / largest is 2^128, which is no float; 127 / largest is one from far below 2^-115 on.
+    constexpr float least = Planes == 2 ? 0x1.fcp-115f : 0x1p-115f;
+    const float inverse = is_finite && largest > least ? steps / largest : 0.0f;
     quantised r;
     r.d = largest / steps;
     r.first = half(a, inverse, r.q);
