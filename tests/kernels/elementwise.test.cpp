@@ -72,7 +72,7 @@ TEST_CASE("elementwise.rms_norm: zeros stay zeros, inf and NaN do not become num
   }
 }
 
-TEST_CASE("elementwise.silu_mul: within 4 ulp of gate / (1 + e^-gate) over every exponent, the same bits on every set with FMA") {
+TEST_CASE("elementwise.silu_mul: within 4 ulp of gate / (1 + e^-gate) from -88.3 up, 4.5e-39 |gate| below, the same bits on every set with FMA") {
   table_hashes hashes("silu_mul");
   std::vector<float> gates;
   // Every 10,007th float on either side: all signs and exponents, fractions in no pattern.
