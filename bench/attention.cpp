@@ -48,7 +48,10 @@ class queries {
     for (const std::size_t end : end_) n += 2.0 * static_cast<double>(end * head_dim);
     return n;
   }
-  [[nodiscard]] double bytes() const { return static_cast<double>(end_.back() * head_dim * 2 * (Type == cria::kv_type::f32 ? 4 : 2)); }
+  [[nodiscard]] double bytes() const {
+    const double element = Type == cria::kv_type::f32 ? 4 : Type == cria::kv_type::q8_0 ? 34.0 / 32 : 2;
+    return static_cast<double>(end_.back() * head_dim * 2) * element;
+  }
 
  private:
   queries(cache c, std::size_t n_tokens, std::size_t depth)
@@ -119,6 +122,7 @@ void register_attention() {
   register_type<cria::kv_type::f16>();
   register_type<cria::kv_type::f32>();
   register_type<cria::kv_type::bf16>();
+  register_type<cria::kv_type::q8_0>();
 }
 
 }  // namespace cria_bench

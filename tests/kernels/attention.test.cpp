@@ -10,8 +10,24 @@ using cria::kv_type;
 namespace {
 
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+constexpr kv_type all_types[] = {kv_type::f16, kv_type::f32, kv_type::bf16, kv_type::q8_0};
 
-// A cache of one kv head: positions [0, length) in one run or more. What lies behind the last position and the last channel is NaN.
+// 32 channels of a position, or as many as are left, in a q8_0 cache: the largest is 127 or -127, the others are the nearest codes. What is stored already
+// is stored again as it is. An infinity or NaN makes the scale one.
+struct group {
+  cria::f16 scale;
+  std::int8_t codes[32];
+
+  explicit group(std::span<const float> x) : scale(), codes() {
+    float largest = 0;
+    for (const float v : x) largest = std::abs(v) > largest || std::isnan(v) ? std::abs(v) : largest;
+    scale = cria::to_f16(largest / 127);
+    const float d = cria::to_float(scale);
+    for (std::size_t n = 0; n < x.size(); ++n) codes[n] = static_cast<std::int8_t>(!std::isfinite(d) ? 1 : d == 0 ? 0 : std::lround(x[n] / d));
+  }
+};
+
+// A cache of one kv head: positions [0, length) in one run or more. Bytes that belong to no position or to no channel are 0xff: NaN where they are floats.
 struct cache {
   kv_type type;
   std::size_t head_dim, length, v_stride;
@@ -23,12 +39,42 @@ struct cache {
   // Channels of a key panel, and which of its elements channel i of lane n is.
   [[nodiscard]] std::size_t k_channels() const { return type == kv_type::bf16 ? (head_dim + 1) / 2 * 2 : head_dim; }
   [[nodiscard]] std::size_t k_place(std::size_t i, std::size_t n) const { return type == kv_type::bf16 ? i / 2 * 32 + 2 * n + i % 2 : 16 * i + n; }
-  void put(std::vector<std::byte>& bytes, std::size_t n, float x) const {
+  [[nodiscard]] std::size_t k_panel_bytes() const { return type == kv_type::q8_0 ? (head_dim + 31) / 32 * 544 : 16 * k_channels() * element_bytes(); }
+  [[nodiscard]] std::size_t v_row_bytes() const { return type == kv_type::q8_0 ? v_stride / 32 * 34 : v_stride * element_bytes(); }
+  void put(std::byte* bytes, std::size_t n, float x) const {
     const cria::f16 half = cria::to_f16(x);
-    if (type == kv_type::f16) std::memcpy(bytes.data() + 2 * n, &half, 2);
+    if (type == kv_type::f16) std::memcpy(bytes + 2 * n, &half, 2);
     const cria::bf16 brain = cria::to_bf16(x);
-    if (type == kv_type::bf16) std::memcpy(bytes.data() + 2 * n, &brain, 2);
-    if (type == kv_type::f32) std::memcpy(bytes.data() + 4 * n, &x, 4);
+    if (type == kv_type::bf16) std::memcpy(bytes + 2 * n, &brain, 2);
+    if (type == kv_type::f32) std::memcpy(bytes + 4 * n, &x, 4);
+  }
+  void put_key(std::byte* panel, std::size_t lane, std::span<const float> key) const {
+    for (std::size_t i = 0; i < key.size() && type != kv_type::q8_0; ++i) put(panel, k_place(i, lane), key[i]);
+    if (k_channels() > head_dim) put(panel, k_place(head_dim, lane), 0);
+    for (std::size_t i = 0; i < key.size() && type == kv_type::q8_0; i += 32, panel += 544) {
+      const group g(key.subspan(i, std::min<std::size_t>(32, key.size() - i)));
+      for (std::size_t n = 0; n < 32; ++n) std::memcpy(panel + 16 * n + lane, &g.codes[n], 1);
+      std::memcpy(panel + 512 + 2 * lane, &g.scale, 2);
+    }
+  }
+  void put_value(std::byte* row, std::span<const float> value) const {
+    for (std::size_t i = 0; i < value.size() && type != kv_type::q8_0; ++i) put(row, i, value[i]);
+    for (std::size_t i = 0; i < value.size() && type == kv_type::q8_0; i += 32, row += 34) {
+      const group g(value.subspan(i, std::min<std::size_t>(32, value.size() - i)));
+      std::memcpy(row, g.codes, 32);
+      std::memcpy(row + 32, &g.scale, 2);
+    }
+  }
+  // Makes keys or values what a cache can hold.
+  void round(std::vector<float>& x) const {
+    for (float& n : x) n = type == kv_type::f16 ? cria::to_float(cria::to_f16(n)) : type == kv_type::bf16 ? cria::to_float(cria::to_bf16(n)) : n;
+    for (std::size_t pos = 0; pos < length && type == kv_type::q8_0; ++pos) {
+      for (std::size_t i = 0; i < head_dim; i += 32) {
+        const std::span<float> part = std::span(x).subspan(pos * head_dim + i, std::min<std::size_t>(32, head_dim - i));
+        const group g(part);
+        for (std::size_t n = 0; n < part.size(); ++n) part[n] = cria::to_float(g.scale) * static_cast<float>(g.codes[n]);
+      }
+    }
   }
 
   // Runs end where `cuts` says, multiples of 16.
@@ -38,15 +84,10 @@ struct cache {
     v_bytes.clear();
     for (std::size_t first = 0, c = 0; first < length; ++c) {
       const std::size_t end = c < cuts.size() && cuts[c] < length ? cuts[c] : length, n_panels = (end - first + 15) / 16;
-      std::vector<std::byte> k(n_panels * 16 * k_channels() * element_bytes()), v((end - first) * v_stride * element_bytes());
-      for (std::size_t n = 0; n < k.size() / element_bytes(); ++n) put(k, n, not_a_number);
-      for (std::size_t n = 0; n < v.size() / element_bytes(); ++n) put(v, n, not_a_number);
+      std::vector<std::byte> k(n_panels * k_panel_bytes(), std::byte{0xff}), v((end - first) * v_row_bytes(), std::byte{0xff});
       for (std::size_t pos = first; pos < end; ++pos) {
-        for (std::size_t i = 0; i < head_dim; ++i) {
-          put(k, (pos - first) / 16 * 16 * k_channels() + k_place(i, (pos - first) % 16), keys[pos * head_dim + i]);
-          put(v, (pos - first) * v_stride + i, values[pos * head_dim + i]);
-        }
-        if (k_channels() > head_dim) put(k, (pos - first) / 16 * 16 * k_channels() + k_place(head_dim, (pos - first) % 16), 0);
+        put_key(k.data() + (pos - first) / 16 * k_panel_bytes(), (pos - first) % 16, std::span(keys).subspan(pos * head_dim, head_dim));
+        put_value(v.data() + (pos - first) * v_row_bytes(), std::span(values).subspan(pos * head_dim, head_dim));
       }
       k_bytes.push_back(std::move(k));
       v_bytes.push_back(std::move(v));
@@ -57,15 +98,11 @@ struct cache {
 };
 
 cache make_cache(kv_type type, std::size_t head_dim, std::size_t length, numbers& random, float size = 1) {
-  cache c{type, head_dim, length, (head_dim + 15) / 16 * 16, random.normals(length * head_dim, size), random.normals(length * head_dim), {}, {}, {}};
-  if (type == kv_type::f16) {
-    for (float& x : c.keys) x = cria::to_float(cria::to_f16(x));
-    for (float& x : c.values) x = cria::to_float(cria::to_f16(x));
-  }
-  if (type == kv_type::bf16) {
-    for (float& x : c.keys) x = cria::to_float(cria::to_bf16(x));
-    for (float& x : c.values) x = cria::to_float(cria::to_bf16(x));
-  }
+  const std::size_t v_step = type == kv_type::q8_0 ? 32 : 16;
+  const std::size_t v_stride = (head_dim + v_step - 1) / v_step * v_step;
+  cache c{type, head_dim, length, v_stride, random.normals(length * head_dim, size), random.normals(length * head_dim), {}, {}, {}};
+  c.round(c.keys);
+  c.round(c.values);
   c.lay_out({});
   return c;
 }
@@ -107,8 +144,10 @@ std::vector<float> attend(const kernel_table& table, const cache& c, const queri
 }
 
 // Naive softmax in double precision, and what roundings may do to it.
-//   With bf16 the queries are rounded first: the exact scores are those of the rounded ones.
-//   A score is head_dim fused multiply-adds (two roundings without FMA): off by (2 head_dim + 1) 2^-24 sum |q k|. A weight e^(score - max) is off,
+//   With bf16 the queries are rounded first: the exact scores are those of the rounded ones. With q8_0 keys and values are those of the codes and scales,
+//   which are exact products of 18 bits; where a key is multiplied by its scale after the sum over 32 channels, a term has one rounding more.
+//   A score is head_dim fused multiply-adds (two roundings without FMA): off by (2 head_dim + 1) 2^-24 sum |q k|, where a first sum, to 0, has no
+//   rounding, which leaves room for q8_0's. A weight e^(score - max) is off,
 //   relatively, by the errors of score and max, the rounding of their difference and 2 ulp of exp. Sums of a chunk of 256 and of the chunks add
 //   one rounding (two) a term. All this counts once for sum p v and once for sum p.
 void check_against_double(const cache& c, const queries& rows, const std::vector<float>& got, worst_case& worst, float soft_cap = 0) {
@@ -158,8 +197,8 @@ void check_against_double(const cache& c, const queries& rows, const std::vector
 }  // namespace
 
 TEST_CASE("attention: within the derived bound of a double-precision softmax, the same bits on every set with FMA and in any company") {
-  table_hashes hashes("attention");
-  for (const kv_type type : {kv_type::f16, kv_type::f32, kv_type::bf16}) {
+  table_hashes hashes("attention"), hashes_q8_0("attention of q8_0");
+  for (const kv_type type : all_types) {
     for (const std::size_t head_dim : sizes{8, 16, 48, 64, 80, 128}) {
       for (const std::size_t length : sizes{1, 2, 15, 16, 17, 33, 100, 255, 256, 257, 300, 512, 513, 600}) {
         numbers random(static_cast<std::uint32_t>(1000 * head_dim + length));
@@ -179,7 +218,7 @@ TEST_CASE("attention: within the derived bound of a double-precision softmax, th
           CAPTURE(length);
           CAPTURE(std::string(cria::name(type)));
           const std::vector<float> all = attend(table, c, rows);
-          hashes[t].add(all);
+          (type == kv_type::q8_0 ? hashes_q8_0 : hashes)[t].add(all);
           if (is_fused(table)) CHECK(same_bits(all, reference));
           check_against_double(c, rows, all, worst);
           bool is_same = true;
@@ -194,6 +233,7 @@ TEST_CASE("attention: within the derived bound of a double-precision softmax, th
     }
   }
   hashes.check();
+  hashes_q8_0.check();
 }
 
 TEST_CASE("attention: the processor's dot products of bf16 give the bits of two fused multiply-adds a pair, the second channel first") {
@@ -265,7 +305,7 @@ TEST_CASE("attention: sliding windows see their positions only, whatever lies be
 }
 
 TEST_CASE("attention: cutting the cache into runs changes no bit") {
-  for (const kv_type type : {kv_type::f16, kv_type::f32, kv_type::bf16}) {
+  for (const kv_type type : all_types) {
     numbers random(5);
     const std::size_t head_dim = 80, length = 555;
     cache c = make_cache(type, head_dim, length, random);

@@ -145,9 +145,7 @@ struct kv_element<kv_type::q8_0, Isa> {
   }
   static CRIA_ALWAYS_INLINE v value(const std::byte* row, std::size_t c) noexcept {
     const std::byte* group = row + c / 32 * 34;
-    f16 scale;
-    std::memcpy(&scale, group + 32, sizeof scale);
-    return load(group + c % 32) * v::set(to_float(scale));
+    return load(group + c % 32) * v::make([=](std::size_t) CRIA_LAMBDA_INLINE { return op::set_f16(group + 32); });
   }
 };
 
