@@ -9,7 +9,7 @@ using cria::kv_type;
 
 namespace {
 
-constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
 constexpr kv_type all_types[] = {kv_type::f16, kv_type::f32, kv_type::bf16, kv_type::q8_0};
 
 // 32 channels of a position, or as many as are left, in a q8_0 cache: the largest is 127 or -127, the others are the nearest codes. What is stored already
@@ -389,6 +389,43 @@ TEST_CASE("attention: a NaN in a query spoils its row and no other") {
     bool is_right = true;
     for (std::size_t n = 0; n < got.size(); ++n) is_right = is_right && (n / head_dim == 2 ? !std::isfinite(got[n]) : got[n] == clean[n]);
     CHECK(is_right);
+  }
+}
+
+// 0 inf is NaN: a weight of 0 hides no value.
+TEST_CASE("attention: an infinity or NaN in a value spoils the rows that see it and no other, in any company and any runs") {
+  for (const kv_type type : all_types) {
+    numbers random(10);
+    const std::size_t head_dim = 48, length = 600, channel = 37;
+    const cache clean = make_cache(type, head_dim, length, random);
+    queries rows = make_queries(23, head_dim, random);
+    for (std::size_t r = 0; r < rows.n(); ++r) {
+      rows.end[r] = r < 12 ? 250 + r : length - (22 - r);  // a prompt across the end of a chunk, and one that ends with the cache
+      rows.begin[r] = r % 12 < 4 ? 0 : 19 * r;             // half of them see a window
+    }
+    for (const std::size_t pos : sizes{0, 75, 76, 77, 240, 252, 255, 256, 259, 310, 360, 577, 589, 597, 599}) {
+      for (const float bad : {infinity, not_a_number}) {
+        cache spoiled = clean;
+        spoiled.values[pos * head_dim + channel] = bad;
+        for (const std::vector<std::size_t>& cuts : {std::vector<std::size_t>{}, {240, 256, 576}}) {
+          spoiled.lay_out(cuts);
+          for (const kernel_table* table : tables()) {
+            CAPTURE(name(*table));
+            CAPTURE(std::string(cria::name(type)));
+            CAPTURE(pos);
+            const std::vector<float> expected = attend(*table, clean, rows), got = attend(*table, spoiled, rows);
+            bool is_right = true;
+            for (std::size_t r = 0; r < rows.n(); ++r) {
+              const std::span<const float> row = std::span(got).subspan(r * head_dim, head_dim);
+              const bool is_seen = rows.begin[r] <= pos && pos < rows.end[r];
+              is_right = is_right && (is_seen ? !std::isfinite(row[channel]) : same_bits(row, std::span(expected).subspan(r * head_dim, head_dim)));
+              is_right = is_right && same_bits(row, attend(*table, spoiled, rows, r, 1));
+            }
+            CHECK(is_right);
+          }
+        }
+      }
+    }
   }
 }
 

@@ -4,7 +4,8 @@
 // Shapes    K in panels of 16 positions [panel][head_dim][16] (position = lane), V rows [position][v_stride] (channel = lane)
 // Requires  every position below a row's visible_end lies in a run; q is scaled already; at least one visible position a row
 // Ensures   positions go in chunks of 256, counted from position 0: scores, maximum, exponentials, sum and weighted values of a chunk, then the
-//           chunk joins the rows' running result. Neither the other rows nor the threads change a row's bits.
+//           chunk joins the rows' running result. Neither the other rows, nor the threads, nor what lies at positions that a row does not see
+//           (inf and NaN, too) change its bits.
 //           Chunks that no row sees are not touched.
 // Errors    none (noexcept)
 // Threads   re-entrant; writes out and scratch
@@ -187,7 +188,20 @@ struct attention {
       scores_of(a, rows, base, from, to, scores);
       for (std::size_t r = 0; r < count; ++r) softmax::join_maximum(rows[r], base, from, to, a.soft_cap, scores + r * chunk, total + r * stride, stride);
       for (std::size_t r = count; r < rows_at_once; ++r) std::memset(scores + r * chunk, 0, chunk * sizeof(float));
-      values_of(a, base, from, to, scores, part);
+      // What all rows that see the chunk see. There are such rows, and each sees some of [from, to).
+      std::size_t all_from = from, all_to = to;
+      for (std::size_t r = 0; r < count; ++r) {
+        if (rows[r].begin >= to || rows[r].end <= from) continue;
+        all_from = rows[r].begin > all_from ? rows[r].begin : all_from;
+        all_to = rows[r].end < all_to ? rows[r].end : all_to;
+      }
+      all_to = all_to > all_from ? all_to : all_from;
+      if (from < all_from) {
+        std::memset(part, 0, rows_at_once * stride * sizeof(float));
+        add_seen_values(a, base, from, all_from, scores, part);
+      }
+      add_values<true>(a, base, all_from, all_to, scores, part, from < all_from);
+      if (all_to < to) add_seen_values(a, base, all_to, to, scores, part);
       for (std::size_t r = 0; r < count; ++r) softmax::join_values(rows[r], base, part + r * stride, total + r * stride, stride);
     }
     for (std::size_t r = 0; r < count; ++r) softmax::finish(rows[r], total + r * stride, a.head_dim, a.out[first + r]);
@@ -212,14 +226,17 @@ struct attention {
     }
   }
 
-  /// part[r] = sum over positions [from, to) of scores[r][pos - base] v_pos, in the order of positions.
-  static CRIA_ALWAYS_INLINE void values_of(const attention_args& a, std::size_t base, std::size_t from, std::size_t to, const float* scores,
-                                           float* part) noexcept {
+  /// Adds scores[r][pos - base] v_pos to part[r], or to 0 without has_part, for the positions [from, to), in their order. A weight is 0 where its row does
+  /// not see the position and nowhere else, as exp has a floor: such values are passed over, for 0 inf is NaN. With AllSeen only rows that see none of
+  /// the chunk have weights of 0, and nobody reads their part.
+  template <bool AllSeen>
+  static CRIA_ALWAYS_INLINE void add_values(const attention_args& a, std::size_t base, std::size_t from, std::size_t to, const float* scores,
+                                            float* part, bool has_part = true) noexcept {
     const std::size_t stride = round_up(a.head_dim, 16);
     for (std::size_t c = 0; c < stride; c += 16) {
       v acc[rows_at_once];
       CRIA_UNROLL
-      for (std::size_t r = 0; r < rows_at_once; ++r) acc[r] = v::set(0);
+      for (std::size_t r = 0; r < rows_at_once; ++r) acc[r] = has_part ? v::load(part + r * stride + c) : v::set(0);
       for (std::size_t run = 0; run < a.n_runs; ++run) {
         const kv_segment& in = a.runs[run];
         const std::size_t first = in.first_pos > from ? in.first_pos : from;
@@ -227,12 +244,21 @@ struct attention {
         for (std::size_t pos = first; pos < last; ++pos) {
           const v value = element::value(in.v + element::v_bytes(pos - in.first_pos, a.v_stride), c);
           CRIA_UNROLL
-          for (std::size_t r = 0; r < rows_at_once; ++r) acc[r] = v::fma(value, v::set(scores[r * chunk + (pos - base)]), acc[r]);
+          for (std::size_t r = 0; r < rows_at_once; ++r) {
+            const float weight = scores[r * chunk + (pos - base)];
+            if (AllSeen || weight != 0) acc[r] = v::fma(value, v::set(weight), acc[r]);
+          }
         }
       }
       CRIA_UNROLL
       for (std::size_t r = 0; r < rows_at_once; ++r) acc[r].store(part + r * stride + c);
     }
+  }
+
+  /// A call: the few positions at the ends that some rows see.
+  static CRIA_NOINLINE void add_seen_values(const attention_args& a, std::size_t base, std::size_t from, std::size_t to, const float* scores,
+                                            float* part) noexcept {
+    add_values<false>(a, base, from, to, scores, part);
   }
 };
 
