@@ -14,7 +14,9 @@
 #include <cstdint>
 #include <limits>
 #include <random>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 using cria::tensor_type;
@@ -173,6 +175,36 @@ TEST_CASE("format: quantised values are ggml's bytes, or no further from the tru
     REQUIRE(cria::dequantize_row(type, row.data(), back));
     CHECK(squared_error(values, back) <= golden.squared_error * (1 + 1e-6));  // the golden has seven digits
   });
+}
+
+// Sub-blocks have whole multiples of the block's unit as scales, and of units there are only multiples of 2^-24. A scale that is off by one such step moves
+// values by at most the largest code times as much. The twentieth is for units of few steps: 1 of 16 rounds by a 32nd.
+TEST_CASE("format: blocks of ever smaller weights lose a step of the least half and no more, and are never worse than zeros") {
+  const std::pair<tensor_type, int> largest_codes[] = {{tensor_type::q2_k, 3},  {tensor_type::q3_k, 4},  {tensor_type::q4_k, 15},
+                                                       {tensor_type::q5_k, 31}, {tensor_type::q6_k, 32}, {tensor_type::iq4_xs, 127}};
+  const std::vector<float> sample = sample_values();
+  std::vector<float> values(sample.begin(), sample.begin() + 64 * 256), back(values.size());
+  std::vector<std::byte> blocks(values.size() * 2);
+  for (const auto& format : largest_codes) {
+    const tensor_type type = format.first;
+    CAPTURE(std::string(cria::name(type)));
+    double ordinary = 0;
+    for (int exponent = 0; exponent <= 40; ++exponent) {
+      CAPTURE(exponent);
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::ldexp(sample[i], 5 - exponent);
+      REQUIRE(cria::quantize_row(type, values, blocks.data()));
+      REQUIRE(cria::dequantize_row(type, blocks.data(), back));
+      bool is_worse_than_zeros = false;
+      for (std::size_t i = 0; i < values.size(); i += 256) {
+        const auto block = std::span<const float>(values).subspan(i, 256);
+        is_worse_than_zeros |= squared_error(block, std::span<const float>(back).subspan(i, 256)) > squared_error(block, std::vector<float>(256)) * (1 + 1e-6);
+      }
+      CHECK_FALSE(is_worse_than_zeros);   // but for the roundings of the quantiser's sums
+      const double error = std::sqrt(squared_error(values, back) / static_cast<double>(values.size()));
+      if (exponent == 0) ordinary = error;
+      CHECK(error <= 1.05 * std::ldexp(ordinary, -exponent) + format.second * 0x1p-24);
+    }
+  }
 }
 
 TEST_CASE("format: zeros stay zeros, constants and tiny or huge blocks keep their sign and size") {

@@ -6,7 +6,7 @@
 // sub-block takes the pair of multiples of least error among the neighbours of its own best.
 //
 // Requires  finite values for a useful result
-// Ensures   Any floats give codes inside their range.
+// Ensures   Any floats give codes inside their range. Small units as in scale_search.hpp.
 // Errors    none (noexcept)
 #pragma once
 
@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 
 namespace cria::inline v0::detail {
 
@@ -88,32 +89,25 @@ template <int Top, std::size_t N>
 template <std::size_t Count, std::size_t Size>
 struct nested_affine {
   f16 d, dmin;
+  float error;                     ///< squared, of all values
   int scale[Count], min[Count];    ///< in units of d and dmin
   std::uint8_t q[Count * Size];    ///< codes
 };
 
-/// Returns the block of least squared error with codes up to Top, scales and minima up to ScaleTop.
+/// Returns the block of those units. Scales and minima are looked for next to the sub-block's own.
 template <int Top, int ScaleTop, std::size_t Count, std::size_t Size>
-[[nodiscard]] nested_affine<Count, Size> fit_nested_affine(std::span<const float, Count * Size> values) noexcept {
+[[nodiscard]] nested_affine<Count, Size> fit_affine_codes(std::span<const float, Count * Size> values, const float (&scales)[Count], const float (&mins)[Count],
+                                                          f16 unit, f16 min_unit) noexcept {
   using scale_codes = integer_codes<0, ScaleTop>;
-  static constexpr search_grid unit_grid[] = {{1.02f * ScaleTop, -0.01f * ScaleTop, 10}};   // the largest gets the top code, or nearly
-  const auto sub_block = [&](std::size_t b) { return values.subspan(b * Size).template first<Size>(); };
-  float scales[Count], mins[Count], scale_curvatures[Count], min_curvatures[Count];
-  for (std::size_t b = 0; b < Count; ++b) {
-    const affine_fit fit = fit_affine<Top>(sub_block(b));
-    scales[b] = fit.scale;
-    mins[b] = fit.min;
-    scale_curvatures[b] = fit.scale_curvature;
-    min_curvatures[b] = fit.min_curvature;
-  }
   nested_affine<Count, Size> block;
-  block.d = to_f16(fit_scale<scale_codes, Count>(scales, unit_grid, scale_curvatures).scale);
-  block.dmin = to_f16(fit_scale<scale_codes, Count>(mins, unit_grid, min_curvatures).scale);
-  const float d = to_float(block.d), dmin = to_float(block.dmin);
+  block.d = unit;
+  block.dmin = min_unit;
+  block.error = 0;
+  const float d = to_float(unit), dmin = to_float(min_unit);
   for (std::size_t b = 0; b < Count; ++b) {
     const int scale = scale_codes::index(scales[b] * reciprocal_or_zero(d)), min = scale_codes::index(mins[b] * reciprocal_or_zero(dmin));
     const auto error_of = [&](int s, int m) CRIA_LAMBDA_INLINE {
-      return affine_error<Top>(sub_block(b), d * static_cast<float>(s), dmin * static_cast<float>(m));
+      return affine_error<Top>(values.subspan(b * Size).template first<Size>(), d * static_cast<float>(s), dmin * static_cast<float>(m));
     };
     float best_error = error_of(scale, min);
     block.scale[b] = scale;
@@ -128,12 +122,39 @@ template <int Top, int ScaleTop, std::size_t Count, std::size_t Size>
         }
       }
     }
+    block.error += best_error;
     const float inverse = reciprocal_or_zero(d * static_cast<float>(block.scale[b])), offset = dmin * static_cast<float>(block.min[b]);
     for (std::size_t i = 0; i < Size; ++i) {
       block.q[b * Size + i] = static_cast<std::uint8_t>(integer_codes<0, Top>::index((values[b * Size + i] + offset) * inverse));
     }
   }
   return block;
+}
+
+/// Returns the block of least squared error with codes up to Top, scales and minima up to ScaleTop.
+template <int Top, int ScaleTop, std::size_t Count, std::size_t Size>
+[[nodiscard]] nested_affine<Count, Size> fit_nested_affine(std::span<const float, Count * Size> values) noexcept {
+  using scale_codes = integer_codes<0, ScaleTop>;
+  static constexpr search_grid unit_grid[] = {{1.02f * ScaleTop, -0.01f * ScaleTop, 10}};   // the largest gets the top code, or nearly
+  float scales[Count], mins[Count], scale_curvatures[Count], min_curvatures[Count];
+  for (std::size_t b = 0; b < Count; ++b) {
+    const affine_fit fit = fit_affine<Top>(values.subspan(b * Size).template first<Size>());
+    scales[b] = fit.scale;
+    mins[b] = fit.min;
+    scale_curvatures[b] = fit.scale_curvature;
+    min_curvatures[b] = fit.min_curvature;
+  }
+  const float unit = fit_scale<scale_codes, Count>(scales, unit_grid, scale_curvatures).scale;
+  const float min_unit = fit_scale<scale_codes, Count>(mins, unit_grid, min_curvatures).scale;
+  const f16 d = to_f16(unit), dmin = to_f16(min_unit);
+  auto best = fit_affine_codes<Top, ScaleTop, Count, Size>(values, scales, mins, d, dmin);
+  if (!is_coarse(d)) return best;
+  const f16 above = not_rounded_down(d, unit), min_above = not_rounded_down(dmin, min_unit);
+  for (const auto& [other, other_min] : {std::pair{above, dmin}, {d, min_above}, {above, min_above}, {f16{}, f16{}}}) {
+    const auto block = fit_affine_codes<Top, ScaleTop, Count, Size>(values, scales, mins, other, other_min);
+    if (block.error < best.error) best = block;
+  }
+  return best;
 }
 
 }  // namespace cria::inline v0::detail

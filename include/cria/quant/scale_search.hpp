@@ -12,7 +12,8 @@
 // x^2 (1,024 tokens of prose, August 2026).
 //
 // Requires  finite values for a useful result
-// Ensures   Any floats give codes inside their range. Values that no scale of half precision reaches get a scale that is inf there, not 0.
+// Ensures   Any floats give codes inside their range. Values that no scale of half precision reaches get a scale that is inf there, not 0. A block whose
+//           unit is a small multiple of the least half is as good as that allows, and never worse than zeros.
 // Errors    none (noexcept)
 #pragma once
 
@@ -98,28 +99,33 @@ template <class Codes, std::size_t N>
 template <std::size_t Count, std::size_t Size>
 struct nested_scales {
   f16 d;
+  float error;                     ///< squared, of all values
   int scale[Count];                ///< in units of d
   std::uint8_t q[Count * Size];    ///< indices of codes
 };
 
-/// Returns the block of least squared error. Scales are looked for within `Reach` of the sub-block's own best.
+/// Below so many times the least half, rounding a unit costs more than 1/32 of it: whatever is rounded down no longer reaches its largest values.
+inline constexpr int few_units = 16;
+
+/// Whether the half is so small.
+[[nodiscard]] constexpr bool is_coarse(f16 unit) noexcept { return (unit.bits & 0x7fffu) < few_units; }
+
+/// Returns the half next to `nearest` and further from zero where that is so small and was rounded down to, else `nearest` itself.
+[[nodiscard]] inline f16 not_rounded_down(f16 nearest, float unit) noexcept {
+  const bool is_below = is_coarse(nearest) && std::fabs(to_float(nearest)) < std::fabs(unit);
+  return {static_cast<std::uint16_t>(nearest.bits + (is_below ? 1 : 0))};
+}
+
+/// Returns the block of that d. Scales are looked for within `Reach` of the sub-block's own, scales[b].
 template <class Codes, int ScaleLow, int ScaleHigh, int Reach, std::size_t Count, std::size_t Size>
-[[nodiscard]] nested_scales<Count, Size> fit_nested_scales(std::span<const float, Count * Size> values,
-                                                           std::span<const search_grid> grids) noexcept {
-  using scale_codes = integer_codes<ScaleLow, ScaleHigh>;
-  static constexpr search_grid unit_grid[] = {{1.02f * ScaleLow, -0.01f * ScaleLow, 10}};   // most negative code for the largest scale
+[[nodiscard]] nested_scales<Count, Size> fit_scale_codes(std::span<const float, Count * Size> values, const float (&scales)[Count], f16 unit) noexcept {
   const auto sub_block = [&](std::size_t b) { return values.subspan(b * Size).template first<Size>(); };
-  float scales[Count], curvatures[Count];
-  for (std::size_t b = 0; b < Count; ++b) {
-    const scale_fit fit = fit_scale<Codes>(sub_block(b), grids);
-    scales[b] = fit.scale;
-    curvatures[b] = fit.curvature;
-  }
   nested_scales<Count, Size> block;
-  block.d = to_f16(fit_scale<scale_codes, Count>(scales, unit_grid, curvatures).scale);
-  const float d = to_float(block.d);
+  block.d = unit;
+  block.error = 0;
+  const float d = to_float(unit);
   for (std::size_t b = 0; b < Count; ++b) {
-    const int middle = scale_codes::index(scales[b] * reciprocal_or_zero(d)) + ScaleLow;
+    const int middle = integer_codes<ScaleLow, ScaleHigh>::index(scales[b] * reciprocal_or_zero(d)) + ScaleLow;
     float best_error = scale_error<Codes>(sub_block(b), d * static_cast<float>(middle));
     block.scale[b] = middle;
     for (int s = std::max(middle - Reach, ScaleLow); s <= std::min(middle + Reach, ScaleHigh); ++s) {
@@ -129,10 +135,30 @@ template <class Codes, int ScaleLow, int ScaleHigh, int Reach, std::size_t Count
         block.scale[b] = s;
       }
     }
+    block.error += best_error;
     const float inverse = reciprocal_or_zero(d * static_cast<float>(block.scale[b]));
     for (std::size_t i = 0; i < Size; ++i) block.q[b * Size + i] = static_cast<std::uint8_t>(Codes::index(values[b * Size + i] * inverse));
   }
   return block;
+}
+
+/// Returns the block of least squared error.
+template <class Codes, int ScaleLow, int ScaleHigh, int Reach, std::size_t Count, std::size_t Size>
+[[nodiscard]] nested_scales<Count, Size> fit_nested_scales(std::span<const float, Count * Size> values,
+                                                           std::span<const search_grid> grids) noexcept {
+  static constexpr search_grid unit_grid[] = {{1.02f * ScaleLow, -0.01f * ScaleLow, 10}};   // most negative code for the largest scale
+  float scales[Count], curvatures[Count];
+  for (std::size_t b = 0; b < Count; ++b) {
+    const scale_fit fit = fit_scale<Codes>(values.subspan(b * Size).template first<Size>(), grids);
+    scales[b] = fit.scale;
+    curvatures[b] = fit.curvature;
+  }
+  const float unit = fit_scale<integer_codes<ScaleLow, ScaleHigh>, Count>(scales, unit_grid, curvatures).scale;
+  const f16 nearest = to_f16(unit), above = not_rounded_down(nearest, unit);
+  const auto block = fit_scale_codes<Codes, ScaleLow, ScaleHigh, Reach, Count, Size>(values, scales, nearest);
+  if (above == nearest) return block;
+  const auto other = fit_scale_codes<Codes, ScaleLow, ScaleHigh, Reach, Count, Size>(values, scales, above);
+  return other.error < block.error ? other : block;
 }
 
 }  // namespace cria::inline v0::detail
