@@ -7,7 +7,8 @@
 //           by other programs, missing after a fork), the caller does its tasks instead, and where there are more threads than can run at once,
 //           whoever is free does: which thread computes must not change what is computed.
 //           Threads that the system keeps from running more than a fifth of the time are left out of runs for a while (Linux), so that a run
-//           on a busy machine takes little longer than on one thread. A task may call run() of its own pool: it is then served by its own thread.
+//           on a busy machine takes little longer than on one thread. Only processor time tells such threads: tasks that wait for a device, as reading a
+//           file does, look like them and may go one after another for a second. A task may call run() of its own pool: its own thread then serves it.
 // Errors    a thread that cannot be started is done without. The first exception of a task leaves run() after every worker has stopped; the tasks
 //           that its worker had left are not called.
 // Threads   run() may be called from many threads: one runs, the others wait for it. A child of fork() runs on its own thread alone.

@@ -6,7 +6,8 @@
 //           memory where the system grants it: a stray write into a weight is a fault, and no text of another model.
 //           A loader that only checks reads no byte: the whole model is checked before its first tensor is read.
 // Errors    missing_tensor, bad_shape, unsupported_type, non_finite, bad_value, io, truncated, out_of_memory, cancelled; `where` is the tensor
-// Threads   reads and packs on the executor; progress and cancellation are asked on the calling thread, between tensors
+// Threads   reads and packs on the executor, where a thread_pool may leave a file that is not in memory to one thread (thread_pool.hpp);
+//           progress and cancellation are asked on the calling thread, between tensors
 #pragma once
 
 #include <cria/core/aligned_buffer.hpp>
