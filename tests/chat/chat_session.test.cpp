@@ -270,10 +270,78 @@ TEST_CASE("chat_session: of a history of thousands of turns the fewest go that h
   std::stop_source source;
   options.generation.stop = source.get_token();
   source.request_stop();
-  const auto stopped = chat.say("And then?", options);
-  REQUIRE_FALSE(stopped);
-  CHECK(stopped.error().code == errc::cancelled);
+  const auto stopped = chat.say("And then?", options).value();
+  CHECK(stopped.done.reason == finish_reason::cancelled);
+  CHECK(stopped.done.n_prompt == 0);
+  CHECK(stopped.dropped.empty());
+  CHECK(chat.undo().size() == 2);
   CHECK(chat.conversation() == history);
+}
+
+TEST_CASE("chat_session: a stop makes a turn whenever it comes, and undo takes that one back") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m, 160);
+  chat.set_system("Be kind.");
+  REQUIRE(chat.say("Once", greedy_chat(4)));
+  const conversation before = chat.conversation();
+  // Before the prompt, then at each of the first tokens.
+  for (int n_events = 0; n_events < 4; ++n_events) {
+    std::stop_source source;
+    chat_options options = greedy_chat(30);
+    options.generation.stop = source.get_token();
+    if (n_events == 0) source.request_stop();
+    int n = 0;
+    const auto stopped = chat.say("And then?", options, [&](const token_event&) {
+      if (++n == n_events) source.request_stop();
+    }).value();
+    CHECK(stopped.done.reason == finish_reason::cancelled);
+    REQUIRE(chat.conversation().turns().size() == 2);
+    CHECK(chat.conversation()[4].content() == stopped.text);
+    chat.undo();
+    CHECK(chat.conversation() == before);
+  }
+  std::stop_source source;
+  source.request_stop();
+  chat_options options = greedy_chat(30);
+  options.generation.stop = source.get_token();
+  const auto again = chat.regenerate(options).value();   // the turn that is answered anew is the one that was stopped
+  CHECK(again.text.empty());
+  CHECK(chat.conversation().turns().size() == 1);
+  chat.conversation() = before;
+  const auto answered = chat.say_all({chat_message("tool", "4"), chat_message("tool", "5")}, options).value();
+  CHECK(answered.done.reason == finish_reason::cancelled);
+  CHECK(chat.conversation().size() == before.size() + 3);
+}
+
+TEST_CASE("chat_session: a text far longer than the context is refused before it is tokenised, or stopped, whatever the policy") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m, 160);
+  chat.set_system("Be kind.");
+  REQUIRE(chat.say("Once", greedy_chat(4)));
+  const conversation before = chat.conversation();
+  const std::string lengthy(4 << 20, 'a');
+  std::stop_source source;
+  source.request_stop();
+  for (const history_policy policy : {history_policy::drop_oldest, history_policy::slide, history_policy::stop}) {
+    CAPTURE(name(policy));
+    chat_options options = greedy_chat(8);
+    options.history.policy = policy;
+    const auto refused = chat.say(lengthy, options);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == errc::context_full);
+    CHECK(refused.error().message.find("tokens or more and room for 8 of the reply do not fit a context of 160") != std::string::npos);
+    CHECK(chat.conversation() == before);
+    options.generation.stop = source.get_token();
+    CHECK(chat.say(lengthy, options).value().done.reason == finish_reason::cancelled);
+    chat.undo();
+    CHECK(chat.conversation() == before);
+  }
+  // Of an old one nothing is left: what is asked fits.
+  chat.clear();
+  chat.conversation().add("user", lengthy).add("assistant", "Yes.");
+  CHECK(chat.say("And then?", greedy_chat(8)).value().dropped.size() == 2);
 }
 
 TEST_CASE("chat_session: stop refuses what does not fit, and nothing changes") {

@@ -3,6 +3,7 @@
 // other end; and a chat whose reply had no memory is the conversation that it was.
 #include <tests/support/failing_allocations.hpp>
 
+#include <cria/chat/chat_format.hpp>
 #include <cria/chat/chat_session.hpp>
 #include <cria/chat/json_schema.hpp>
 #include <cria/chat/reply_parser.hpp>
@@ -140,6 +141,40 @@ TEST_CASE("out_of_memory: a chat whose reply had no memory is the conversation t
     chat.clear();
   }, 3 * step);
   fail_each([&] { return code_of(chat_session::create(small_model(), {.context_size = 64, .n_threads = 1})); });
+}
+
+TEST_CASE("out_of_memory: a conversation made ready for an engine, and its reply, with any allocation failing are typed errors and leak nothing") {
+  const chat_format format = chat_format::create(small_model()).value();
+  const conversation said = conversation::parse(talk).value();
+  chat_options options = short_reply();
+  options.syntax = reply_syntax{.has_call_tags = true};
+  generation done;
+  done.text = "text that is longer than short ones are <tool_call>{\"name\": \"weather_of_a_city\"}</tool_call>";
+  fail_each([&] { return code_of(chat_format::create(small_model())); });
+  for (const std::size_t n_streamed : {std::size_t{0}, std::size_t{10}}) {
+    fail_each([&]() -> int {
+      auto asked = format.prepare(said, options, 128);
+      if (!asked) return code_of(asked);
+      if (n_streamed != 0) asked->reader.read({4, std::string_view(done.text).substr(0, n_streamed), 0});
+      auto outcome = catch_bad_alloc([&]() -> result<generation> { return done; }, "outcome");
+      return code_of(asked->reader.finish(std::move(outcome)));
+    });
+  }
+  conversation longer = said;
+  for (int i = 0; i < 6; ++i) longer.add("assistant", "t6 t7 t8").add("user", "t9 t10");
+  options.history = {.reply_room = 3, .slack = 8};
+  const std::size_t too_few = format.prepare(longer, options, 4096).value().prompt.size();
+  for (const history_policy policy : {history_policy::drop_oldest, history_policy::slide}) {
+    CAPTURE(name(policy));
+    options.history.policy = policy;
+    auto asked = format.prepare(longer, options, too_few).value();
+    CHECK(asked.prompt.size() + 3 <= too_few);
+    fail_each([&]() -> int {
+      const auto again = format.prepare(longer, options, too_few);
+      if (again && again->prompt != asked.prompt) return -2;
+      return code_of(again);
+    });
+  }
 }
 
 #endif

@@ -2,7 +2,7 @@
 // chat/chat_options.hpp - what a host chooses for a chat, and what it gets.
 //
 // Units     tokens, positions
-// Errors    none here; basic_chat_session checks every field
+// Errors    none here; chat_format::prepare() checks what chats have of their own, generating the rest
 #pragma once
 
 #include <cria/chat/chat_template.hpp>
@@ -80,8 +80,6 @@ struct context_use {
   std::vector<std::size_t> turns;    ///< one per conversation::turns()
 };
 
-namespace detail {
-
 /// Returns the message that a reply becomes.
 [[nodiscard]] inline chat_message to_message(const chat_reply& reply) {
   chat_message m("assistant", reply.text);
@@ -91,6 +89,8 @@ namespace detail {
   if (!calls.empty()) m.set("tool_calls", std::move(calls));
   return m;
 }
+
+namespace detail {
 
 /// Returns the number in an id of give_ids(), 0 for others.
 [[nodiscard]] inline std::size_t number_of_id(const json* id) noexcept {
