@@ -344,6 +344,22 @@ TEST_CASE("chat_session: a text far longer than the context is refused before it
   CHECK(chat.say("And then?", greedy_chat(8)).value().dropped.size() == 2);
 }
 
+TEST_CASE("chat_session: the host's sampler answers several messages, and anew, as it answers one") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  chat_session chat = make_chat(m);
+  scripted_sampler first(m.tokenizer(), "One."), second(m.tokenizer(), "Two."), third(m.tokenizer(), "Three.");
+  CHECK(chat.say_all({chat_message("user", "x"), chat_message("tool", "y")}, greedy_chat(20), first).value().text == "One.");
+  CHECK(chat.regenerate(greedy_chat(20), second).value().text == "Two.");
+  std::string streamed;
+  CHECK(chat.regenerate(greedy_chat(20), third, [&](std::string_view text) { streamed += text; }).value().text == "Three.");
+  CHECK(streamed == "Three.");
+  CHECK(chat.conversation().size() == 3);
+  CHECK(chat.say_all({}, greedy_chat(20), first).error().code == errc::bad_argument);
+  chat.clear();
+  CHECK(chat.regenerate(greedy_chat(20), first).error().code == errc::bad_argument);
+}
+
 TEST_CASE("chat_session: stop refuses what does not fit, and nothing changes") {
   if (!has_data(stories)) return;
   const model m = load_stories();

@@ -112,6 +112,15 @@ class basic_chat_session {
     CRIA_TRY(auto next, extended(std::move(messages)));
     return with_own_sampler(std::move(next), options, detail::to_steps(callback));
   }
+  /// As above, with the host's sampler.
+  template <class Sampler, class Callback = no_callback>
+    requires(sampler<std::remove_reference_t<Sampler>> && chat_callback<Callback>)
+  result<chat_reply> say_all(std::vector<chat_message> messages, const chat_options& options, Sampler&& sampler, Callback&& callback = {}) {
+    if (messages.empty()) return error{errc::bad_argument, "messages", "there is nothing to answer", error::no_offset};
+    CRIA_TRY([[maybe_unused]] const auto use, enter());
+    CRIA_TRY(auto next, extended(std::move(messages)));
+    return reply_to(std::move(next), options, sampler, detail::to_steps(callback));
+  }
 
   /// Answers the last message anew: the model's last reply, if there is one, is replaced. Another seed gives another reply.
   template <class Callback = no_callback>
@@ -120,6 +129,14 @@ class basic_chat_session {
     CRIA_TRY([[maybe_unused]] const auto use, enter());
     CRIA_TRY(auto next, without_reply());
     return with_own_sampler(std::move(next), options, detail::to_steps(callback));
+  }
+  /// As above, with the host's sampler.
+  template <class Sampler, class Callback = no_callback>
+    requires(sampler<std::remove_reference_t<Sampler>> && chat_callback<Callback>)
+  result<chat_reply> regenerate(const chat_options& options, Sampler&& sampler, Callback&& callback = {}) {
+    CRIA_TRY([[maybe_unused]] const auto use, enter());
+    CRIA_TRY(auto next, without_reply());
+    return reply_to(std::move(next), options, sampler, detail::to_steps(callback));
   }
 
   /// Takes the last turn back and returns its messages; none where there is no turn.
