@@ -74,6 +74,9 @@ class chat_repl {
     const auto reply = chat_.say(text, settings_.for_reply(ctrl_c_.token()), printer);
     CRIA_CHECK(printer.finish());
     if (!reply) return reply.error();
+    if (reply->done.reason == cria::finish_reason::cancelled && reply->done.n_generated() == 0) {
+      return error{errc::cancelled, "reply", "before it began", error::no_offset};
+    }
     return end_line_on_terminal();
   }
 

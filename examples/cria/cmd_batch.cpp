@@ -35,13 +35,14 @@ namespace {
 using json = nlohmann::ordered_json;
 
 struct batch_flags {
-  std::string model, in, out;
+  std::string model, in, out, chat_template;
   engine_flags engine;
   lora_flags lora;
   grammar_flags grammar;
   std::size_t parallel = 16, n_tokens = 256, cache_positions = 0;
   bool starts_over = false;
   cria::generation_options options;
+  std::optional<cria::chat_template> chosen_template;   ///< none: the model's own
 };
 
 /// A line of the input that holds something.
@@ -65,7 +66,7 @@ struct request {
   json id;  ///< as it was given; null: none
   std::vector<cria::token_id> prompt;
   cria::generation_options options;
-  bool has_added_space = false;  ///< the text begins with the space that vocabularies of whole words put before a reply
+  bool is_turn = false;  ///< the text begins a turn: its first space may be the vocabulary's
 };
 
 error bad_line(std::string where, std::string message) { return {errc::bad_value, std::move(where), std::move(message), error::no_offset}; }
@@ -142,10 +143,10 @@ result<void> read_options(const json& line, cria::generation_options& o) {
   return read_stop(line, o.stop_strings);
 }
 
-/// Turns lines into requests; the chat template is read when the first line needs it.
+/// Turns lines into requests; the model's own chat template is read when the first line needs it.
 class request_reader {
  public:
-  request_reader(const cria::model& model, const cria::generation_options& usual) : model_(model), usual_(usual) {}
+  request_reader(const cria::model& model, const batch_flags& flags) : model_(model), usual_(flags.options), template_(flags.chosen_template) {}
 
   /// `id` is set as soon as it is known: an error names it too.
   result<request> read(const request_line& from, json& id) {
@@ -162,7 +163,7 @@ class request_reader {
     CRIA_CHECK(read_schema(line, out.options));
     if (line.contains("messages")) {
       CRIA_TRY(out.prompt, chat_prompt(line.at("messages"), out.options));
-      out.has_added_space = !out.options.grammar && model_.tokenizer().adds_space_prefix();
+      out.is_turn = !out.options.grammar;
     } else if (line.contains("prompt") && line.at("prompt").is_string()) {
       CRIA_TRY(out.prompt, model_.tokenizer().encode(line.at("prompt").get_ref<const std::string&>()));
     } else {
@@ -209,11 +210,12 @@ class request_reader {
 
 std::string line_of(json entry) { return entry.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
 
-std::string result_line(std::size_t number, const json& id, bool has_added_space, const result<cria::generation>& outcome) {
+/// begun: the vocabulary whose space before a first word is no part of the text, nullptr where there is none.
+std::string result_line(std::size_t number, const json& id, const cria::tokenizer* begun, const result<cria::generation>& outcome) {
   json entry = {{"line", number}};
   if (!id.is_null()) entry["id"] = id;
   if (outcome) {
-    entry["text"] = outcome->text.substr(has_added_space && outcome->text.starts_with(' ') ? 1 : 0);
+    entry["text"] = begun != nullptr ? cria::without_added_space(outcome->text, *begun) : std::string_view(outcome->text);
     entry["finish_reason"] = name(outcome->reason);
     entry["prompt_tokens"] = outcome->n_prompt;
     entry["completion_tokens"] = outcome->n_generated();
@@ -308,7 +310,7 @@ class line_queue {
     slots_.push_back({line.number, nullptr, {}, false});
     slot& place = slots_.back();
     auto asked = reader_.read(line, place.id);
-    place.has_added_space = asked && asked->has_added_space;
+    place.is_turn = asked && asked->is_turn;
     auto id = asked ? engine_.add(asked->prompt, asked->options) : result<cria::batch_id>(std::move(asked).error());
     if (id) {
       places_[*id] = line.number;
@@ -335,12 +337,12 @@ class line_queue {
     std::size_t number;
     json id;
     std::string line;  ///< empty: not yet known
-    bool has_added_space;
+    bool is_turn;
   };
 
   void settle(slot& place, const result<cria::generation>& outcome) {
     n_errors_ += !outcome;
-    place.line = result_line(place.number, place.id, place.has_added_space, outcome);
+    place.line = result_line(place.number, place.id, place.is_turn ? &engine_.model().tokenizer() : nullptr, outcome);
   }
 
   Engine& engine_;
@@ -358,7 +360,7 @@ result<void> answer(const batch_flags& flags, const cria::model& model, std::spa
                                                .context_size = static_cast<std::size_t>(flags.engine.context),
                                                .cache_positions = flags.cache_positions,
                                                .n_threads = static_cast<std::size_t>(flags.engine.threads)}));
-  request_reader reader(model, flags.options);
+  request_reader reader(model, flags);
   line_queue queue(engine, reader, out);
   std::size_t n_written = out.n_done(), next = n_written;
   const auto start = std::chrono::steady_clock::now();
@@ -398,6 +400,9 @@ result<void> run(batch_flags& flags) {
   }
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
   CRIA_TRY(flags.options.adapters, flags.lora.load(model));
+  if (!flags.chat_template.empty()) {
+    CRIA_TRY(flags.chosen_template, choose_template(flags.chat_template, model.metadata(), model.tokenizer()));
+  }
   CRIA_CHECK(out.begin());
   if (flags.engine.chosen_cache() == cria::kv_type::f32) {
     return answer<cria::basic_batch_engine<cria::kv_type::f32>>(flags, model, lines, out, ctrl_c.token());
@@ -422,6 +427,7 @@ void add_batch(CLI::App& app, action& chosen) {
   c.add_option("--cache-positions", flags->cache_positions, "positions of all requests together; 0: full contexts for all")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
   c.add_flag("--overwrite", flags->starts_over, "forget the results that are there");
+  add_template_option(c, flags->chat_template);
   c.add_option("--temp", sampling.temperature, "temperature; 0 is greedy")->capture_default_str();
   c.add_option("--seed", sampling.seed, "of the random numbers; each line has its own")->check(seed_check)->capture_default_str();
   flags->lora.add_to(c);

@@ -105,8 +105,7 @@ result<void> reply(Session& session, const wrapped_prompt& prompt, const run_fla
       return written.has_value();
     }
     std::string_view text = event.text;
-    // Vocabularies of whole words begin a reply with the space that would part it from a word before.
-    if (is_start && prompt.is_turn && !flags.options.grammar && session.model().tokenizer().adds_space_prefix() && text.starts_with(' ')) text.remove_prefix(1);
+    if (is_start && prompt.is_turn && !flags.options.grammar) text = cria::without_added_space(text, session.model().tokenizer());
     if (!event.text.empty()) is_start = false;
     if (!text.empty()) written = print(text);
     return written.has_value();

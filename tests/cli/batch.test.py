@@ -173,6 +173,20 @@ class Batch(unittest.TestCase):
         self.assertIn(b"16 errors", done.stderr)
         self.assertNotIn(" a", got[-1]["text"])
 
+    def test_messages_are_answered_as_run_does_by_the_template_that_is_chosen(self):
+        lines = [{"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": p}]} for p in PROMPTS[:3]]
+        source = write("messages.jsonl", lines)
+        for form in ("zephyr", "chatml"):
+            batch(source, path_of("messages.out"), "--overwrite", "--chat-template", form)
+            for r, asked in zip(results(path_of("messages.out")), lines):
+                done = subprocess.run([CRIA, "run", "-m", STORIES, "--system", "Be kind.", "-p", asked["messages"][1]["content"], "-n", "24", "--temp", "0",
+                                       "--chat-template", form], capture_output=True, check=True)
+                self.assertEqual(r["text"], done.stdout.decode("utf-8", "replace"))
+                self.assertFalse(r["text"].startswith(" "))
+        kept = read(path_of("messages.out"))
+        self.assertIn(b"neither a template's name", batch(source, path_of("messages.out"), "--overwrite", "--chat-template", "nope", status=1).stderr)
+        self.assertEqual(read(path_of("messages.out")), kept)
+
     def test_a_run_goes_on_behind_what_is_whole(self):
         source, target = write("resume.jsonl", requests(20)), path_of("resume.out.jsonl")
         batch(source, path_of("whole.jsonl"), "--overwrite")
