@@ -16,7 +16,7 @@ void run(benchmark::State& state, const kernel_table& table, std::size_t n_token
   };
   quantise(table, mine);
   // One token's layout is the same for all sets: then so are the bits. A tile's depends on its width and, at exact, on whether bytes have a direct product.
-  if (n_tokens == 1 || (precision == cria::precision::fast && table.tile_tokens == reference_table().tile_tokens)) {
+  if (n_tokens == 1 || (precision == cria::precision::fast && table.tiles.widest == reference_table().tiles.widest)) {
     quantise(reference_table(), reference);
     if (mine != reference) return state.SkipWithError("differs from the portable kernel");
   }

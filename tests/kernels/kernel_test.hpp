@@ -191,10 +191,10 @@ struct tile {
 
 /// Returns the tile of token `t`: tiles follow one another, each as wide as tile_width says.
 inline tile tile_at(const kernel_table& table, std::size_t t, std::size_t n_tokens) {
-  tile at{0, cria::kernels::tile_width(n_tokens, table.tile_tokens)};
+  tile at{0, cria::kernels::tile_width(n_tokens, table.tiles)};
   while (at.first + at.width <= t) {
     at.first += at.width;
-    at.width = cria::kernels::tile_width(n_tokens - at.first, table.tile_tokens);
+    at.width = cria::kernels::tile_width(n_tokens - at.first, table.tiles);
   }
   return at;
 }

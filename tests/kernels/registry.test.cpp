@@ -38,7 +38,7 @@ TEST_CASE("registry: tables are complete, in order, and one a set") {
     CHECK(sets.insert(table->set).second);
     CHECK(table->set >= last);
     last = table->set;
-    CHECK(table->tile_tokens % 4 == 0);
+    CHECK(table->tiles.widest % 4 == 0);
     for (std::size_t n = 0; n < cria::n_formats; ++n) {
       CHECK((table->gemm[n] != nullptr));
     }

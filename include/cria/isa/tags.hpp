@@ -4,7 +4,8 @@
 // Kernels are templates on a tag. A tag is complete only in a unit whose flags allow its instructions. xsimd has no int8 dot product and
 // old versions no VNNI arch at all, so the tags are ours and name the xsimd arch used inside them.
 //
-// Units   tile_tokens: tokens whose accumulators fit the register file beside one row vector (register counts in kernels/gemm.hpp)
+// Units   tile_tokens: tokens whose integer sums fit the register file beside the weights (register counts in kernels/gemm.hpp and gemm_unpacked.hpp);
+//         fewest_tile_tokens: fewer than these are faster one by one
 // Source  register file sizes of the sets; measurements in kernels/gemm.hpp
 #pragma once
 
@@ -29,14 +30,14 @@ namespace cria::inline v0::isa {
 
 struct scalar {
   static constexpr id set = id::scalar;
-  static constexpr std::size_t tile_tokens = 4;
+  static constexpr std::size_t tile_tokens = 4, fewest_tile_tokens = 2;
 };
 
 #if CRIA_HAS_SSE4_2
 struct sse4_2 {
   using arch = xsimd::sse4_2;
   static constexpr id set = id::sse4_2;
-  static constexpr std::size_t tile_tokens = 4;
+  static constexpr std::size_t tile_tokens = 4, fewest_tile_tokens = 3;
 };
 #endif
 
@@ -44,7 +45,7 @@ struct sse4_2 {
 struct avx2 {
   using arch = xsimd::fma3<xsimd::avx2>;
   static constexpr id set = id::avx2;
-  static constexpr std::size_t tile_tokens = 4;
+  static constexpr std::size_t tile_tokens = 4, fewest_tile_tokens = 3;
 };
 #endif
 
@@ -52,7 +53,7 @@ struct avx2 {
 struct avx_vnni {
   using arch = xsimd::fma3<xsimd::avx2>;
   static constexpr id set = id::avx_vnni;
-  static constexpr std::size_t tile_tokens = 4;
+  static constexpr std::size_t tile_tokens = 4, fewest_tile_tokens = 2;
 };
 #endif
 
@@ -60,7 +61,7 @@ struct avx_vnni {
 struct avx512bw {
   using arch = xsimd::avx512bw;
   static constexpr id set = id::avx512bw;
-  static constexpr std::size_t tile_tokens = 8;
+  static constexpr std::size_t tile_tokens = 8, fewest_tile_tokens = 3;
 };
 #endif
 
@@ -68,7 +69,7 @@ struct avx512bw {
 struct avx512_vnni {
   using arch = xsimd::avx512bw;
   static constexpr id set = id::avx512_vnni;
-  static constexpr std::size_t tile_tokens = 12;
+  static constexpr std::size_t tile_tokens = 12, fewest_tile_tokens = 2;
 };
 #endif
 
@@ -76,7 +77,7 @@ struct avx512_vnni {
 struct neon64 {
   using arch = xsimd::neon64;
   static constexpr id set = id::neon64;
-  static constexpr std::size_t tile_tokens = 4;
+  static constexpr std::size_t tile_tokens = 4, fewest_tile_tokens = 2;
 };
 #endif
 
@@ -84,7 +85,7 @@ struct neon64 {
 struct neon_dotprod {
   using arch = xsimd::neon64;
   static constexpr id set = id::neon_dotprod;
-  static constexpr std::size_t tile_tokens = 4;
+  static constexpr std::size_t tile_tokens = 4, fewest_tile_tokens = 2;
 };
 #endif
 
@@ -92,7 +93,7 @@ struct neon_dotprod {
 struct neon_i8mm {
   using arch = xsimd::neon64;
   static constexpr id set = id::neon_i8mm;
-  static constexpr std::size_t tile_tokens = 4;
+  static constexpr std::size_t tile_tokens = 4, fewest_tile_tokens = 2;
 };
 #endif
 

@@ -13,11 +13,16 @@ namespace cria::inline v0::kernels {
 /// Returns the 32-bit words that one token's group takes.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t activation_words(precision p) noexcept { return (p == precision::exact ? 16 : 8) + 7; }
 
-/// Returns the width of the tile that begins with `remaining` tokens to go, on a set whose widest tile is `widest` (a multiple of 4): full tiles
-/// first, then one of 4 or a padded full one, whichever takes fewer.
-[[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t tile_width(std::size_t remaining, std::size_t widest) noexcept {
-  if (remaining >= widest || remaining > 8) return widest;
-  return remaining == 1 ? 1 : 4;
+/// The tiles of a set: up to `widest` tokens, a multiple of 4; fewer than `fewest` (at most 4) go one by one.
+struct token_tiles {
+  std::size_t widest, fewest;
+};
+
+/// Returns the width of the tile that begins with `remaining` tokens to go: full tiles first, then one of 4 or a padded full one, whichever takes fewer,
+/// then single tokens.
+[[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t tile_width(std::size_t remaining, token_tiles tiles) noexcept {
+  if (remaining >= tiles.widest || remaining > 8) return tiles.widest;
+  return remaining < tiles.fewest ? 1 : 4;
 }
 
 /// A tile's first token and width.
@@ -26,12 +31,12 @@ struct token_tile {
 };
 
 /// Returns the tile that token `t` of `n_tokens` belongs to.
-[[nodiscard]] CRIA_ALWAYS_INLINE constexpr token_tile tile_of(std::size_t t, std::size_t n_tokens, std::size_t widest) noexcept {
-  token_tile tile{t - t % widest, 0};
-  tile.width = tile_width(n_tokens - tile.first, widest);
-  if (tile.width == 4) {
-    tile.first += (t - tile.first) / 4 * 4;
-    tile.width = tile_width(n_tokens - tile.first, widest);
+[[nodiscard]] CRIA_ALWAYS_INLINE constexpr token_tile tile_of(std::size_t t, std::size_t n_tokens, token_tiles tiles) noexcept {
+  token_tile tile{t - t % tiles.widest, 0};
+  tile.width = tile_width(n_tokens - tile.first, tiles);
+  while (tile.first + tile.width <= t) {
+    tile.first += tile.width;
+    tile.width = tile_width(n_tokens - tile.first, tiles);
   }
   return tile;
 }

@@ -2,7 +2,7 @@
 // kernels/activations.hpp - activations quantised to integers, as the matrix products read them.
 //
 // Shapes    X[T,K], K a multiple of 32. Tokens go in tiles of a width that suits the registers: as many full tiles as fit, then one
-//           narrower tile for the rest, padded with zero tokens where no width fits. A tile is its groups of 32 k one after another:
+//           narrower tile or single tokens for the rest, a tile padded with zero tokens where no width fits. A tile is its groups of 32 k one after another:
 //
 //             group: | plane h: word[step][token] | plane l: word[step][token] | d[token] | bias[3][token] | ds[3][token] |
 //
@@ -31,6 +31,9 @@
 #include <cstring>
 
 namespace cria::inline v0::kernels {
+
+template <class Isa>
+inline constexpr token_tiles tiles_of{Isa::tile_tokens, Isa::fewest_tile_tokens};
 
 /// Where the fields of one group of a tile of W > 1 tokens lie, in words; plane h is at 0, plane l at `plane`. Of bias and ds each next one is `step` on.
 template <std::size_t W>
@@ -87,6 +90,21 @@ struct activation_pairs {
   }
 };
 
+/// Room for the pairs of a group of W tokens; none where it is not used.
+template <class Isa, std::size_t W, bool IsUsed>
+struct group_pairs {
+  alignas(64) std::int32_t words[IsUsed ? activation_pairs<Isa>::template room<W> : 1];
+
+  /// Makes pairs of a group's words. They must be loaded one by one: the compiler would shuffle them out of the registers that they were made in.
+  template <std::size_t Planes>
+  CRIA_ALWAYS_INLINE const std::int32_t* make(const std::int32_t* x) noexcept {
+    activation_pairs<Isa>::template make<Planes, W>(x, words);
+    const std::int32_t* made = words;
+    CRIA_FORGET(made);
+    return made;
+  }
+};
+
 template <class Isa>
 struct quantize_activations {
   using v = isa::f32x16<Isa>;
@@ -95,7 +113,7 @@ struct quantize_activations {
   /// Quantises groups [begin, end) of token t, whose values are at `row`, into the tile that it belongs to. `out` is the whole buffer.
   static void groups(const float* row, std::size_t t, std::size_t begin, std::size_t end, std::size_t n_tokens, std::size_t n_groups, precision p,
                      std::int32_t* out) noexcept {
-    const auto [first, width] = tile_of(t, n_tokens, Isa::tile_tokens);
+    const auto [first, width] = tile_of(t, n_tokens, tiles_of<Isa>);
     const place to{out + first * n_groups * activation_words(p), t - first, width, t + 1 == n_tokens, n_groups};
     if (p == precision::exact) {
       range<2>(row, begin, end, to);

@@ -18,7 +18,7 @@ template <class Isa, class... Float, class... Quantised>
 consteval kernel_table make_table(type_list<Float...>, type_list<Quantised...>) noexcept {
   kernel_table t{};
   t.set = Isa::set;
-  t.tile_tokens = Isa::tile_tokens;
+  t.tiles = tiles_of<Isa>;
   t.quantize_groups = &quantize_activations<Isa>::groups;
   t.quantize = &quantize_activations<Isa>::rows;
   t.rms_norm = &elementwise<Isa>::rms_norm;

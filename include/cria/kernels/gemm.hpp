@@ -12,10 +12,8 @@
 // word in every lane, one convert, one multiply of scales, one fma. `exact` runs the steps over plane h, shifts the sum left by 7, and goes on over
 // plane l; with one token both planes go side by side and are joined at the end. Register use per token: one integer and one float accumulator; beside
 // them 2 weights and 1 broadcast, so 12 tokens on AVX-512 (27 of 32 zmm), 4 on AVX2 (half a panel at a time).
-// Where bytes have no direct product (AVX2, AVX-512 without VNNI, SSE): `exact` tiles of several tokens, and codes above 63, take activations as pairs of
-// int16, one madd and one add for two values, in the place of two planes of bytes that are widened after every few steps (codes above 63 in two halves).
-// One Zen 4 core with AVX2, 24 tokens, GMAC/s of `exact` so and with pairs: q4_0 59 and 66, q4_k 56 and 61, q6_k 35 and 50, q8_0 23 and 62, iq4_nl 23 and
-// 58; with AVX-512BW 68 and 74, 69 and 76, 50 and 71, 29 and 79, 27 and 76. One token, codes up to 63: the same number of instructions, so bytes stay.
+// Where bytes have no direct product (AVX2, AVX-512 without VNNI, SSE4.2), several tokens are multiplied by columns that are unpacked for all of them
+// (gemm_unpacked.hpp), and one token's activations become pairs of int16 where codes are above 63.
 // Order inside the tile: steps outer, tokens inner; the other way round is 0.74 of its speed on a Cascade Lake and equal on a Zen 4. 16 rows x 12
 // tokens, 32 x 6 and 16 x 8 measured 179, 181, 177 GMAC/s on one Zen 4 core, 357, 361, 304 on two: one panel a tile keeps tails simple.
 // Several tokens: a tile works longer on a line of weights than the processor looks ahead, so a tile asks for what comes 4 KB later. From memory, one Zen 4
@@ -34,15 +32,15 @@
 #include <cria/core/bit_cast.hpp>
 #include <cria/core/types.hpp>
 #include <cria/kernels/activations.hpp>
+#include <cria/kernels/gemm_parts.hpp>
+#include <cria/kernels/gemm_unpacked.hpp>
 #include <cria/kernels/int8_dot.hpp>
 #include <cria/kernels/kernel_table.hpp>
 #include <cria/kernels/panel.hpp>
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 namespace cria::inline v0::kernels {
 
@@ -58,14 +56,16 @@ struct gemm {
 
   /// Panels outside, tiles inside, so that a panel is read from memory once for the tokens whose activations stay in the cache.
   static void run(const gemm_args& a) noexcept {
-    constexpr std::size_t widest = Isa::tile_tokens;
-    const std::size_t token_bytes = a.n_groups * activation_words(a.activations_precision) * sizeof(std::int32_t);
-    const std::size_t fitting = cached_bytes / token_bytes / widest * widest;
-    const std::size_t step = fitting < widest ? widest : fitting;
+    const std::size_t step = tokens_at_once(a);
     for (std::size_t begin = 0; begin < a.n_tokens; begin += step) {
       const std::size_t end = begin + step < a.n_tokens ? begin + step : a.n_tokens;
-      for (std::size_t p = a.panel_begin; p < a.panel_end; ++p) {
-        for (std::size_t t = begin; t < end;) t += tile(a, p, t);
+      if constexpr (dot::is_direct) {
+        for (std::size_t p = a.panel_begin; p < a.panel_end; ++p) {
+          for (std::size_t t = begin; t < end;) t += tile(a, p, t);
+        }
+      } else {
+        static constexpr auto exact = unpacked<true>(), fast = unpacked<false>();
+        gemm_unpacked<Isa>::run(a, begin, end, a.activations_precision == precision::exact ? exact : fast);
       }
     }
   }
@@ -76,7 +76,15 @@ struct gemm {
   static constexpr int zero = is_flipped ? layout::zero - 128 : layout::zero;
   // Codes too large for 16-bit sums: weights and activations are multiplied as pairs of 16 bits.
   static constexpr bool has_large_codes = layout::w_max > dot::max_weight && !is_flipped;
-  static constexpr int narrow_steps = dot::max_steps(layout::w_max);
+  static constexpr std::size_t narrow_steps = dot::max_steps(layout::w_max);
+
+  /// What gemm_unpacked takes of the format: codes that are too large as bytes, and those for activations of 15 bits, are unpacked as pairs.
+  template <bool Exact>
+  using unpacked_kind = code_kind<layout::subs, layout::has_min, Exact || has_large_codes ? 0 : zero, Exact || has_large_codes ? 0 : narrow_steps>;
+  template <bool Exact>
+  static constexpr typename gemm_unpacked<Isa>::parts unpacked() noexcept {
+    return gemm_unpacked<Isa>::template parts_of<Format, unpacked_kind<Exact>>(&row_tile<Exact>);
+  }
 
   /// Row vectors that a tile of several tokens takes at once: two where vectors are short and there are 32 of them.
   static constexpr std::size_t row_vectors = op::lanes == 4 && CRIA_HAS_NEON64 ? 2 : 1;
@@ -94,29 +102,21 @@ struct gemm {
   struct decoded_scales {
     alignas(64) std::byte bytes[unpack::decoded_bytes == 0 ? 1 : unpack::decoded_bytes];
   };
-  template <std::size_t W>
-  struct group_pairs {
-    alignas(64) std::int32_t words[has_large_codes ? activation_pairs<Isa>::template room<W> : 1];
 
-    /// Makes pairs of a group's words. They must be loaded one by one: the compiler would shuffle them out of the registers that they were made in.
-    template <std::size_t Planes>
-    CRIA_ALWAYS_INLINE const std::int32_t* make(const std::int32_t* x) noexcept {
-      activation_pairs<Isa>::template make<Planes, W>(x, words);
-      const std::int32_t* made = words;
-      CRIA_FORGET(made);
-      return made;
-    }
-  };
-
-  /// Tokens whose activations stay in the second-level cache beside a panel.
-  static constexpr std::size_t cached_bytes = 512 * 1024;
+  /// Returns how many tokens' activations stay in the second-level cache beside a panel, in whole tiles.
+  static std::size_t tokens_at_once(const gemm_args& a) noexcept {
+    constexpr std::size_t cached_bytes = 512 * 1024, widest = Isa::tile_tokens;
+    const std::size_t fitting = cached_bytes / (a.n_groups * activation_words(a.activations_precision) * sizeof(std::int32_t));
+    const std::size_t most = dot::is_direct || fitting < gemm_unpacked<Isa>::max_tokens ? fitting : gemm_unpacked<Isa>::max_tokens;
+    return most < widest ? widest : most / widest * widest;
+  }
 
   /// How far before their use a tile of several tokens asks for weights.
   static constexpr std::size_t bytes_ahead = 4096;
 
   /// Computes the tile of panel p that begins at token t; returns its width.
   static CRIA_ALWAYS_INLINE std::size_t tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
-    const std::size_t width = tile_width(a.n_tokens - t, Isa::tile_tokens);
+    const std::size_t width = tile_width(a.n_tokens - t, tiles_of<Isa>);
     if (width == 1) {
       if (is_row_tile_shared || a.activations_precision == precision::exact) {
         row_tile<true>(a, p, t);
@@ -148,7 +148,7 @@ struct gemm {
     CRIA_UNROLL
     for (std::size_t n = 0; n < V; ++n) acc[n / S][n % S] = op::set(0);
     decoded_scales sc;
-    group_pairs<1> pairs;
+    group_pairs<Isa, 1, has_large_codes> pairs;
     std::int32_t both[is_row_tile_shared ? 2 * group_steps : 1] = {};
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
       unpack::decode(block, sc.bytes);
@@ -165,7 +165,7 @@ struct gemm {
           each<V / S>([&]<std::size_t Part>() CRIA_PART_LAMBDA {
             constexpr std::size_t r = Part * S * op::lanes;
             i sum[S];
-            row_sums<P, Sub>(block, g, r, words, start(fields[at.bias + which<Sub> * at.step]), sum);
+            row_sums<P, Sub>(block, g, r, words, sum_start<Isa, zero>(fields[at.bias + which<Sub> * at.step]), sum);
             scale_and_add<1, Sub>(block, sc.bytes, g, r, fields, at, sum, acc[Part]);
           });
         });
@@ -187,23 +187,13 @@ struct gemm {
     CRIA_UNROLL
     for (std::size_t n = 0; n < V * W; ++n) acc[n] = op::set(0);
     decoded_scales sc;
-    group_pairs<W> pairs;
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
       unpack::decode(block, sc.bytes);
       for (std::size_t n = 0; asks_ahead && n < block_bytes; n += 64) CRIA_PREFETCH(block + bytes_ahead + n);
       for (std::size_t g = 0; g < layout::groups; ++g, x += at.words) {
-        const std::int32_t* words = x;
-        if constexpr (has_large_codes) {
-          if (n_planes == 1) words = pairs.template make<1>(x);
-        }
         each<layout::subs>([&]<std::size_t Sub>() CRIA_PART_LAMBDA {
           i sum[row_vectors * W];
-          const std::int32_t* bias = x + at.bias + which<Sub> * W;
-          if constexpr (dot::is_direct) {
-            plane_sums<W, Sub>(block, g, r, words, n_planes, bias, sum);
-          } else {
-            pair_sums<W, Sub>(block, g, r, words, n_planes, bias, sum);
-          }
+          plane_sums<W, Sub>(block, g, r, x, n_planes, x + at.bias + which<Sub> * W, sum);
           // The tokens' scales must not wait in registers for the other scale group.
           const std::int32_t* fields = x;
           if constexpr (layout::subs > 1) CRIA_FORGET(fields);
@@ -220,7 +210,7 @@ struct gemm {
     if constexpr (has_large_codes) {
       CRIA_UNROLL
       for (std::size_t n = 0; n < S; ++n) sum[n] = bias;
-      pair_steps<S, 1, Sub>(block, g, r, words, sum);
+      pair_steps<S, Sub>(block, g, r, words, sum);
     } else {
       i plane[S * P];
       CRIA_UNROLL
@@ -238,36 +228,15 @@ struct gemm {
                                    const std::int32_t* bias, i (&sum)[N]) noexcept {
     const std::int32_t* first = n_planes == 1 ? bias : no_bias;
     CRIA_UNROLL
-    for (std::size_t n = 0; n < N; ++n) sum[n] = start(first[n % W]);
+    for (std::size_t n = 0; n < N; ++n) sum[n] = sum_start<Isa, zero>(first[n % W]);
     for (std::size_t plane = 1;; ++plane, words += W * group_steps) {
       const std::byte* codes = block;
       CRIA_FORGET(codes);
       steps<N / W, W, Sub>(codes, g, r, words, sum);
       if (plane == n_planes) break;
       CRIA_UNROLL
-      for (std::size_t n = 0; n < N; ++n) sum[n] = op::template shl<7>(sum[n]) + start(bias[n % W]);
+      for (std::size_t n = 0; n < N; ++n) sum[n] = op::template shl<7>(sum[n]) + sum_start<Isa, zero>(bias[n % W]);
     }
-  }
-
-  /// The same where they are not: at two planes, and for large codes, the words are pairs. What both ways load must not be loaded, and spilled, before the
-  /// branch: with it in registers q4_k ran at 42 and 66 GMAC/s, exact and fast, on a Zen 4 core with AVX2, without at 60 and 97.
-  template <std::size_t W, std::size_t Sub, std::size_t N>
-  static CRIA_PART void pair_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, std::size_t n_planes,
-                                  const std::int32_t* bias, i (&sum)[N]) noexcept {
-    if constexpr (!has_large_codes) {
-      if (n_planes == 1) {
-        CRIA_FORGET(words);
-        CRIA_UNROLL
-        for (std::size_t n = 0; n < N; ++n) sum[n] = op::set_i(0);
-        steps<N / W, W, Sub>(block, g, r, words, sum);
-        CRIA_UNROLL
-        for (std::size_t n = 0; n < N; ++n) sum[n] = sum[n] + start(bias[n % W]);
-        return;
-      }
-    }
-    CRIA_UNROLL
-    for (std::size_t n = 0; n < N; ++n) sum[n] = start(bias[n % W]);
-    pair_steps<N / W, W, Sub>(block, g, r, words, sum);
   }
 
   /// acc[v][token] += scale d sum (+ min ds) for row vectors from r on.
@@ -292,40 +261,17 @@ struct gemm {
     });
   }
 
-  /// -zero * sum(q) from the stored -8 * sum(q).
-  static CRIA_PART i start(std::int32_t bias) noexcept {
-    static_assert(zero == 0 || zero == 4 || zero == 8 || zero == 16 || zero == 32 || zero == 128);
-    if constexpr (zero == 0) {
-      return op::set_i(0);
-    } else if constexpr (zero == 4) {
-      return op::template sra<1>(op::set_i(bias));
-    } else {
-      return op::template shl<std::countr_zero(static_cast<unsigned>(zero)) - 3>(op::set_i(bias));
-    }
-  }
-
   /// Adds the dot products of scale group Sub to the sums of W tokens over one plane of their activations, or, with Planes, of one token over W planes.
   template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes = false>
   static CRIA_PART void steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
-    if constexpr (dot::is_direct) {
-      run_steps<V, W, Sub, Planes, 0, group_steps / layout::subs>(block, g, r, words, sum);
-    } else {
-      narrow<V, W, Sub, Planes, 0>(block, g, r, words, sum);
-    }
-  }
-
-  /// Runs steps from number First on in 16-bit accumulators, widened as often as needed.
-  template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes, std::size_t First>
-  static CRIA_PART void narrow(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     constexpr std::size_t n_steps = group_steps / layout::subs;
-    constexpr std::size_t count = First + narrow_steps < n_steps ? narrow_steps : n_steps - First;
-    i part[V * W];
-    CRIA_UNROLL
-    for (std::size_t n = 0; n < V * W; ++n) part[n] = op::set_i(0);
-    run_steps<V, W, Sub, Planes, First, count>(block, g, r, words, part);
-    CRIA_UNROLL
-    for (std::size_t n = 0; n < V * W; ++n) sum[n] = dot::widen(sum[n], part[n]);
-    if constexpr (First + count < n_steps) narrow<V, W, Sub, Planes, First + count>(block, g, r, words, sum);
+    if constexpr (dot::is_direct) {
+      run_steps<V, W, Sub, Planes, 0, n_steps>(block, g, r, words, sum);
+    } else {
+      add_widened<dot, narrow_steps, 0, n_steps>(sum, [&]<std::size_t First, std::size_t Count>(i (&narrow)[V * W]) CRIA_PART_LAMBDA {
+        run_steps<V, W, Sub, Planes, First, Count>(block, g, r, words, narrow);
+      });
+    }
   }
 
   template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes, std::size_t First, std::size_t Count>
@@ -343,18 +289,14 @@ struct gemm {
     });
   }
 
-  /// Adds the dot products of scale group Sub to the sums of W tokens whose activations are pairs of 16 bits.
-  template <std::size_t V, std::size_t W, std::size_t Sub>
-  static CRIA_PART void pair_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
+  /// Adds the dot products of scale group Sub to the sums of one token whose activations are pairs of 16 bits.
+  template <std::size_t V, std::size_t Sub>
+  static CRIA_PART void pair_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V]) noexcept {
     each_step<Sub, 0, group_steps / layout::subs>([&]<std::size_t Step>() CRIA_PART_LAMBDA {
       each<V>([&]<std::size_t Vector>() CRIA_PART_LAMBDA {
-        const i w = unpack::template codes<Step>(block, g, r + Vector * op::lanes), even = dot::even(w), odd = dot::odd(w);
-        CRIA_UNROLL
-        for (std::size_t n = 0; n < W; ++n) {
-          i& s = sum[Vector * W + n];
-          s = dot::pairs(s, even, op::set_i(words[Step * W + n]));
-          s = dot::pairs(s, odd, op::set_i(words[(group_steps + Step) * W + n]));
-        }
+        const i w = unpack::template codes<Step>(block, g, r + Vector * op::lanes);
+        sum[Vector] = dot::pairs(sum[Vector], dot::even(w), op::set_i(words[Step]));
+        sum[Vector] = dot::pairs(sum[Vector], dot::odd(w), op::set_i(words[group_steps + Step]));
       });
     });
   }
@@ -375,19 +317,8 @@ struct gemm {
     CRIA_UNROLL
     for (std::size_t n = 0; n < V * W; ++n) {
       if (n % W >= valid) continue;
-      const std::size_t row = first_row + n / W * op::lanes;
-      float* y = a.y + (t + n % W) * a.ldy + row;
-      f value = acc[n];
-      if (a.bias != nullptr) value = value + op::load(a.bias + row);
-      if (a.accumulate) value = op::load(y) + value;
-      op::store(y, value);
+      put_products<Isa>(a, t + n % W, first_row + n / W * op::lanes, acc[n]);
     }
-  }
-
-  /// Calls fn<0>(), fn<1>(), ..., fn<N - 1>().
-  template <std::size_t N, class F>
-  static CRIA_PART void each(F fn) noexcept {
-    [&]<std::size_t... Index>(std::index_sequence<Index...>) CRIA_PART_LAMBDA { (fn.template operator()<Index>(), ...); }(std::make_index_sequence<N>{});
   }
 };
 

@@ -30,6 +30,7 @@ struct int8_dot<isa::avx512bw> {
   }
   static CRIA_ALWAYS_INLINE op::i even(op::i w) noexcept { return w & op::set_i(0x00ff00ff); }
   static CRIA_ALWAYS_INLINE op::i odd(op::i w) noexcept { return _mm512_srli_epi16(w, 8); }
+  static CRIA_ALWAYS_INLINE op::i minus(op::i a, op::i b) noexcept { return _mm512_sub_epi16(a, b); }
   static CRIA_ALWAYS_INLINE op::i pairs(op::i sum, op::i w, op::i x) noexcept {
     __m512i out = _mm512_add_epi32(sum, _mm512_madd_epi16(w, x));
     CRIA_KEEP_ORDER(out);

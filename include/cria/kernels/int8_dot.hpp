@@ -9,7 +9,7 @@
 //
 // Some sets accumulate in 32 bits at once (`is_direct`; `narrow` is then the sum itself), others in 16 bits for a while; widen(sum, narrow) adds what a
 // narrow accumulator holds to the sum. Those have pairs(sum, w, x) beside, where a lane holds two numbers of 16 bits: sum += w0 x0 + w1 x1;
-// even(w) and odd(w) make such pairs of weight bytes 0 and 2, 1 and 3.
+// even(w) and odd(w) make such pairs of weight bytes 0 and 2, 1 and 3; minus(a, b) subtracts pairs.
 #pragma once
 
 #include <cria/isa/vec.hpp>

@@ -12,6 +12,7 @@
 
 #include <cria/core/types.hpp>
 #include <cria/isa/isa.hpp>
+#include <cria/kernels/activation_size.hpp>
 #include <cria/quant/format.hpp>
 
 #include <cstddef>
@@ -80,7 +81,7 @@ struct attention_args {
 
 struct kernel_table {
   isa::id set;
-  std::size_t tile_tokens;                                            ///< widest tile of activations
+  token_tiles tiles;                                                  ///< of activations
 
   /// Quantises groups [begin, end) of token t of n_tokens, as `quantize` does with all of them.
   void (*quantize_groups)(const float* row, std::size_t t, std::size_t begin, std::size_t end, std::size_t n_tokens, std::size_t n_groups, precision p,

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// kernels/gemm_parts.hpp - what the matrix products of gemm.hpp, gemm_unpacked.hpp and gemm_float.hpp have in common.
+#pragma once
+
+#include <cria/isa/vec.hpp>
+#include <cria/kernels/kernel_table.hpp>
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace cria::inline v0::kernels {
+
+/// Calls fn<0>(), fn<1>(), ..., fn<N - 1>().
+template <std::size_t N, class F>
+CRIA_PART void each(F fn) noexcept {
+  [&]<std::size_t... Index>(std::index_sequence<Index...>) CRIA_PART_LAMBDA { (fn.template operator()<Index>(), ...); }(std::make_index_sequence<N>{});
+}
+
+/// Returns -zero * sum(q), where an integer sum starts, from the stored -8 * sum(q).
+template <class Isa, int Zero>
+CRIA_PART typename isa::vec<Isa>::i sum_start(std::int32_t bias) noexcept {
+  using op = isa::vec<Isa>;
+  static_assert(Zero == 0 || Zero == 4 || Zero == 8 || Zero == 16 || Zero == 32 || Zero == 128);
+  if constexpr (Zero == 0) {
+    return op::set_i(0);
+  } else if constexpr (Zero == 4) {
+    return op::template sra<1>(op::set_i(bias));
+  } else {
+    return op::template shl<std::countr_zero(static_cast<unsigned>(Zero)) - 3>(op::set_i(bias));
+  }
+}
+
+/// Adds Count dot steps from number First on to the sums, through accumulators that take NarrowSteps of them: steps<First, Count>(accumulators).
+template <class Dot, std::size_t NarrowSteps, std::size_t First, std::size_t Count, std::size_t N, class Int, class Steps>
+CRIA_PART void add_widened(Int (&sum)[N], Steps steps) noexcept {
+  constexpr std::size_t now = Count < NarrowSteps ? Count : NarrowSteps;
+  Int narrow[N];
+  CRIA_UNROLL
+  for (std::size_t n = 0; n < N; ++n) narrow[n] = Dot::op::set_i(0);
+  steps.template operator()<First, now>(narrow);
+  CRIA_UNROLL
+  for (std::size_t n = 0; n < N; ++n) sum[n] = Dot::widen(sum[n], narrow[n]);
+  if constexpr (now < Count) add_widened<Dot, NarrowSteps, First + now, Count - now>(sum, steps);
+}
+
+/// Writes the products of token t and vec<Isa>::lanes rows from `row` on.
+template <class Isa>
+CRIA_PART void put_products(const gemm_args& a, std::size_t t, std::size_t row, typename isa::vec<Isa>::f value) noexcept {
+  using op = isa::vec<Isa>;
+  float* y = a.y + t * a.ldy + row;
+  if (a.bias != nullptr) value = value + op::load(a.bias + row);
+  if (a.accumulate) value = op::load(y) + value;
+  op::store(y, value);
+}
+
+}  // namespace cria::inline v0::kernels

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+// kernels/gemm_unpacked.hpp - several tokens of gemm.hpp where bytes have no direct product (AVX2, AVX-512 without VNNI, SSE4.2): 512 columns of a panel
+// are unpacked once (unpacked.hpp), then multiplied by tile after tile of tokens.
+//
+// Shapes, Requires, Ensures, Errors, Threads   as gemm.hpp; some 40 KB of stack
+//
+// Without a direct product a tile is short of registers and a step costs more, so tiles that unpack for themselves do it often: AVX2 has 16 registers for
+// 8 rows and 4 tokens so, for 16 rows and 4 tokens with the float sums in the first-level cache and nothing to unpack. `exact`, and codes above 63, are
+// pairs of int16: one madd and one add for two values, where bytes take two planes and are widened every few steps.
+// One Zen 4 core with AVX2, GMAC/s of tiles that unpack 8 rows for 4 tokens at a time, and of these, 64 tokens, exact: q4_0 53 and 64, q4_k 47 and 59,
+// q6_k 40 and 57, q8_0 36 and 50, iq4_nl 47 and 63, q3_k 42 and 58; fast: 89 and 106, 77 and 96, 51 and 71, 39 and 56, 39 and 56, 61 and 83. With 4 tokens
+// there is nothing to share: 0.86 to 1.03 of the speed, 8 are equal. From memory 4, 8, 12, 24, 64 tokens of q4_0: 0.90, 1.03, 1.07, 1.14, 1.19 (exact).
+// Two tokens one after the other (gemm.hpp) are 1.3 to 1.9 times as fast as in a tile with two empty places; three are 1.1 to 1.2 in the cache, but 0.8 to
+// 0.9 from memory, where asking for the next panel during the last token changes nothing. 32 to 512 columns at once: 128 and more are alike. More tokens
+// at once than a second-level cache of 512 KB holds: 1.00.
+#pragma once
+
+#include <cria/core/bit_cast.hpp>
+#include <cria/kernels/activations.hpp>
+#include <cria/kernels/gemm_parts.hpp>
+#include <cria/kernels/unpacked.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace cria::inline v0::kernels {
+
+/// sums[W,16] += X[W,K] W[16,K]^T over the columns that are unpacked, codes of Kind.
+template <class Isa, class Kind, std::size_t W>
+struct gemm_unpacked_tile {
+  using op = isa::vec<Isa>;
+  using dot = int8_dot<Isa>;
+  using f = typename op::f;
+  using i = typename op::i;
+
+  /// Row vectors at once; they share the broadcast activations.
+  static constexpr std::size_t V = op::lanes == panel_rows ? 1 : 2;
+  /// With 32 registers the float sums fit beside the integer ones.
+  static constexpr bool keeps_sums = op::lanes == panel_rows;
+
+  /// x: the tile's activations of the first of n_groups groups.
+  static CRIA_KERNEL void run(const unpacked_columns& w, std::size_t n_groups, const std::int32_t* x, precision p, float* sums) noexcept {
+    for (std::size_t r = 0; r < panel_rows; r += V * op::lanes) rows(w, r, n_groups, x, p, sums + r);
+  }
+
+ private:
+  template <std::size_t Sub>
+  static constexpr std::size_t which = Kind::subs == 1 ? 0 : Sub + 1;
+
+  static CRIA_PART void rows(const unpacked_columns& w, std::size_t r, std::size_t n_groups, const std::int32_t* x, precision p, float* sums) noexcept {
+    const activation_group<W> at(p == precision::exact ? 2 : 1);
+    const std::byte* codes = w.codes + 4 * r;
+    const float *scales = w.scales + r, *mins = w.mins + r;
+    group_pairs<Isa, W, Kind::is_pairs> pairs;
+    f kept[V * W];
+    if constexpr (keeps_sums) {
+      CRIA_UNROLL
+      for (std::size_t n = 0; n < V * W; ++n) kept[n] = op::load(sums + place(n));
+    }
+    for (std::size_t g = 0; g < n_groups; ++g, x += at.words, codes += Kind::group_bytes) {
+      const std::int32_t* words = x;
+      if constexpr (Kind::is_pairs) {
+        if (p == precision::fast) words = pairs.template make<1>(x);
+      }
+      each<Kind::subs>([&]<std::size_t Sub>() CRIA_PART_LAMBDA {
+        i sum[V * W];
+        integer_sums<Sub>(codes, words, x + at.bias + which<Sub> * W, sum);
+        // Neither the tokens' scales nor the float sums may wait in registers for the next scale group.
+        const std::int32_t* fields = x;
+        float* in_memory = sums;
+        CRIA_FORGET(fields);
+        CRIA_FORGET(in_memory);
+        CRIA_UNROLL
+        for (std::size_t n = 0; n < V * W; ++n) {
+          const std::size_t token = n / V, row = n % V * op::lanes;
+          f to = keeps_sums ? kept[n] : op::load(in_memory + place(n));
+          to = op::fma(op::to_float(sum[n]), op::load(scales + row) * op::set(bit_cast<float>(fields[at.d + token])), to);
+          if constexpr (Kind::has_min) {
+            to = op::fma(op::load(mins + row), op::set(bit_cast<float>(fields[at.ds + which<Sub> * at.step + token])), to);
+          }
+          if constexpr (keeps_sums) {
+            kept[n] = to;
+          } else {
+            op::store(in_memory + place(n), to);
+          }
+        }
+        scales += panel_rows;
+        mins += panel_rows;
+      });
+    }
+    if constexpr (keeps_sums) {
+      CRIA_UNROLL
+      for (std::size_t n = 0; n < V * W; ++n) op::store(sums + place(n), kept[n]);
+    }
+  }
+
+  /// Where sum number n, of row vector n % V of token n / V, lies in a tile's sums.
+  static constexpr std::size_t place(std::size_t n) noexcept { return n / V * panel_rows + n % V * op::lanes; }
+
+  /// Integer sums of scale group Sub.
+  template <std::size_t Sub>
+  static CRIA_PART void integer_sums(const std::byte* codes, const std::int32_t* words, const std::int32_t* bias, i (&sum)[V * W]) noexcept {
+    constexpr std::size_t n_steps = group_steps / Kind::subs, first = Sub * n_steps;
+    CRIA_UNROLL
+    for (std::size_t n = 0; n < V * W; ++n) sum[n] = Kind::zero == 0 ? op::set_i(0) : sum_start<Isa, Kind::zero>(bias[n / V]);
+    if constexpr (Kind::is_pairs) {
+      each<2 * n_steps>([&]<std::size_t N>() CRIA_PART_LAMBDA {
+        constexpr std::size_t step = first + N / 2, half = N % 2;
+        add<pair_step>(codes + 128 * step + 64 * half, words + (half * group_steps + step) * W, sum);
+      });
+    } else {
+      add_widened<dot, Kind::narrow_steps, first, n_steps>(sum, [&]<std::size_t First, std::size_t Count>(i (&narrow)[V * W]) CRIA_PART_LAMBDA {
+        each<Count>([&]<std::size_t N>() CRIA_PART_LAMBDA { add<byte_step>(codes + 64 * (First + N), words + (First + N) * W, narrow); });
+      });
+    }
+  }
+
+  struct pair_step {
+    static CRIA_PART i add(i sum, i w, i x) noexcept { return dot::pairs(sum, w, x); }
+  };
+  struct byte_step {
+    static CRIA_PART i add(i sum, i w, i x) noexcept { return dot::step(sum, w, x); }
+  };
+
+  /// Adds the products of a step's weights with each token's word.
+  template <class Step>
+  static CRIA_PART void add(const std::byte* weights, const std::int32_t* words, i (&sum)[V * W]) noexcept {
+    i w[V];
+    CRIA_UNROLL
+    for (std::size_t v = 0; v < V; ++v) w[v] = op::load_i(weights + 4 * v * op::lanes);
+    CRIA_UNROLL
+    for (std::size_t n = 0; n < V * W; ++n) sum[n] = Step::add(sum[n], w[n % V], op::set_i(words[n / V]));
+  }
+};
+
+/// The product of some tokens with the panels of one format, of which it takes the functions that know the format.
+template <class Isa>
+struct gemm_unpacked {
+  static constexpr std::size_t widest = Isa::tile_tokens;
+
+  struct parts {
+    void (*unpack)(const std::byte* block, std::size_t n_blocks, unpacked_columns&) noexcept;
+    void (*wide_tile)(const unpacked_columns&, std::size_t n_groups, const std::int32_t* x, precision, float* sums) noexcept;
+    void (*tile_of_4)(const unpacked_columns&, std::size_t n_groups, const std::int32_t* x, precision, float* sums) noexcept;
+    void (*one_token)(const gemm_args&, std::size_t p, std::size_t t) noexcept;
+    std::size_t block_groups, block_bytes;
+  };
+
+  /// Those of Format, of which some columns are unpacked as Kind.
+  template <class Format, class Kind>
+  static constexpr parts parts_of(void (*one_token)(const gemm_args&, std::size_t, std::size_t) noexcept) noexcept {
+    return {&unpack_columns<Format, Isa>::template run<Kind>, &gemm_unpacked_tile<Isa, Kind, widest>::run, &gemm_unpacked_tile<Isa, Kind, 4>::run,
+            one_token, panel<Format>::groups, panel_rows * sizeof(Format)};
+  }
+
+  /// Tokens [begin, end), which are whole tiles of a's tokens and at most max_tokens.
+  static CRIA_NOINLINE void run(const gemm_args& a, std::size_t begin, std::size_t end, const parts& format) noexcept {
+    const std::size_t tiles_end = end_of_tiles(a, begin, end);
+    for (std::size_t p = a.panel_begin; p < a.panel_end; ++p) {
+      if (begin < tiles_end) tiles(a, p, begin, tiles_end, format);
+      for (std::size_t t = tiles_end; t < end; ++t) format.one_token(a, p, t);
+    }
+  }
+
+  static constexpr std::size_t max_tokens = 128;
+
+ private:
+  /// Returns the first token from `begin` on that is by itself.
+  static std::size_t end_of_tiles(const gemm_args& a, std::size_t begin, std::size_t end) noexcept {
+    for (std::size_t t = begin; t < end;) {
+      const std::size_t width = tile_width(a.n_tokens - t, tiles_of<Isa>);
+      if (width == 1) return t;
+      t += width;
+    }
+    return end;
+  }
+
+  static void tiles(const gemm_args& a, std::size_t p, std::size_t begin, std::size_t end, const parts& format) noexcept {
+    using op = isa::vec<Isa>;
+    unpacked_columns w;
+    alignas(64) float sums[(max_tokens + widest) * panel_rows];
+    std::memset(sums, 0, (end - begin + widest) * panel_rows * sizeof *sums);
+    const std::byte* block = a.weights + p * (a.n_groups / format.block_groups) * format.block_bytes;
+    for (std::size_t g = 0; g < a.n_groups; g += unpacked_columns::max_groups) {
+      const std::size_t n_groups = a.n_groups - g < unpacked_columns::max_groups ? a.n_groups - g : unpacked_columns::max_groups;
+      const std::size_t n_blocks = n_groups / format.block_groups;
+      format.unpack(block, n_blocks, w);
+      block += n_blocks * format.block_bytes;
+      for (std::size_t t = begin; t < end;) {
+        const std::size_t width = tile_width(a.n_tokens - t, tiles_of<Isa>);
+        const std::int32_t* x = a.activations + (t * a.n_groups + g * width) * activation_words(a.activations_precision);
+        (width == widest ? format.wide_tile : format.tile_of_4)(w, n_groups, x, a.activations_precision, sums + (t - begin) * panel_rows);
+        t += width;
+      }
+    }
+    for (std::size_t t = begin; t < end && t < a.n_tokens; ++t) {
+      const float* sum = sums + (t - begin) * panel_rows;
+      for (std::size_t r = 0; r < panel_rows; r += op::lanes) put_products<Isa>(a, t, p * panel_rows + r, op::load(sum + r));
+    }
+  }
+};
+
+}  // namespace cria::inline v0::kernels
