@@ -88,7 +88,8 @@ inline constexpr layer_tensor ffn_down_exps{"ffn_down_exps", extent::ffn, nullpt
 /// Where a model gets positions from.
 enum class position_kind : std::uint8_t { rotated_neighbours, rotated_halves, learned };
 
-enum class architecture_id : std::uint8_t { llama, llama_experts, gpt2, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3 };
+/// Whose equations: several architectures may have the same.
+enum class architecture_id : std::uint8_t { llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3 };
 
 /// Layers that see only the positions before them that are near.
 struct window_rule {
@@ -109,21 +110,29 @@ struct architecture {
 inline constexpr auto architectures = [] {
   using enum position_kind;
   using id = architecture_id;
+  constexpr std::array<const layer_tensor*, 16> of_llama = {&tensor::attn_norm, &tensor::attn_q,   &tensor::attn_k, &tensor::attn_v, &tensor::attn_output,
+                                                            &tensor::ffn_norm,  &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down};
   return std::array{
-      architecture{id::llama, "llama", rotated_neighbours, false, false,
-                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}, window_rule{0, 0}},
+      architecture{id::llama, "llama", rotated_neighbours, false, false, of_llama, window_rule{0, 0}},
       architecture{id::llama_experts, "llama", rotated_neighbours, false, true,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_inp,
                     &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps}, window_rule{0, 0}},
+      architecture{id::llama, "internlm2", rotated_neighbours, false, false, of_llama},
+      architecture{id::llama, "ernie4_5", rotated_neighbours, false, false, of_llama},
+      architecture{id::smollm3, "smollm3", rotated_neighbours, false, false, of_llama},
+      architecture{id::granite, "granite", rotated_neighbours, false, false, of_llama},
+      architecture{id::minicpm, "minicpm", rotated_neighbours, false, false, of_llama},
+      architecture{id::mistral3, "mistral3", rotated_neighbours, false, false, of_llama},
       architecture{id::gpt2, "gpt2", learned, true, false,
                    {&tensor::attn_norm, &tensor::attn_norm_bias, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_norm_bias, &tensor::ffn_up, &tensor::ffn_down}},
-      architecture{id::qwen2, "qwen2", rotated_halves, false, false,
-                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
+      architecture{id::qwen2, "qwen2", rotated_halves, false, false, of_llama},
+      architecture{id::qwen2, "exaone", rotated_halves, false, false, of_llama},
       architecture{id::qwen3, "qwen3", rotated_halves, false, false,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
       architecture{id::qwen3moe, "qwen3moe", rotated_halves, false, true,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output,
                     &tensor::ffn_norm, &tensor::ffn_gate_inp, &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps}},
+      architecture{id::gemma, "gemma", rotated_halves, false, false, of_llama},
       architecture{id::gemma2, "gemma2", rotated_halves, false, false,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down, &tensor::ffn_post_norm}, window_rule{4096, 2}},
       architecture{id::gemma3, "gemma3", rotated_halves, false, false,

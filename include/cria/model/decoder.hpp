@@ -12,15 +12,20 @@
 #include <cria/model/model_config.hpp>
 #include <cria/nn/pass.hpp>
 #if CRIA_HAS_DEFINITIONS
+#include <cria/model/gemma.hpp>
 #include <cria/model/gemma2.hpp>
 #include <cria/model/gemma3.hpp>
 #include <cria/model/gpt2.hpp>
+#include <cria/model/granite.hpp>
 #include <cria/model/llama.hpp>
 #include <cria/model/llama_experts.hpp>
+#include <cria/model/minicpm.hpp>
+#include <cria/model/mistral3.hpp>
 #include <cria/model/phi3.hpp>
 #include <cria/model/qwen2.hpp>
 #include <cria/model/qwen3.hpp>
 #include <cria/model/qwen3moe.hpp>
+#include <cria/model/smollm3.hpp>
 #include <variant>
 #endif
 
@@ -57,7 +62,7 @@ class decoder {
 #if CRIA_HAS_DEFINITIONS
 
 struct decoder::any_equations {
-  std::variant<llama, llama_experts, gpt2, qwen2, qwen3, qwen3moe, gemma2, gemma3, phi3> chosen;
+  std::variant<llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3> chosen;
 
   template <class Equations>
   static result<decoder> make(const detail::config_reader& read, const model_config& config) {
@@ -72,10 +77,15 @@ CRIA_INLINE result<decoder> decoder::from_metadata(const gguf::metadata& metadat
   switch (config.architecture->id) {
     case architecture_id::llama: return any_equations::make<llama>(read, config);
     case architecture_id::llama_experts: return any_equations::make<llama_experts>(read, config);
+    case architecture_id::smollm3: return any_equations::make<smollm3>(read, config);
+    case architecture_id::granite: return any_equations::make<granite>(read, config);
+    case architecture_id::minicpm: return any_equations::make<minicpm>(read, config);
+    case architecture_id::mistral3: return any_equations::make<mistral3>(read, config);
     case architecture_id::gpt2: return any_equations::make<gpt2>(read, config);
     case architecture_id::qwen2: return any_equations::make<qwen2>(read, config);
     case architecture_id::qwen3: return any_equations::make<qwen3>(read, config);
     case architecture_id::qwen3moe: return any_equations::make<qwen3moe>(read, config);
+    case architecture_id::gemma: return any_equations::make<gemma>(read, config);
     case architecture_id::gemma2: return any_equations::make<gemma2>(read, config);
     case architecture_id::gemma3: return any_equations::make<gemma3>(read, config);
     case architecture_id::phi3: return any_equations::make<phi3>(read, config);

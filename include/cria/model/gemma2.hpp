@@ -18,18 +18,8 @@
 
 #include <cmath>
 #include <cstddef>
-#include <span>
 
 namespace cria::inline v0 {
-
-/// What both Gemmas begin with: embeddings times sqrt(D).
-inline void embed_scaled(const nn::pass& p, const loaded_decoder& m) {
-  const float scale = std::sqrt(static_cast<float>(m.config.dim));
-  nn::embed(p.compute(), p.activations(), p.n_tokens(), [&](const nn::pass_row& row, std::span<float> h) {
-    m.weights.embed(row.token, h);
-    for (float& x : h) x *= scale;
-  });
-}
 
 struct gemma2 : rotary_decoder {
   float score_cap, logit_cap;   ///< 0: none
@@ -47,10 +37,7 @@ struct gemma2 : rotary_decoder {
     return g;
   }
 
-  static void begin(const nn::pass& p, const loaded_decoder& m) {
-    embed_scaled(p, m);
-    nn::rope_tables(p.compute(), p.activations(), p.n_tokens(), m.weights.rope, p.activations().rope);
-  }
+  static void begin(const nn::pass& p, const loaded_decoder& m) { rotary_decoder::begin(p, m, std::sqrt(static_cast<float>(m.config.dim))); }
 
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
     const decoder_layer& w = m.weights.layers[i];
@@ -61,7 +48,7 @@ struct gemma2 : rotary_decoder {
   }
 
   void head(const nn::pass& p, const loaded_decoder& m, nn::rows_view logits) const {
-    p.head(m.rms_norm(m.weights.output_norm), m.weights.output, logits, logit_cap);
+    p.head(m.rms_norm(m.weights.output_norm), m.weights.output, logits, {.cap = logit_cap});
   }
 };
 

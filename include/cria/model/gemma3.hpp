@@ -15,7 +15,7 @@
 // Source    Gemma 3 arXiv 2503.19786 (section 2: 5 local layers to 1, bases 10 k and 1 M); s as in model/gemma2.hpp, the exception has 62 layers
 #pragma once
 
-#include <cria/model/gemma2.hpp>
+#include <cria/model/rotary_decoder.hpp>
 
 #include <cmath>
 #include <cstddef>
@@ -37,10 +37,8 @@ struct gemma3 : rotary_decoder {
   }
 
   void begin(const nn::pass& p, const loaded_decoder& m) const {
-    nn::activations& a = p.activations();
-    embed_scaled(p, m);
-    nn::rope_tables(p.compute(), a, p.n_tokens(), m.weights.rope, a.rope);
-    nn::rope_tables(p.compute(), a, p.n_tokens(), window_rope, a.rope_of_windows);
+    rotary_decoder::begin(p, m, std::sqrt(static_cast<float>(m.config.dim)));
+    nn::rope_tables(p.compute(), p.activations(), p.n_tokens(), window_rope, p.activations().rope_of_windows);
   }
 
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
@@ -55,7 +53,7 @@ struct gemma3 : rotary_decoder {
   }
 
   void head(const nn::pass& p, const loaded_decoder& m, nn::rows_view logits) const {
-    p.head(m.rms_norm(m.weights.output_norm), m.weights.output, logits, logit_cap);
+    p.head(m.rms_norm(m.weights.output_norm), m.weights.output, logits, {.cap = logit_cap});
   }
 };
 

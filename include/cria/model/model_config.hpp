@@ -127,6 +127,9 @@ class config_reader {
     return stored && *stored == 0 ? result<float>(0.0f) : positive_float(name, double{fallback});
   }
 
+  /// A truth value; `fallback` where the key is absent.
+  result<bool> flag(std::string_view name, bool fallback) const { return metadata_.get_or(key(name), fallback); }
+
   /// A number, which some files store as an integer.
   result<double> number(const std::string& k) const {
     auto real = metadata_.get<double>(k);
@@ -201,6 +204,7 @@ class config_reader {
       CRIA_TRY(r.extrapolation, positive_or_default("rope.scaling.yarn_ext_factor", blends ? 0 : 1));
       CRIA_TRY(r.beta_fast, positive("rope.scaling.yarn_beta_fast", 32));
       CRIA_TRY(r.beta_slow, positive("rope.scaling.yarn_beta_slow", 1));
+      CRIA_TRY(r.log_multiplier, positive_or_default("rope.scaling.yarn_log_multiplier", 0));
     } else if (scaling != "none" && scaling != "longrope") {   // whose factors are tensors
       return error{errc::bad_value, key("rope.scaling.type"), printable(scaling) + " is not none, linear, yarn or longrope", error::no_offset};
     }
@@ -245,7 +249,7 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   if (row == nullptr) {
     return error{errc::unsupported_architecture, read.key("expert_count"), c.n_experts == 0 ? "it has experts" : "it has no experts", error::no_offset};
   }
-  CRIA_TRY(const bool is_causal, metadata.get_or(read.key("attention.causal"), true));
+  CRIA_TRY(const bool is_causal, read.flag("attention.causal", true));
   if (!is_causal) return error{errc::unsupported_architecture, read.key("attention.causal"), "attention in both directions", error::no_offset};
   c.architecture = row;
   c.vocab_size = vocab_size;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // model/rotary_decoder.hpp - what decoders with rotary positions begin and end with.
 //
-//   h       = token_embd[token]                              begin, with the angles of each position
+//   h       = token_embd[token], or times a scale            begin, with the angles of each position
 //   logits  = output rms_norm(h, output_norm)                head, only for the rows that are asked for
 //
 // Threads   run on the executor of the pass
@@ -21,11 +21,12 @@ namespace cria::inline v0 {
 struct loaded_decoder {
   const model_config& config;
   const decoder_weights& weights;
+  float norm_eps = config.norm_eps;
 
   /// RMSNorm with one of the model's weights.
-  [[nodiscard]] nn::norm rms_norm(const array_buffer<float>& weight) const noexcept { return {weight, config.norm_eps}; }
+  [[nodiscard]] nn::norm rms_norm(const array_buffer<float>& weight) const noexcept { return {weight, norm_eps}; }
   /// LayerNorm with one of the model's weights and biases.
-  [[nodiscard]] nn::norm layer_norm(const array_buffer<float>& weight, const array_buffer<float>& bias) const noexcept { return {weight, config.norm_eps, &bias}; }
+  [[nodiscard]] nn::norm layer_norm(const array_buffer<float>& weight, const array_buffer<float>& bias) const noexcept { return {weight, norm_eps, &bias}; }
   /// The experts of a layer.
   [[nodiscard]] nn::expert_weights experts(const decoder_layer& w, float scale) const noexcept {
     return {w.ffn_gate_inp, w.ffn_gate_exps, w.ffn_up_exps, w.ffn_down_exps, config.n_experts_used, scale};
@@ -40,6 +41,15 @@ struct rotary_decoder {
   static void begin(const nn::pass& p, const loaded_decoder& m) {
     nn::activations& a = p.activations();
     nn::embed(p.compute(), a, p.n_tokens(), [&](const nn::pass_row& row, std::span<float> h) { m.weights.embed(row.token, h); });
+    nn::rope_tables(p.compute(), a, p.n_tokens(), m.weights.rope, a.rope);
+  }
+  /// As begin, with embeddings times a scale.
+  static void begin(const nn::pass& p, const loaded_decoder& m, float scale) {
+    nn::activations& a = p.activations();
+    nn::embed(p.compute(), a, p.n_tokens(), [&](const nn::pass_row& row, std::span<float> h) {
+      m.weights.embed(row.token, h);
+      for (float& x : h) x *= scale;
+    });
     nn::rope_tables(p.compute(), a, p.n_tokens(), m.weights.rope, a.rope);
   }
   static void head(const nn::pass& p, const loaded_decoder& m, nn::rows_view logits) { p.head(m.rms_norm(m.weights.output_norm), m.weights.output, logits); }

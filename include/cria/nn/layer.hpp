@@ -11,6 +11,7 @@
 // Threads   run on the executor of `compute`
 #pragma once
 
+#include <cria/core/scalar_math.hpp>
 #include <cria/kv/kv_cache.hpp>
 #include <cria/nn/activations.hpp>
 #include <cria/nn/compute.hpp>
@@ -58,6 +59,16 @@ struct attention_parameters {
   std::size_t window = 0;  ///< positions that a query sees, itself included; 0: all
 };
 
+/// Queries that grow with their position: by 1 + rate ln(1 + floor(position / span)).
+struct query_growth {
+  double rate = 0;   ///< 0: they do not
+  double span = 1;   ///< positions
+
+  [[nodiscard]] float at(std::size_t pos) const noexcept {
+    return rate == 0 ? 1.0f : static_cast<float>(math::fused(rate, math::log(1 + std::floor(static_cast<double>(pos) / span)), 1.0));
+  }
+};
+
 /// What happens to queries and keys before they meet.
 struct rotation {
   const rope* angles = nullptr;                  ///< none: positions are not turned
@@ -66,9 +77,10 @@ struct rotation {
   const array_buffer<float>* q_norm = nullptr;   ///< [d] RMSNorm of each head of q and of k; both or none
   const array_buffer<float>* k_norm = nullptr;
   float norm_eps = 0;
+  query_growth growth = {};
 
-  [[nodiscard]] rotation with_norms(const array_buffer<float>& q, const array_buffer<float>& k, float eps) const noexcept { return {angles, table, q_scale, &q, &k, eps}; }
-  [[nodiscard]] rotation by(const rope& other, float_rows& other_table) const noexcept { return {&other, &other_table, q_scale, q_norm, k_norm, norm_eps}; }
+  [[nodiscard]] rotation with_norms(const array_buffer<float>& q, const array_buffer<float>& k, float eps) const noexcept { return {angles, table, q_scale, &q, &k, eps, growth}; }
+  [[nodiscard]] rotation by(const rope& other, float_rows& other_table) const noexcept { return {&other, &other_table, q_scale, q_norm, k_norm, norm_eps, growth}; }
 };
 
 /// Gives up what a pass has written.
@@ -261,7 +273,8 @@ inline void rotate_row(const compute& c, activations& a, const rotation& r, std:
     c.kernels.rope({q, a.shape.n_heads, d, r.angles->rope_dim, r.table->row(row), r.angles->pairing});
     c.kernels.rope({k, a.shape.n_kv_heads, d, r.angles->rope_dim, r.table->row(row), r.angles->pairing});
   }
-  for (std::size_t n = 0; n < a.shape.n_heads * d; ++n) q[n] *= r.q_scale;
+  const float scale = r.q_scale * r.growth.at(a.rows[row].pos);
+  for (std::size_t n = 0; n < a.shape.n_heads * d; ++n) q[n] *= scale;
 }
 
 /// Norms and turns q and k, scales q, and writes k and v to the caches.

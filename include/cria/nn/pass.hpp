@@ -24,6 +24,12 @@ struct attention_phase {
   attention_parameters seen = {};
 };
 
+/// What becomes of logits, in this order.
+struct logit_finish {
+  float scale = 1;
+  float cap = 0;   ///< x becomes cap tanh(x / cap); 0: none
+};
+
 class pass {
  public:
   /// Appends the layer's keys and values to the caches and mixes the values.
@@ -71,13 +77,17 @@ class pass {
   }
   /// h += the chosen experts' outputs by their shares.
   void expert_feed_forward(const norm& n, const expert_weights& w, gate_function act) const { experts(c_, a_, n_tokens_, n, w, act); }
-  /// logits = W norm(h), capped where cap > 0.
-  void head(const norm& n, const weight& w, rows_view logits, float cap = 0) const {
+  /// logits = W norm(h), scaled and capped.
+  void head(const norm& n, const weight& w, rows_view logits, const logit_finish& finish = {}) const {
     const std::size_t n_rows = nn::head(c_, a_, n_tokens_, n, w, logits);
     if (logits.data == nullptr) return;
     if (!a_.adapted.empty()) adapt_head(w, logits);
-    if (cap == 0) return;
-    for_each_token(c_, n_rows, [&](std::size_t t) { c_.kernels.soft_cap(logits.row(t), cap, logits.k, logits.row(t)); });
+    if (finish.scale == 1 && finish.cap == 0) return;
+    for_each_token(c_, n_rows, [&](std::size_t t) {
+      float* const row = logits.row(t);
+      for (std::size_t i = 0; i < logits.k; ++i) row[i] *= finish.scale;
+      if (finish.cap != 0) c_.kernels.soft_cap(row, finish.cap, logits.k, row);
+    });
   }
 
  private:

@@ -3,7 +3,8 @@
 //
 //   angle(i, pos) = pos base^(-2 i / rope_dim)                     plain
 //                 ... / factor                                    linear
-//                 ... blended per pair by wavelength              yarn, with cos and sin times 1 + 0.1 ln factor
+//                 ... blended per pair by wavelength              yarn, with cos and sin times 1 + 0.1 ln factor, divided by
+//                                                              1 + 0.1 m ln factor where the file has a log multiplier m
 //                 ... / rope_freqs[i]                             llama 3: a tensor of the file
 //                 ... / rope_factors_{short,long}[i]              phi 3: long where the context may be longer than the original one
 //
@@ -30,7 +31,7 @@ struct rope_parameters {
   rope_scaling scaling = rope_scaling::none;
   double factor = 1;             ///< positions are divided by it
   double original_context = 0;   ///< context of the training, before it was made longer
-  double beta_fast = 32, beta_slow = 1, extrapolation = 1, attention_factor = 1;
+  double beta_fast = 32, beta_slow = 1, extrapolation = 1, attention_factor = 1, log_multiplier = 0;
   kernels::rope_pairing pairing = kernels::rope_pairing::adjacent;
 };
 
@@ -63,7 +64,8 @@ inline double yarn_pair(const rope_parameters& p, double rotations) noexcept {
   if (is_yarn) {
     low = std::fmax(0.0, std::floor(detail::yarn_pair(p, p.beta_fast)));
     high = std::fmin(static_cast<double>(p.rope_dim) - 1, std::ceil(detail::yarn_pair(p, p.beta_slow)));
-    r.magnitude = p.attention_factor * math::fused(0.1, math::log(std::fmax(1.0, p.factor)), 1.0);
+    const double grown = math::log(std::fmax(1.0, p.factor));
+    r.magnitude = p.attention_factor * math::fused(0.1, grown, 1.0) / math::fused(0.1 * p.log_multiplier, grown, 1.0);
   }
   for (std::size_t i = 0; i < r.frequencies.size(); ++i) {
     const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(p.rope_dim);
