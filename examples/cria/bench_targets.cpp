@@ -158,7 +158,7 @@ result<double> hit_rate_percent(const cria::model& model, std::size_t n_threads,
   for (std::size_t turn = 0; turn < n_turns; ++turn) {
     for (std::size_t i = 0; i < n_new; ++i) said.push_back(static_cast<cria::token_id>((101 * (turn * n_new + i) + 17) % model.vocab_size()));
     CRIA_TRY(const cria::generation reply, session.generate(said, options));
-    if (reply.reason == cria::finish_reason::cancelled) return error{errc::cancelled, "targets", {}, error::no_offset};
+    if (reply.reason == cria::finish_reason::cancelled) return error{errc::cancelled, "targets"};
     n_prompt += reply.n_prompt;
     n_reused += reply.n_reused;
     said.insert(said.end(), reply.tokens.begin(), reply.tokens.end());

@@ -40,7 +40,7 @@ std::span<const std::string_view> chat_command_names() {
 
 result<cria::json> parse_section(const cria::session_file& file, std::string_view name) {
   const cria::session_section* found = file.find_section(name);
-  if (found == nullptr) return error{errc::mismatch, "session file", "is not of a chat: it has no " + std::string(name), error::no_offset};
+  if (found == nullptr) return error{errc::mismatch, "session file", "is not of a chat: it has no " + std::string(name)};
   return cria::json::parse({reinterpret_cast<const char*>(found->bytes.data()), found->bytes.size()});
 }
 

@@ -75,7 +75,7 @@ class chat_repl {
     CRIA_CHECK(printer.finish());
     if (!reply) return reply.error();
     if (reply->done.reason == cria::finish_reason::cancelled && reply->done.n_generated() == 0) {
-      return error{errc::cancelled, "reply", "before it began", error::no_offset};
+      return error{errc::cancelled, "reply", "before it began"};
     }
     return end_line_on_terminal();
   }
@@ -118,7 +118,7 @@ class chat_repl {
     for (const auto& [each, run_it] : all) {
       if (each == name) return (this->*run_it)(rest);
     }
-    return error{errc::bad_argument, cria::printable(name), "is no command; /help lists them, and a message may begin with a space", error::no_offset};
+    return error{errc::bad_argument, cria::printable(name), "is no command; /help lists them, and a message may begin with a space"};
   }
 
   /// What was typed wrong is told like anything else; all other errors as everywhere.
@@ -219,12 +219,12 @@ class chat_repl {
   }
   result<void> undo(const std::string&) {
     const auto taken = chat_.undo();
-    if (taken.empty()) return error{errc::bad_argument, "/undo", "there is no turn to take back", error::no_offset};
+    if (taken.empty()) return error{errc::bad_argument, "/undo", "there is no turn to take back"};
     note("(took back: " + summary(taken.front().content()) + ")");
     return {};
   }
   result<void> save(const std::string& path) {
-    if (path.empty()) return error{errc::bad_argument, "/save", "needs a file name", error::no_offset};
+    if (path.empty()) return error{errc::bad_argument, "/save", "needs a file name"};
     cria::session_extras extras;
     extras.sections.push_back(to_section("conversation", chat_.conversation().to_json()));
     extras.sections.push_back(to_section("settings", settings_.to_json()));
@@ -233,12 +233,12 @@ class chat_repl {
     return {};
   }
   result<void> load_it(const std::string& path) {
-    if (path.empty()) return error{errc::bad_argument, "/load", "needs a file name", error::no_offset};
+    if (path.empty()) return error{errc::bad_argument, "/load", "needs a file name"};
     return load(path);
   }
   result<void> read(const std::string& path) {
-    if (path.empty()) return error{errc::bad_argument, "/read", "needs a file name", error::no_offset};
-    if (path == "-") return error{errc::bad_argument, "/read", "standard input is where you type", error::no_offset};
+    if (path.empty()) return error{errc::bad_argument, "/read", "needs a file name"};
+    if (path == "-") return error{errc::bad_argument, "/read", "standard input is where you type"};
     CRIA_TRY(const std::string text, read_all(path));
     if (!held_.empty()) held_ += "\n\n";
     held_ += text;
@@ -264,7 +264,7 @@ class chat_repl {
     std::size_t n = 10;
     const auto [end, failure] = std::from_chars(rest.data(), rest.data() + rest.size(), n);
     if (!rest.empty() && (failure != std::errc{} || end != rest.data() + rest.size() || n == 0)) {
-      return error{errc::bad_argument, "/top", cria::printable(rest) + " is no number", error::no_offset};
+      return error{errc::bad_argument, "/top", cria::printable(rest) + " is no number"};
     }
     CRIA_TRY(const auto best, chat_.session().top_logits(n));
     for (const cria::token_candidate& c : best) {

@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t no_limit = cria::generation_options::no_limit;
 constexpr cria::history_policy policies[] = {cria::history_policy::drop_oldest, cria::history_policy::slide, cria::history_policy::stop};
 
-error refuse(std::string_view name, std::string message) { return {errc::bad_argument, std::string(name), std::move(message), error::no_offset}; }
+error refuse(std::string_view name, std::string message) { return {errc::bad_argument, name, std::move(message)}; }
 
 std::optional<std::size_t> parse_count(const std::string& text) {
   std::size_t n = 0;

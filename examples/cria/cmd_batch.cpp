@@ -69,7 +69,7 @@ struct request {
   bool is_turn = false;  ///< the text begins a turn: its first space may be the vocabulary's
 };
 
-error bad_line(std::string where, std::string message) { return {errc::bad_value, std::move(where), std::move(message), error::no_offset}; }
+error bad_line(std::string where, std::string message) { return {errc::bad_value, std::move(where), std::move(message)}; }
 
 /// Returns whether brackets nest deeper than any request does: what follows walks them by recursion.
 bool is_too_deep(std::string_view text) {
@@ -255,7 +255,7 @@ class result_file {
     made.kept_ = kept;
     made.owned_.reset(std::fopen(path.c_str(), "ab"));
     made.file_ = made.owned_.get();
-    if (made.file_ == nullptr) return error{errc::io, path, "cannot be written: " + std::generic_category().message(errno), error::no_offset};
+    if (made.file_ == nullptr) return error{errc::io, path, "cannot be written: " + std::generic_category().message(errno)};
     return made;
   }
 
@@ -267,13 +267,13 @@ class result_file {
   result<void> begin() const {
     std::error_code failure;
     if (owned_ && std::filesystem::is_regular_file(path_)) std::filesystem::resize_file(path_, kept_, failure);
-    return failure ? error{errc::io, path_, failure.message(), error::no_offset} : result<void>{};
+    return failure ? error{errc::io, path_, failure.message()} : result<void>{};
   }
 
   result<void> write(const std::string& line) {
     if (std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fflush(file_) == 0) return {};
     const std::string why = "cannot be written: " + std::generic_category().message(errno);
-    return error{errc::io, "results", owned_ ? why + "; the same command goes on from here" : why, error::no_offset};
+    return error{errc::io, "results", owned_ ? why + "; the same command goes on from here" : why};
   }
 
  private:
@@ -281,7 +281,7 @@ class result_file {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
   static error no_result(const std::string& path, std::size_t n_before) {
-    return {errc::mismatch, path, "line " + std::to_string(n_before + 1) + " is not a result of this input; --overwrite starts over", error::no_offset};
+    return {errc::mismatch, path, "line " + std::to_string(n_before + 1) + " is not a result of this input; --overwrite starts over"};
   }
 
   std::string path_;
@@ -293,7 +293,7 @@ class result_file {
 
 result<void> all_answered(std::size_t n_errors) {
   if (n_errors == 0) return {};
-  return error{errc::bad_value, "requests", std::to_string(n_errors) + " have no answer: their results say why", error::no_offset};
+  return error{errc::bad_value, "requests", std::to_string(n_errors) + " have no answer: their results say why"};
 }
 
 /// The lines on their way: those that were handed to the engine, and results that wait for an earlier one.

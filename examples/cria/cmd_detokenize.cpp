@@ -26,7 +26,7 @@ void add_detokenize(CLI::App& app, action& chosen) {
       CRIA_TRY(const auto tokenizer, cria::tokenizer::from_metadata(file.metadata()));
       for (const cria::token_id id : flags->ids) {
         if (id >= 0 && static_cast<std::size_t>(id) < tokenizer.vocab_size()) continue;
-        return error{errc::bad_argument, "token " + std::to_string(id), "is not in the vocabulary of " + std::to_string(tokenizer.vocab_size()), error::no_offset};
+        return error{errc::bad_argument, "token " + std::to_string(id), "is not in the vocabulary of " + std::to_string(tokenizer.vocab_size())};
       }
       CRIA_CHECK(print(tokenizer.decode(flags->ids, flags->renders_special)));
       return end_line_on_terminal();

@@ -39,7 +39,7 @@ class float_file {
   struct closer {
     void operator()(std::FILE* f) const { std::fclose(f); }
   };
-  [[nodiscard]] result<void> failure() const { return error{errc::io, path_, std::strerror(errno), error::no_offset}; }
+  [[nodiscard]] result<void> failure() const { return error{errc::io, path_, std::strerror(errno)}; }
 
   std::string path_;
   std::unique_ptr<std::FILE, closer> file_;
@@ -57,7 +57,7 @@ result<void> run(const logits_flags& flags) {
   CRIA_TRY(const std::string text, flags.prompt.read(ctrl_c.token()));
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
   CRIA_TRY(const auto tokens, model.tokenizer().encode(text));
-  if (tokens.empty()) return error{errc::bad_argument, "prompt", "has no tokens", error::no_offset};
+  if (tokens.empty()) return error{errc::bad_argument, "prompt", "has no tokens"};
   float_file file(flags.out);
   if (!flags.out.empty()) {
     CRIA_CHECK(check_output(flags.out, {flags.model, flags.prompt.file}));

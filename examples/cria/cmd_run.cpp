@@ -32,7 +32,7 @@ struct wrapped_prompt {
 
 /// Makes the prompt, and has generation end where the template ends a turn.
 result<wrapped_prompt> wrap(run_flags& flags, const cria::model& model, const std::string& text) {
-  auto found = flags.is_raw ? error{errc::missing_key, {}, {}, error::no_offset} : choose_template(flags.chat_template, model.metadata(), model.tokenizer());
+  auto found = flags.is_raw ? error{errc::missing_key, {}} : choose_template(flags.chat_template, model.metadata(), model.tokenizer());
   const bool has_template = found || !flags.chat_template.empty() || found.error().code != errc::missing_key;
   if (has_template) {
     if (!found) {
@@ -49,7 +49,7 @@ result<wrapped_prompt> wrap(run_flags& flags, const cria::model& model, const st
     if (!flags.options.grammar) flags.options.stop_strings.insert(flags.options.stop_strings.end(), ends.strings.begin(), ends.strings.end());
     return wrapped_prompt{std::move(tokens), true};
   }
-  if (!flags.system.empty()) return error{errc::bad_argument, "--system", "the model has no chat template to put it into", error::no_offset};
+  if (!flags.system.empty()) return error{errc::bad_argument, "--system", "the model has no chat template to put it into"};
   CRIA_TRY(auto tokens, model.tokenizer().encode(text));
   return wrapped_prompt{std::move(tokens)};
 }
@@ -144,8 +144,8 @@ result<void> run(run_flags& flags) {
     const bool is_cut = flags.options.grammar && done.reason != cria::finish_reason::end_of_text;
     const bool is_nothing = done.reason == cria::finish_reason::cancelled && done.n_generated() == 0;
     if (flags.prints_stats) print_stats(done, session.statistics(), model, load_seconds, flags.options.sampling.seed);
-    if (is_nothing) return error{errc::cancelled, "reply", "before it began", error::no_offset};
-    if (is_cut) return error{errc::truncated, "reply", "ended by " + std::string(name(done.reason)) + " before it was what the grammar wants", error::no_offset};
+    if (is_nothing) return error{errc::cancelled, "reply", "before it began"};
+    if (is_cut) return error{errc::truncated, "reply", "ended by " + std::string(name(done.reason)) + " before it was what the grammar wants"};
     return {};
   });
 }

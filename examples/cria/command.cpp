@@ -17,7 +17,7 @@ result<void> check_output(const std::string& out, std::initializer_list<std::str
   for (const std::string_view in : inputs) {
     std::error_code ignored;
     if (!in.empty() && std::filesystem::equivalent(std::filesystem::path(in), std::filesystem::path(out), ignored)) {
-      return error{errc::bad_argument, out, "is a file that is read", error::no_offset};
+      return error{errc::bad_argument, out, "is a file that is read"};
     }
   }
   return {};

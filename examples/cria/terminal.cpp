@@ -21,7 +21,7 @@ namespace cria_program {
 namespace {
 
 cria::error io_error(std::string where, int code) {
-  return {cria::errc::io, std::move(where), std::strerror(code), cria::error::no_offset};
+  return {cria::errc::io, std::move(where), std::strerror(code)};
 }
 
 }  // namespace
@@ -112,7 +112,7 @@ cria::result<std::string> read_all(const std::string& path, const cria::stop_tok
   std::string text;
   char block[65536];
   while (true) {
-    if (stop.stop_possible() && !wait_for_input(file, stop)) return cria::error{cria::errc::cancelled, path, {}, cria::error::no_offset};
+    if (stop.stop_possible() && !wait_for_input(file, stop)) return cria::error{cria::errc::cancelled, path};
 #ifdef _WIN32
     const auto n = static_cast<std::int64_t>(std::fread(block, 1, sizeof block, file));
     if (n == 0 && std::ferror(file) != 0) return io_error(path, errno);

@@ -311,7 +311,7 @@ TEST_CASE("reply_reader: what was not streamed is read from the outcome, to the 
     CHECK(moved.conversation() == chat.conversation());
   }
   reply_reader failed = asked.reader;
-  CHECK(failed.finish(error{errc::non_finite, "logits", {}, error::no_offset}).error().code == errc::non_finite);
+  CHECK(failed.finish(error{errc::non_finite, "logits"}).error().code == errc::non_finite);
   CHECK(failed.conversation() == talk);
   std::size_t n_pieces = 0;
   CHECK_FALSE(asked.reader.read({1, "One two", 0}, [&](std::string_view) { return ++n_pieces > 1; }));

@@ -28,7 +28,7 @@ TEST_CASE("result: taking the value of an error, or the error of a value, is a v
   struct pair {
     int first;
   };
-  cria::result<pair> wrong = error{errc::io, "file", {}, error::no_offset}, right = pair{3};
+  cria::result<pair> wrong = error{errc::io, "file"}, right = pair{3};
   CHECK(violations([&] { static_cast<void>(&*wrong); }) == 1);
   CHECK(violations([&] { static_cast<void>(&*std::as_const(wrong)); }) == 1);
   CHECK(violations([&] { static_cast<void>(*std::move(wrong)); }) == 1);

@@ -500,7 +500,7 @@ class workshop {
     options.stop = stop;
     const auto text_of = [](const auto& done) -> result<std::string> {
       if (!done) return done.error();
-      if (done->reason == finish_reason::cancelled) return error{errc::cancelled, "text", {}, error::no_offset};
+      if (done->reason == finish_reason::cancelled) return error{errc::cancelled, "text"};
       return numbers(done->tokens);
     };
     switch (kind) {
@@ -658,7 +658,7 @@ class fused_cache {
   result<void> reserve(std::size_t n) {
     if (own_->left-- == 0) {
       if (throws_) throw oops{};
-      return error{errc::limit_exceeded, "cache", "the host wants no more", error::no_offset};
+      return error{errc::limit_exceeded, "cache", "the host wants no more"};
     }
     return kept_.reserve(n);
   }

@@ -56,8 +56,8 @@ class made_up_session {
     ++n_resets;
   }
   [[nodiscard]] cria::result<void> evaluate(std::span<const token_id> more, const std::stop_token& stop) {
-    if (stop.stop_requested()) return cria::error{errc::cancelled, "forward", {}, cria::error::no_offset};
-    if (tokens_.size() + more.size() > capacity) return cria::error{errc::context_full, "context", {}, cria::error::no_offset};
+    if (stop.stop_requested()) return cria::error{errc::cancelled, "forward"};
+    if (tokens_.size() + more.size() > capacity) return cria::error{errc::context_full, "context"};
     tokens_.insert(tokens_.end(), more.begin(), more.end());
     return {};
   }
@@ -238,7 +238,7 @@ TEST_CASE("perplexity: what goes wrong in the session, the observer or the host 
   stop.request_stop();
   CHECK(cria::measure_perplexity(session, windows, {.stop = stop.get_token()}).error().code == errc::cancelled);
   const auto refuse = [](const cria::scored_position& p) -> cria::result<void> {
-    return p.window < 1 ? cria::result<void>{} : cria::error{errc::io, "observer", "full", cria::error::no_offset};
+    return p.window < 1 ? cria::result<void>{} : cria::error{errc::io, "observer", "full"};
   };
   CHECK(cria::measure_perplexity(session, windows, {}, refuse).error().to_string() == "io: observer: full");
   // The last token of a window is never evaluated, only looked up among the logits.

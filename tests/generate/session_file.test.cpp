@@ -365,7 +365,7 @@ TEST_CASE("session_file: files replace files whole, and a failing sink or source
     bool is_committed = false;
     explicit failing_sink(std::size_t n) : left(n) {}
     result<void> write(std::span<const std::byte> bytes) override {
-      if (bytes.size() > left) return error{errc::io, "sink", "full", error::no_offset};
+      if (bytes.size() > left) return error{errc::io, "sink", "full"};
       left -= bytes.size();
       return {};
     }

@@ -377,7 +377,7 @@ TEST_CASE("speculative: a drafter hears the reply's stop token, also in its firs
       CHECK_FALSE(asked.stop_requested());
       stop.request_stop();
       CHECK(asked.stop_requested());
-      return error{errc::cancelled, "draft", {}, error::no_offset};
+      return error{errc::cancelled, "draft"};
     }
   };
   std::stop_source own;
@@ -391,7 +391,7 @@ TEST_CASE("speculative: a drafter hears the reply's stop token, also in its firs
   // Cancelled without the reply's token having been: the drafter's own failure.
   struct failing_drafter {
     std::size_t max_guesses() const noexcept { return 4; }
-    result<std::size_t> draft(std::span<const token_id>, std::span<token_id>) { return error{errc::cancelled, "draft", {}, error::no_offset}; }
+    result<std::size_t> draft(std::span<const token_id>, std::span<token_id>) { return error{errc::cancelled, "draft"}; }
   } fails;
   CHECK(generate_speculatively(fast, "Once upon a time", greedy(50), fails).error().where == "draft");
 }

@@ -268,7 +268,7 @@ TEST_CASE("writer: a sink that fails at any write passes its error on and is dro
     ~failing_sink() override { alive = false; }
     cria::result<void> write(std::span<const std::byte>) override {
       if (left-- > 0) return {};
-      return cria::error{errc::io, "sink", "made to fail", cria::error::no_offset};
+      return cria::error{errc::io, "sink", "made to fail"};
     }
     cria::result<void> commit() override { return write({}); }
     std::string name() const override { return "sink"; }

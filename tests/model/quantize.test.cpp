@@ -216,7 +216,7 @@ class full_disk final : public cria::byte_sink {
  public:
   full_disk(std::size_t room, bool& is_committed) : room_(room), is_committed_(is_committed) {}
   [[nodiscard]] cria::result<void> write(std::span<const std::byte> data) override {
-    if (data.size() > room_) return cria::error{errc::io, "disk", "No space left on device", cria::error::no_offset};
+    if (data.size() > room_) return cria::error{errc::io, "disk", "No space left on device"};
     room_ -= data.size();
     return {};
   }

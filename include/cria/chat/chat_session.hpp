@@ -107,7 +107,7 @@ class basic_chat_session {
   template <class Callback = no_callback>
     requires chat_callback<Callback>
   result<chat_reply> say_all(std::vector<chat_message> messages, const chat_options& options = {}, Callback&& callback = {}) {
-    if (messages.empty()) return error{errc::bad_argument, "messages", "there is nothing to answer", error::no_offset};
+    if (messages.empty()) return error{errc::bad_argument, "messages", "there is nothing to answer"};
     CRIA_TRY([[maybe_unused]] const auto use, enter());
     CRIA_TRY(auto next, extended(std::move(messages)));
     return with_own_sampler(std::move(next), options, detail::to_steps(callback));
@@ -116,7 +116,7 @@ class basic_chat_session {
   template <class Sampler, class Callback = no_callback>
     requires(sampler<std::remove_reference_t<Sampler>> && chat_callback<Callback>)
   result<chat_reply> say_all(std::vector<chat_message> messages, const chat_options& options, Sampler&& sampler, Callback&& callback = {}) {
-    if (messages.empty()) return error{errc::bad_argument, "messages", "there is nothing to answer", error::no_offset};
+    if (messages.empty()) return error{errc::bad_argument, "messages", "there is nothing to answer"};
     CRIA_TRY([[maybe_unused]] const auto use, enter());
     CRIA_TRY(auto next, extended(std::move(messages)));
     return reply_to(std::move(next), options, sampler, detail::to_steps(callback));
@@ -170,7 +170,7 @@ class basic_chat_session {
 
   [[nodiscard]] result<detail::one_user::use> enter() {
     if (auto entered = user_->try_enter()) return *std::move(entered);
-    return error{errc::bad_argument, "chat", "is asked for two replies at once", error::no_offset};
+    return error{errc::bad_argument, "chat", "is asked for two replies at once"};
   }
 
   [[nodiscard]] result<cria::conversation> extended(chat_message message) const {
@@ -187,7 +187,7 @@ class basic_chat_session {
     return catch_bad_alloc([&]() -> result<cria::conversation> {
       cria::conversation next = talk_;
       next.take_reply();
-      if (next.turns().empty()) return error{errc::bad_argument, "conversation", "there is nothing to answer", error::no_offset};
+      if (next.turns().empty()) return error{errc::bad_argument, "conversation", "there is nothing to answer"};
       return next;
     }, "conversation");
   }

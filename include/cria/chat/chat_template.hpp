@@ -190,7 +190,7 @@ CRIA_INLINE result<chat_template> chat_template::named(std::string_view name, sp
     if (t != nullptr) return make(t->jinja, {}, std::move(texts), t->end_of_turn);
     std::string known;
     for (const named_template& each : named_templates) known += (known.empty() ? "" : ", ") + std::string(each.name);
-    return error{errc::bad_argument, "chat template", "\"" + printable(name) + "\" is none of " + known, error::no_offset};
+    return error{errc::bad_argument, "chat template", "\"" + printable(name) + "\" is none of " + known};
   }, "chat template");
 }
 
@@ -214,7 +214,7 @@ CRIA_INLINE result<chat_template> chat_template::from_model(const model& m) { re
 CRIA_INLINE result<jinja::rendered> chat_template::render(const conversation& talk, const render_options& options) const {
   const jinja::compiled_template& chosen = options.tools && state_->tool_use ? *state_->tool_use : state_->main;
   const jinja::civil_time now = options.now ? *options.now : utc_now();
-  if (!now.is_valid()) return error{errc::bad_argument, "now", "is no date and time", error::no_offset};
+  if (!now.is_valid()) return error{errc::bad_argument, "now", "is no date and time"};
   return chosen.render_with([&](jinja::runtime& rt) { return detail::make_context(rt, talk, state_->texts, options); }, now, options.limits);
 }
 

@@ -38,7 +38,7 @@ class chat_message {
 
   [[nodiscard]] static result<chat_message> from_json(json fields) {
     const json* role = fields.find("role");
-    if (role == nullptr || role->get_if<std::string>() == nullptr) return error{errc::wrong_type, "role", "a message is an object with a text as its role", error::no_offset};
+    if (role == nullptr || role->get_if<std::string>() == nullptr) return error{errc::wrong_type, "role", "a message is an object with a text as its role"};
     return chat_message(std::move(fields));
   }
 
@@ -159,11 +159,11 @@ class conversation {
     const json* inner = messages.find("messages");
     if (inner != nullptr) return read(json(*inner));
     json::array* list = messages.get_if<json::array>();
-    if (list == nullptr) return error{errc::wrong_type, "messages", "is no list of messages", error::no_offset};
+    if (list == nullptr) return error{errc::wrong_type, "messages", "is no list of messages"};
     conversation out;
     for (std::size_t i = 0; i < list->size(); ++i) {
       auto message = chat_message::from_json(std::move((*list)[i]));
-      if (!message) return error{message.error().code, "messages[" + std::to_string(i) + "]", message.error().message, error::no_offset};
+      if (!message) return error{message.error().code, "messages[" + std::to_string(i) + "]", message.error().message};
       out.add(*std::move(message));
     }
     return out;

@@ -106,12 +106,12 @@ CRIA_INLINE result<std::size_t> n_before_turns(const chat_template& t, const tok
 }
 
 CRIA_INLINE result<jinja::rendered> prompt_fitter::render(const conversation& talk, const render_options& rendering) const {
-  if (stop_.stop_requested()) return error{errc::cancelled, "prompt", {}, error::no_offset};
+  if (stop_.stop_requested()) return error{errc::cancelled, "prompt"};
   return template_->render(talk, rendering);
 }
 
 CRIA_INLINE result<prompt_fitter::counted> prompt_fitter::encode(const jinja::rendered& text, std::size_t limit) const {
-  if (stop_.stop_requested()) return error{errc::cancelled, "prompt", {}, error::no_offset};
+  if (stop_.stop_requested()) return error{errc::cancelled, "prompt"};
   if (const std::size_t n = vocabulary_->fewest_tokens(text.text); n > limit) return counted{std::nullopt, n};
   CRIA_TRY(auto tokens, encode_rendered(text, *vocabulary_));
   const std::size_t n = tokens.size();
@@ -120,11 +120,11 @@ CRIA_INLINE result<prompt_fitter::counted> prompt_fitter::encode(const jinja::re
 
 CRIA_INLINE error prompt_fitter::does_not_fit(std::size_t n, std::string_view or_more) const {
   return {errc::context_full, "prompt", std::to_string(n) + " tokens" + std::string(or_more) + " and room for " + std::to_string(room_) +
-          " of the reply do not fit a context of " + std::to_string(capacity_), error::no_offset};
+          " of the reply do not fit a context of " + std::to_string(capacity_)};
 }
 
 CRIA_INLINE result<fitted_prompt> prompt_fitter::fit(conversation& next) const {
-  if (rendering_.tools && !template_->mentions("tools")) return error{errc::bad_argument, "tools", "the chat template has no place for them", error::no_offset};
+  if (rendering_.tools && !template_->mentions("tools")) return error{errc::bad_argument, "tools", "the chat template has no place for them"};
   CRIA_TRY(const jinja::rendered text, render(next, rendering_));
   if (room_ > capacity_) return does_not_fit(vocabulary_->fewest_tokens(text.text), " or more");
   if (history_.policy == history_policy::slide) return slide(text, next);

@@ -51,7 +51,7 @@ struct tool_call {
     tool_call made;
     const json* name = fields.find("name");
     if (name == nullptr || name->get_if<std::string>() == nullptr || name->get_if<std::string>()->empty()) {
-      return error{errc::bad_value, "tool call", "has no name", error::no_offset};
+      return error{errc::bad_value, "tool call", "has no name"};
     }
     made.name = *name->get_if<std::string>();
     if (const json* id = value.find("id"); id != nullptr && id->get_if<std::string>() != nullptr) made.id = *id->get_if<std::string>();
@@ -62,7 +62,7 @@ struct tool_call {
     } else if (!text->empty()) {
       CRIA_TRY(made.arguments, json::parse(*text));
     }
-    if (made.arguments.get_if<json::object>() == nullptr) return error{errc::bad_value, "tool call", "has arguments that are no object", error::no_offset};
+    if (made.arguments.get_if<json::object>() == nullptr) return error{errc::bad_value, "tool call", "has arguments that are no object"};
     return made;
   }
 

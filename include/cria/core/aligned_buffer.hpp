@@ -97,7 +97,7 @@ class aligned_buffer {
     aligned_buffer buffer;
     if (n_bytes == 0) return buffer;
     buffer.data_ = detail::allocate_pages(n_bytes);
-    if (buffer.data_ == nullptr) return error{errc::out_of_memory, "aligned_buffer", {}, error::no_offset};
+    if (buffer.data_ == nullptr) return error{errc::out_of_memory, "aligned_buffer"};
     buffer.size_ = n_bytes;
     return buffer;
   }
@@ -117,7 +117,7 @@ class aligned_buffer {
 #else
     if (::mprotect(data_, size_, PROT_READ) == 0) return {};
 #endif
-    return error{errc::io, "aligned_buffer", {}, error::no_offset};
+    return error{errc::io, "aligned_buffer"};
   }
 
  private:
@@ -136,7 +136,7 @@ class array_buffer {
 
   /// Returns a buffer of n elements, which may be 0.
   [[nodiscard]] static result<array_buffer> allocate(std::size_t n) noexcept {
-    if (n > std::numeric_limits<std::size_t>::max() / sizeof(T)) return error{errc::out_of_memory, "array_buffer", {}, error::no_offset};
+    if (n > std::numeric_limits<std::size_t>::max() / sizeof(T)) return error{errc::out_of_memory, "array_buffer"};
     CRIA_TRY(aligned_buffer bytes, aligned_buffer::allocate(n * sizeof(T)));
     return array_buffer(std::move(bytes));
   }

@@ -223,13 +223,13 @@ class file_sink final : public byte_sink {
   const auto status = std::filesystem::status(path, code);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
     const bool folder = std::filesystem::is_directory(status);
-    return error{errc::io, printable_name(path_text(path)), folder ? "is a directory" : "not a regular file", error::no_offset};
+    return error{errc::io, printable_name(path_text(path)), folder ? "is a directory" : "not a regular file"};
   }
   auto target = std::filesystem::absolute(path, code);
   if (code) target = path;
   constexpr int most_links = 40;
   for (int n = 0; std::filesystem::is_symlink(std::filesystem::symlink_status(target, code)); ++n) {
-    if (n == most_links) return error{errc::io, printable_name(path_text(path)), "too many links", error::no_offset};
+    if (n == most_links) return error{errc::io, printable_name(path_text(path)), "too many links"};
     const auto next = std::filesystem::read_symlink(target, code);
     if (code) return io_error(path_text(path), "cannot follow the link", code.value());
     target = target.parent_path() / next;   // an absolute one replaces it

@@ -238,13 +238,13 @@ class memory_source final : public byte_source {
 [[nodiscard]] inline result<std::uint64_t> regular_file_size(const file_handle& handle, const std::string& name) {
 #ifdef _WIN32
   LARGE_INTEGER size{};
-  if (::GetFileType(handle.get()) != FILE_TYPE_DISK) return error{errc::io, printable_name(name), "not a regular file", error::no_offset};
+  if (::GetFileType(handle.get()) != FILE_TYPE_DISK) return error{errc::io, printable_name(name), "not a regular file"};
   if (!::GetFileSizeEx(handle.get(), &size)) return io_error(name, "cannot get the size", last_system_error());
   return static_cast<std::uint64_t>(size.QuadPart);
 #else
   struct stat status{};
   if (::fstat(handle.get(), &status) != 0) return io_error(name, "cannot get the size", last_system_error());
-  if (!S_ISREG(status.st_mode)) return error{errc::io, printable_name(name), "not a regular file", error::no_offset};
+  if (!S_ISREG(status.st_mode)) return error{errc::io, printable_name(name), "not a regular file"};
   return static_cast<std::uint64_t>(status.st_size);
 #endif
 }
@@ -256,7 +256,7 @@ class memory_source final : public byte_source {
 #else
   struct stat status{};   // before open as well, since opening a device can act on it
   if (::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-    return error{errc::io, printable_name(name), S_ISDIR(status.st_mode) ? "is a directory" : "not a regular file", error::no_offset};
+    return error{errc::io, printable_name(name), S_ISDIR(status.st_mode) ? "is a directory" : "not a regular file"};
   }
   int descriptor;
   do {
@@ -300,7 +300,7 @@ CRIA_INLINE result<std::shared_ptr<const byte_source>> open_descriptor(int descr
       [&]() -> result<std::shared_ptr<const byte_source>> {
         std::string name = "descriptor " + std::to_string(descriptor);
 #ifdef _WIN32
-        if (descriptor < 0) return error{errc::io, name, "is no descriptor", error::no_offset};   // the C runtime would end the process
+        if (descriptor < 0) return error{errc::io, name, "is no descriptor"};   // the C runtime would end the process
         HANDLE copy = detail::file_handle::none();
         const HANDLE own = reinterpret_cast<HANDLE>(::_get_osfhandle(descriptor));
         if (!::DuplicateHandle(::GetCurrentProcess(), own, ::GetCurrentProcess(), &copy, 0, FALSE, DUPLICATE_SAME_ACCESS)) {

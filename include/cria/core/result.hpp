@@ -273,7 +273,7 @@ auto catch_bad_alloc(F&& f, std::string_view where) -> std::invoke_result_t<F> {
   } catch (const std::bad_alloc&) {
   } catch (const std::length_error&) {
   }
-  return error{errc::out_of_memory, std::string(where.substr(0, 15)), {}, error::no_offset};
+  return error{errc::out_of_memory, where.substr(0, 15)};
 #else
   static_cast<void>(where);
   return std::forward<F>(f)();

@@ -94,7 +94,7 @@ class basic_batch_engine {
   /// On an error (cancelled: `stop`, within one layer) nothing was lost: another step() goes on. A request whose own stop token is triggered ends at the next
   /// step, and this one within a layer where all that it computes for are such.
   [[nodiscard]] result<void> step(const stop_token& stop = {}) {
-    if (is_stepping_) return error{errc::bad_argument, "step", "is called from inside a callback", error::no_offset};
+    if (is_stepping_) return error{errc::bad_argument, "step", "is called from inside a callback"};
     is_stepping_ = true;
     const stepping_guard guard{&is_stepping_};
     return catch_bad_alloc([&] { return step_once(stop); }, "step");
@@ -175,7 +175,7 @@ class basic_batch_engine {
 
   [[nodiscard]] static result<void> check(const batch_options& o) {
     const auto refuse = [](std::string_view field, std::size_t highest) {
-      return error{errc::bad_argument, std::string(field), "is not in 1 to " + std::to_string(highest), error::no_offset};
+      return error{errc::bad_argument, field, "is not in 1 to " + std::to_string(highest)};
     };
     if (o.max_sequences == 0 || o.max_sequences > batch_options::most_sequences) return refuse("max_sequences", batch_options::most_sequences);
     if (o.prompt_share == 0) return refuse("prompt_share", o.max_batch);
@@ -195,10 +195,10 @@ class basic_batch_engine {
     detail::must_be_callback<Callback>();
     static_assert(std::is_copy_constructible_v<Callback>, "cria: a request's callback is copyable; what moves only can be kept in a std::shared_ptr");
     CRIA_TRY(auto tokens, detail::tokens_of(model_.tokenizer(), prompt, options.encode, capacity()));
-    if (tokens.empty()) return error{errc::bad_argument, "prompt", "has no tokens", error::no_offset};
+    if (tokens.empty()) return error{errc::bad_argument, "prompt", "has no tokens"};
     for (const token_id id : tokens) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "prompt", id));
     if (tokens.size() > capacity()) {
-      return error{errc::context_full, "prompt", std::to_string(tokens.size()) + " tokens do not fit a context of " + std::to_string(capacity()), error::no_offset};
+      return error{errc::context_full, "prompt", std::to_string(tokens.size()) + " tokens do not fit a context of " + std::to_string(capacity())};
     }
     CRIA_TRY(auto output, generation_output::create(model_.tokenizer(), options, capacity() - tokens.size() + 1, &trees_));
     CRIA_TRY(auto cache, cache_type::create(schedule_->pool, capacity()));

@@ -45,18 +45,18 @@ class batch_schedule {
 
   /// Takes a request in, behind all others; where it is not to wait, if it can start at the next step.
   [[nodiscard]] result<void> enqueue(std::unique_ptr<sequence> one) {
-    if (is_closed_) return error{errc::bad_argument, "batch_engine", "is being destroyed", error::no_offset};
+    if (is_closed_) return error{errc::bad_argument, "batch_engine", "is being destroyed"};
     if (options_.when_full == when_full::refuse) {
       if (running.size() + waiting.size() >= options_.max_sequences) {
-        return error{errc::context_full, "sequences", std::to_string(options_.max_sequences) + " are running", error::no_offset};
+        return error{errc::context_full, "sequences", std::to_string(options_.max_sequences) + " are running"};
       }
       std::size_t wanted = pages_to_start(*one, 0);
       for (const auto& other : waiting) wanted += pages_to_start(*other, 0);
       for (const auto& other : running) wanted += pages_ahead(*other);
       const bool is_alone = running.empty() && waiting.empty();
-      if (!is_alone && !can_have_room(wanted)) return error{errc::context_full, "pages", "the cache is full", error::no_offset};
+      if (!is_alone && !can_have_room(wanted)) return error{errc::context_full, "pages", "the cache is full"};
     } else if (waiting.size() >= options_.max_waiting) {
-      return error{errc::limit_exceeded, "max_waiting", std::to_string(waiting.size()) + " requests are waiting", error::no_offset};
+      return error{errc::limit_exceeded, "max_waiting", std::to_string(waiting.size()) + " requests are waiting"};
     }
     waiting.push_back(std::move(one));
     return {};
@@ -102,7 +102,7 @@ class batch_schedule {
       } else if (index.size() > 0) {
         index.clear();   // what is left to share is with the index alone: now nothing needs a copy
       } else {
-        running.front()->fail({errc::context_full, "pages", {}, error::no_offset});
+        running.front()->fail({errc::context_full, "pages"});
         planned.clear();
         return;
       }

@@ -126,11 +126,11 @@ class batch_sequence {
   [[nodiscard]] result<void> choose(std::span<const float> logits) {
     bool is_bad = false;
     for (const float x : logits) is_bad |= !(x < std::numeric_limits<float>::infinity());
-    if (is_bad) return error{errc::non_finite, "logits", "the model gave inf or NaN", error::no_offset};
+    if (is_bad) return error{errc::non_finite, "logits", "the model gave inf or NaN"};
     result<token_id> sampled = output_.choose(sampler_, logits);
     if (!sampled) return std::move(sampled).error();
     if (*sampled < 0 || static_cast<std::size_t>(*sampled) >= logits.size()) {
-      return error{errc::bad_argument, "sampler", "chose a token that is not in the vocabulary", error::no_offset};
+      return error{errc::bad_argument, "sampler", "chose a token that is not in the vocabulary"};
     }
     sampler_.accept(*sampled);
     output_.push(*sampled);
@@ -164,12 +164,12 @@ class batch_sequence {
     try {
       f();
     } catch (const std::bad_alloc&) {
-      failure_ = error{errc::out_of_memory, where, {}, error::no_offset};
+      failure_ = error{errc::out_of_memory, where};
     } catch (const std::exception& e) {
       auto message = catch_bad_alloc([&]() -> result<std::string> { return printable(e.what()); }, where);
-      failure_ = error{errc::host_exception, where, message ? *std::move(message) : std::string{}, error::no_offset};
+      failure_ = error{errc::host_exception, where, message ? *std::move(message) : std::string{}};
     } catch (...) {
-      failure_ = error{errc::host_exception, where, "threw something that is no std::exception", error::no_offset};
+      failure_ = error{errc::host_exception, where, "threw something that is no std::exception"};
     }
 #else
     static_cast<void>(where);

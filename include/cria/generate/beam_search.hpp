@@ -99,7 +99,7 @@ class basic_beam_search {
 
   basic_beam_search(cria::model m, const beam_limits& limits, detail::paged_compute<Type> compute) : model_(std::move(m)), limits_(limits), compute_(std::move(compute)) {}
 
-  [[nodiscard]] static error refuse(std::string_view field, std::string_view why) { return {errc::bad_argument, field, why, error::no_offset}; }
+  [[nodiscard]] static error refuse(std::string_view field, std::string_view why) { return {errc::bad_argument, field, why}; }
 
   [[nodiscard]] result<void> check(std::span<const token_id> prompt, const beam_options& o) const {
     if (o.width == 0 || o.width > limits_.max_width) return refuse("width", "is not in 1 to " + std::to_string(limits_.max_width));
@@ -112,7 +112,7 @@ class basic_beam_search {
     for (const token_id id : o.stop_tokens) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "stop_tokens", id));
     if (prompt.empty()) return refuse("prompt", "has no tokens");
     for (const token_id id : prompt) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "prompt", id));
-    if (prompt.size() > compute_.capacity()) return error{errc::context_full, "prompt", std::to_string(prompt.size()) + " tokens", error::no_offset};
+    if (prompt.size() > compute_.capacity()) return error{errc::context_full, "prompt", std::to_string(prompt.size()) + " tokens"};
     return {};
   }
 
@@ -177,7 +177,7 @@ class basic_beam_search {
     CRIA_CHECK(compute_.forward(model_, slices, n_rows, o.stop));
     for (std::size_t i = 0; i < n_rows; ++i) {
       for (const float x : compute_.row(i)) {
-        if (!(x < std::numeric_limits<float>::infinity())) return error{errc::non_finite, "logits", "the model gave inf or NaN", error::no_offset};
+        if (!(x < std::numeric_limits<float>::infinity())) return error{errc::non_finite, "logits", "the model gave inf or NaN"};
       }
     }
     return {};

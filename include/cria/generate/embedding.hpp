@@ -51,7 +51,7 @@ struct embedding_options {
     case 1: return pooling::mean;
     case 2: return pooling::cls;
     case 3: return pooling::last;
-    default: return error{errc::unsupported_type, printable(key), "pooling " + std::to_string(type) + " is not mean, cls or last", error::no_offset};
+    default: return error{errc::unsupported_type, printable(key), "pooling " + std::to_string(type) + " is not mean, cls or last"};
   }
 }
 
@@ -71,7 +71,7 @@ class pooled_rows {
     double square = 0;
     const double divisor = pooling_ == pooling::mean ? static_cast<double>(std::max<std::size_t>(n_rows_, 1)) : 1;
     for (const double x : sums_) square += x / divisor * (x / divisor);
-    if (!std::isfinite(square)) return error{errc::non_finite, "embedding", "the model gave inf or NaN", error::no_offset};
+    if (!std::isfinite(square)) return error{errc::non_finite, "embedding", "the model gave inf or NaN"};
     const double scale = is_normalised && square > 0 ? 1 / (std::sqrt(square) * divisor) : 1 / divisor;
     std::vector<float> out(sums_.size());
     std::transform(sums_.begin(), sums_.end(), out.begin(), [scale](double x) { return static_cast<float>(x * scale); });

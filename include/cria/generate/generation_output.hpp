@@ -117,7 +117,7 @@ namespace detail {
 
 CRIA_INLINE result<std::vector<token_candidate>> detail::top_logits(const tokenizer& t, std::span<const float> logits, std::size_t k) {
   return catch_bad_alloc([&]() -> result<std::vector<token_candidate>> {
-    if (logits.empty()) return error{errc::bad_argument, "top_logits", "nothing was evaluated", error::no_offset};
+    if (logits.empty()) return error{errc::bad_argument, "top_logits", "nothing was evaluated"};
     CRIA_TRY(const auto best, top_candidates(logits, k));
     std::vector<token_candidate> out;
     out.reserve(best.size());
@@ -149,8 +149,8 @@ CRIA_INLINE result<generation_output> generation_output::create(const cria::toke
 
 CRIA_INLINE result<void> generation_output::check_token(const cria::tokenizer& tokenizer, std::string_view where, token_id id) {
   if (id >= 0 && static_cast<std::size_t>(id) < tokenizer.vocab_size()) return {};
-  return error{errc::bad_argument, std::string(where),
-               "token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(tokenizer.vocab_size()), error::no_offset};
+  return error{errc::bad_argument, where,
+               "token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(tokenizer.vocab_size())};
 }
 
 CRIA_INLINE void generation_output::push(token_id token) {

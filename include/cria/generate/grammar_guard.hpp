@@ -67,7 +67,7 @@ class grammar_guard {
     } else {
       CRIA_CHECK(mask(logits));
       result<token_id> sampled = sampler.sample(std::span<const float>(masked_));
-      if (sampled && !filter_->allows(*sampled)) return error{errc::mismatch, "sampler", "took a token that the grammar does not allow", error::no_offset};
+      if (sampled && !filter_->allows(*sampled)) return error{errc::mismatch, "sampler", "took a token that the grammar does not allow"};
       return sampled;
     }
   }
@@ -120,12 +120,12 @@ CRIA_INLINE result<grammar_guard> grammar_guard::create(const cria::tokenizer& t
                                                   std::shared_ptr<const token_trie> vocabulary) {
   grammar_guard made;
   if (!options.grammar) return made;
-  if (options.ignore_eos) return error{errc::bad_argument, "ignore_eos", "and a grammar, which says where the text ends", error::no_offset};
+  if (options.ignore_eos) return error{errc::bad_argument, "ignore_eos", "and a grammar, which says where the text ends"};
   const auto is_known_end = [&vocabulary](token_id id) { return vocabulary != nullptr && vocabulary->is_end(id); };
   if (vocabulary == nullptr || !std::all_of(options.stop_tokens.begin(), options.stop_tokens.end(), is_known_end)) {
     CRIA_TRY(vocabulary, make_token_trie(tokenizer, options.stop_tokens));
   }
-  if (vocabulary->vocab_size() != tokenizer.vocab_size()) return error{errc::mismatch, "vocabulary", "is not the model's", error::no_offset};
+  if (vocabulary->vocab_size() != tokenizer.vocab_size()) return error{errc::mismatch, "vocabulary", "is not the model's"};
   CRIA_TRY(made.filter_, token_filter::create(*options.grammar, std::move(vocabulary)));
   return made;
 }
@@ -137,7 +137,7 @@ CRIA_INLINE result<void> grammar_guard::accept(token_id token) {
 
 CRIA_INLINE result<void> grammar_guard::mask(std::span<const float> logits) {
   return catch_bad_alloc([&]() -> result<void> {
-    if (logits.size() != filter_->vocabulary().vocab_size()) return error{errc::mismatch, "logits", "count", error::no_offset};
+    if (logits.size() != filter_->vocabulary().vocab_size()) return error{errc::mismatch, "logits", "count"};
     masked_.assign(logits.begin(), logits.end());
     for (std::size_t i = 0; i < masked_.size(); ++i) {
       if (!filter_->allows(static_cast<token_id>(i))) masked_[i] = -std::numeric_limits<float>::infinity();

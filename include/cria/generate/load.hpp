@@ -99,13 +99,13 @@ CRIA_INLINE result<memory_estimate> estimate_memory(const gguf::file& file, cons
                                                              precision p) {
   return catch_bad_alloc([&]() -> result<memory_estimate> {
     CRIA_TRY(const auto tokens, file.metadata().get<gguf::array_view>("tokenizer.ggml.tokens"));
-    if (file.find_tensor("token_embd.weight") == nullptr) return error{errc::missing_tensor, "token_embd.weight", {}, error::no_offset};
+    if (file.find_tensor("token_embd.weight") == nullptr) return error{errc::missing_tensor, "token_embd.weight"};
     CRIA_TRY(const model_config c, model_config::from_metadata(file.metadata(), tokens.size()));
     memory_estimate m{};
     CRIA_CHECK(detail::check(options));
     m.context = options.context_for(c);
     m.trained_context = c.context_length;
-    const auto too_large = [](std::string_view what) { return error{errc::limit_exceeded, std::string(what), "would take more than 2^64 bytes", error::no_offset}; };
+    const auto too_large = [](std::string_view what) { return error{errc::limit_exceeded, what, "would take more than 2^64 bytes"}; };
     checked_u64 weights = 0;
     for (const gguf::tensor_info& t : file.tensors()) {
       const auto bytes = loaded_bytes(t);

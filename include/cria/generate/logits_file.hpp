@@ -136,7 +136,7 @@ class logits_file {
   [[nodiscard]] result<void> check_same(const tokenizer& t, const text_windows& windows) const;
   [[nodiscard]] result<void> add(const scored_position& p, divergence& sum);
 
-  [[nodiscard]] error differs(std::string_view message) const { return {errc::mismatch, detail::printable_name(source_->name()), message, error::no_offset}; }
+  [[nodiscard]] error differs(std::string_view message) const { return {errc::mismatch, detail::printable_name(source_->name()), message}; }
 
   std::shared_ptr<const byte_source> source_;
   detail::logits_file_layout layout_;
@@ -149,7 +149,7 @@ class logits_file {
 
 CRIA_INLINE result<logits_file> logits_file::read_head(std::shared_ptr<const byte_source> source) {
   using layout = detail::logits_file_layout;
-  const auto refuse = [&](errc code, std::string message) { return error{code, detail::printable_name(source->name()), std::move(message), error::no_offset}; };
+  const auto refuse = [&](errc code, std::string message) { return error{code, detail::printable_name(source->name()), std::move(message)}; };
   const std::uint64_t size = source->size();
   std::array<std::byte, layout::fixed_bytes> fixed{};
   CRIA_CHECK(source->read_at(0, std::span(fixed).first(static_cast<std::size_t>(std::min<std::uint64_t>(size, fixed.size())))));
@@ -180,7 +180,7 @@ CRIA_INLINE result<logits_file> logits_file::read_head(std::shared_ptr<const byt
 CRIA_INLINE result<void> logits_file::add(const scored_position& p, divergence& sum) {
   using layout = detail::logits_file_layout;
   if (p.window >= layout_.n_windows || p.index >= layout_.n_scored() || p.logits.size() != layout_.vocab_size) {
-    return error{errc::bad_argument, "logits file", "has no such position", error::no_offset};
+    return error{errc::bad_argument, "logits file", "has no such position"};
   }
   const std::uint64_t offset = layout_.head_bytes() + (std::uint64_t{p.window} * layout_.n_scored() + p.index) * layout_.row_bytes();
   CRIA_CHECK(source_->read_at(offset, row_));
@@ -209,8 +209,8 @@ CRIA_INLINE result<void> logits_file::add(const scored_position& p, divergence& 
 
 CRIA_INLINE result<logits_file_writer> logits_file_writer::create(std::unique_ptr<byte_sink> sink, const tokenizer& t, const text_windows& windows) {
   constexpr std::size_t most = 0xffffffffu;
-  if (sink == nullptr) return error{errc::bad_argument, "logits file", "no sink", error::no_offset};
-  if (t.vocab_size() > most || windows.length() > most || windows.size() > most) return error{errc::bad_argument, "logits file", "is too large", error::no_offset};
+  if (sink == nullptr) return error{errc::bad_argument, "logits file", "no sink"};
+  if (t.vocab_size() > most || windows.length() > most || windows.size() > most) return error{errc::bad_argument, "logits file", "is too large"};
   return catch_bad_alloc([&]() -> result<logits_file_writer> {
     std::vector<std::byte> head;
     for (const char c : detail::logits_file_layout::magic) head.push_back(static_cast<std::byte>(c));
@@ -227,7 +227,7 @@ CRIA_INLINE result<logits_file_writer> logits_file_writer::create(std::unique_pt
 
 CRIA_INLINE result<void> logits_file_writer::write(const scored_position& p) {
   using layout = detail::logits_file_layout;
-  if (n_left_ == 0) return error{errc::bad_argument, "logits file", "has all its rows", error::no_offset};
+  if (n_left_ == 0) return error{errc::bad_argument, "logits file", "has all its rows"};
   const auto [least, best] = std::minmax_element(p.logits.begin(), p.logits.end());
   const float low = std::max(*least, *best - layout::widest), step = (*best - low) / layout::most_codes;
   row_.clear();
@@ -246,13 +246,13 @@ CRIA_INLINE result<void> logits_file_writer::write(const scored_position& p) {
 
 CRIA_INLINE result<void> logits_file_writer::commit() {
   return catch_bad_alloc([&]() -> result<void> {
-    if (n_left_ != 0) return error{errc::bad_argument, "logits file", std::to_string(n_left_) + " rows are missing", error::no_offset};
+    if (n_left_ != 0) return error{errc::bad_argument, "logits file", std::to_string(n_left_) + " rows are missing"};
     return sink_->commit();
   }, "logits file");
 }
 
 CRIA_INLINE result<logits_file> logits_file::open(std::shared_ptr<const byte_source> source) {
-  if (source == nullptr) return error{errc::bad_argument, "logits file", "no source", error::no_offset};
+  if (source == nullptr) return error{errc::bad_argument, "logits file", "no source"};
   return catch_bad_alloc([&] { return read_head(std::move(source)); }, "logits file");
 }
 

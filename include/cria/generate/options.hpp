@@ -53,7 +53,7 @@ namespace detail {
 /// Errors: bad_argument.
 [[nodiscard]] inline result<void> check(const session_options& options) {
   const auto refuse = [](std::string_view field, std::size_t highest) {
-    return error{errc::bad_argument, std::string(field), "is not in 1 to " + std::to_string(highest), error::no_offset};
+    return error{errc::bad_argument, field, "is not in 1 to " + std::to_string(highest)};
   };
   if (options.max_batch == 0 || options.max_batch > session_options::most_batch) return refuse("max_batch", session_options::most_batch);
   if (options.context_size > session_options::max_context) return refuse("context_size", session_options::max_context);

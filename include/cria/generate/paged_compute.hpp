@@ -57,7 +57,7 @@ class paged_compute {
     auto made = pool_type::create(m.cache_shape(), pages);
     if (!made && made.error().code == errc::out_of_memory) {
       return error{errc::out_of_memory, o.cache_positions != 0 ? "cache_positions" : "context_size",
-                   "no memory for " + std::to_string(pages.n_pages) + " pages of " + std::to_string(pages.page_size) + " positions", error::no_offset};
+                   "no memory for " + std::to_string(pages.n_pages) + " pages of " + std::to_string(pages.page_size) + " positions"};
     }
     CRIA_TRY(auto pool, std::move(made));
     const std::size_t capacity = std::min(context, pool->n_pages() * pool->page_size());
@@ -88,11 +88,11 @@ class paged_compute {
         vocab_size_(vocab_size) {}
 
   [[nodiscard]] static result<void> check(const paged_compute_options& o) {
-    const auto refuse = [](const char* field, std::size_t highest) { return error{errc::bad_argument, field, "is not in 1 to " + std::to_string(highest), error::no_offset}; };
+    const auto refuse = [](const char* field, std::size_t highest) { return error{errc::bad_argument, field, "is not in 1 to " + std::to_string(highest)}; };
     if (o.max_batch == 0 || o.max_batch > session_options::most_batch) return refuse("max_batch", session_options::most_batch);
     if (o.context_size > session_options::max_context) return refuse("context_size", session_options::max_context);
     if (o.cache_positions > session_options::max_context) return refuse("cache_positions", session_options::max_context);
-    if (o.page_size == 0 || o.page_size % 16 != 0 || o.page_size > 65'536) return error{errc::bad_argument, "page_size", "is not a multiple of 16 up to 65536", error::no_offset};
+    if (o.page_size == 0 || o.page_size % 16 != 0 || o.page_size > 65'536) return error{errc::bad_argument, "page_size", "is not a multiple of 16 up to 65536"};
     if (o.n_threads > thread_pool::max_threads) return refuse("n_threads", thread_pool::max_threads);
     return {};
   }

@@ -154,16 +154,16 @@ template <class Session, class Observer = no_observer>
           const auto logits = std::span<const float>(rows).subspan(i * stride, n_vocab);
           const token_id next = tokens[first + done + 1];   // the last one of a window is looked at only here
           if (next < 0 || static_cast<std::size_t>(next) >= n_vocab) {
-            return error{errc::bad_argument, "tokens", "token " + std::to_string(next) + " is not in the vocabulary of " + std::to_string(n_vocab), error::no_offset};
+            return error{errc::bad_argument, "tokens", "token " + std::to_string(next) + " is not in the vocabulary of " + std::to_string(n_vocab)};
           }
           const scored_position position{w, done, logits, detail::log_sum_exp(logits), next};
-          if (!std::isfinite(position.log_sum_exp)) return error{errc::non_finite, "logits", "the model gave inf or NaN", error::no_offset};
+          if (!std::isfinite(position.log_sum_exp)) return error{errc::non_finite, "logits", "the model gave inf or NaN"};
           sum.nll.add(position.log_sum_exp - static_cast<double>(logits[static_cast<std::size_t>(position.next)]));
           CRIA_CHECK(observer(position));
         }
       }
       ++sum.n_windows;
-      if (options.progress && !options.progress(sum)) return error{errc::cancelled, "perplexity", {}, error::no_offset};
+      if (options.progress && !options.progress(sum)) return error{errc::cancelled, "perplexity"};
     }
     return sum;
   }, "perplexity");
@@ -181,13 +181,12 @@ CRIA_INLINE result<text_windows> text_windows::create(std::vector<token_id> toke
 }
 
 CRIA_INLINE result<text_windows> text_windows::cut(std::vector<token_id> tokens, token_id first, const text_window_options& options) {
-  if (options.window < 4 || options.window > tokens.max_size() / 2) return error{errc::bad_argument, "window", "is not in 4 to 2^60", error::no_offset};
+  if (options.window < 4 || options.window > tokens.max_size() / 2) return error{errc::bad_argument, "window", "is not in 4 to 2^60"};
   if (tokens.size() < 2 * options.window) {
-    return error{errc::bad_argument, "text", "has " + std::to_string(tokens.size()) + " tokens, two windows of " + std::to_string(options.window) + " are needed",
-                 error::no_offset};
+    return error{errc::bad_argument, "text", "has " + std::to_string(tokens.size()) + " tokens, two windows of " + std::to_string(options.window) + " are needed"};
   }
   const std::size_t n = std::min(options.max_windows, tokens.size() / options.window);
-  if (n == 0) return error{errc::bad_argument, "max_windows", "is 0", error::no_offset};
+  if (n == 0) return error{errc::bad_argument, "max_windows", "is 0"};
   for (std::size_t i = 0; i < n && first != no_token; ++i) tokens[i * options.window] = first;
   return text_windows(std::move(tokens), options.window, n);
 }

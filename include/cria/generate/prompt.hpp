@@ -25,7 +25,7 @@ template <class Prompt>
   if constexpr (prompt_text<Prompt>) {
     const std::string_view text(prompt);
     if (const std::size_t n = t.fewest_tokens(text); n > capacity) {
-      return error{errc::context_full, "prompt", std::to_string(n) + " tokens or more do not fit a context of " + std::to_string(capacity), error::no_offset};
+      return error{errc::context_full, "prompt", std::to_string(n) + " tokens or more do not fit a context of " + std::to_string(capacity)};
     }
     return t.encode(text, options);
   } else {

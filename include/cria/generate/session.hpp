@@ -74,7 +74,7 @@ class basic_session {
       const std::size_t context = options.context_for(model.config());
       auto cache = Cache::create(model.cache_shape(), context);
       if (!cache && cache.error().code == errc::out_of_memory) {
-        return error{errc::out_of_memory, "context_size", "no memory for a context of " + std::to_string(context) + " positions", error::no_offset};
+        return error{errc::out_of_memory, "context_size", "no memory for a context of " + std::to_string(context) + " positions"};
       }
       if (!cache) return std::move(cache).error();
       return create(std::move(model), *std::move(cache), options);
@@ -217,7 +217,7 @@ class basic_session {
   [[nodiscard]] result<void> evaluate_into(std::span<const token_id> tokens, std::optional<std::span<float>> rows, const stop_token& stop) {
     return catch_bad_alloc([&]() -> result<void> {
       if (rows && rows->size() / state_->logits_stride() < tokens.size()) {
-        return error{errc::bad_argument, "rows", "are too few for the tokens", error::no_offset};
+        return error{errc::bad_argument, "rows", "are too few for the tokens"};
       }
       CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
       return state_->evaluate(tokens, stop, rows ? rows->data() : nullptr);

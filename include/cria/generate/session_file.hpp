@@ -86,9 +86,9 @@ class summed_sink {
 [[nodiscard]] inline result<void> check_sections(std::span<const session_section> sections) {
   for (std::size_t i = 0; i < sections.size(); ++i) {
     const std::string& name = sections[i].name;
-    if (name.empty() || name.size() > 255) return error{errc::bad_argument, "sections", "a name needs 1 to 255 bytes", error::no_offset};
+    if (name.empty() || name.size() > 255) return error{errc::bad_argument, "sections", "a name needs 1 to 255 bytes"};
     for (const session_section& other : sections.first(i)) {
-      if (other.name == name) return error{errc::bad_argument, "sections", "two are called " + printable(name), error::no_offset};
+      if (other.name == name) return error{errc::bad_argument, "sections", "two are called " + printable(name)};
     }
   }
   return {};

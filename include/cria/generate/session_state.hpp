@@ -101,28 +101,28 @@ class session_state {
     auto owner = owner_.try_enter();
     if (!owner) return two_callers();
     CRIA_TRY(auto inside, look());
-    if (ticket != ticket_) return error{errc::bad_argument, "session", "has been used for something else meanwhile", error::no_offset};
+    if (ticket != ticket_) return error{errc::bad_argument, "session", "has been used for something else meanwhile"};
     return use{*std::move(owner), std::move(inside)};
   }
 
   /// Checks a prompt before anything changes.
   [[nodiscard]] result<void> check_prompt(std::span<const token_id> prompt) const {
-    if (prompt.empty()) return error{errc::bad_argument, "prompt", "has no tokens", error::no_offset};
+    if (prompt.empty()) return error{errc::bad_argument, "prompt", "has no tokens"};
     for (const token_id id : prompt) CRIA_CHECK(check_token("prompt", id));
     const std::size_t capacity = sequence_.cache().capacity();
     if (prompt.size() <= capacity) return {};
-    return error{errc::context_full, "prompt", std::to_string(prompt.size()) + " tokens do not fit a context of " + std::to_string(capacity), error::no_offset};
+    return error{errc::context_full, "prompt", std::to_string(prompt.size()) + " tokens do not fit a context of " + std::to_string(capacity)};
   }
 
   [[nodiscard]] result<void> check_token(std::string_view where, token_id id) const {
     if (id >= 0 && static_cast<std::size_t>(id) < model_.vocab_size()) return {};
-    return error{errc::bad_argument, std::string(where),
-                 "token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(model_.vocab_size()), error::no_offset};
+    return error{errc::bad_argument, where,
+                 "token " + std::to_string(id) + " is not in the vocabulary of " + std::to_string(model_.vocab_size())};
   }
 
   /// Checks the sizes of contents, and their logits.
   [[nodiscard]] result<void> check_contents(const session_contents& contents) const {
-    const auto refuse = [](errc code, std::string_view field) { return error{code, std::string(field), "are not those of a session of this model", error::no_offset}; };
+    const auto refuse = [](errc code, std::string_view field) { return error{code, std::string(field), "are not those of a session of this model"}; };
     const kv_shape shape = sequence_.cache().shape();
     const std::size_t rows = shape.n_layers * shape.n_kv_heads * contents.tokens.size();
     if (contents.positions.size() / sequence_.cache().position_bytes() != rows || contents.positions.size() % sequence_.cache().position_bytes() != 0) {
@@ -166,7 +166,7 @@ class session_state {
     const std::size_t length = sequence_.length(), capacity = sequence_.cache().capacity();
     if (tokens.size() > capacity - std::min(length, capacity)) {
       return error{errc::context_full, "context", std::to_string(length) + " of " + std::to_string(capacity) + " positions are taken, " +
-                   std::to_string(tokens.size()) + " more do not fit", error::no_offset};
+                   std::to_string(tokens.size()) + " more do not fit"};
     }
     return append(tokens, stop, rows);
   }
@@ -222,7 +222,7 @@ class session_state {
   /// As truncate(), where that is possible. Errors: bad_argument.
   [[nodiscard]] result<void> go_back(std::size_t n) {
     const std::size_t length = sequence_.length();
-    const auto refuse = [](std::string_view why) { return error{errc::bad_argument, "truncate", why, error::no_offset}; };
+    const auto refuse = [](std::string_view why) { return error{errc::bad_argument, "truncate", why}; };
     if (n > length) return refuse(std::to_string(n) + " of " + std::to_string(length) + " positions");
     if (sequence_.keepable(n) != n) return refuse("what the windows need at " + std::to_string(n) + " is gone");
     truncate(n);
@@ -275,7 +275,7 @@ class session_state {
 
   static constexpr std::size_t most_tokens_reserved = std::size_t{1} << 20;   // a cache may call itself unlimited
 
-  [[nodiscard]] static error two_callers() { return {errc::bad_argument, "session", "is used by two callers at once", error::no_offset}; }
+  [[nodiscard]] static error two_callers() { return {errc::bad_argument, "session", "is used by two callers at once"}; }
 
   session_state(cria::model m, std::unique_ptr<thread_pool> pool, executor_ref executor, nn::activations activations, Cache cache, array_buffer<float> logits)
       : model_(std::move(m)),
@@ -287,7 +287,7 @@ class session_state {
 
   [[nodiscard]] result<void> check_logits() const {
     for (const float x : logits_.span().first(model_.vocab_size())) {
-      if (!(x < std::numeric_limits<float>::infinity())) return error{errc::non_finite, "logits", "the model gave inf or NaN", error::no_offset};
+      if (!(x < std::numeric_limits<float>::infinity())) return error{errc::non_finite, "logits", "the model gave inf or NaN"};
     }
     return {};
   }

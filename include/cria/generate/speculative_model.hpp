@@ -59,7 +59,7 @@ class basic_model_drafter {
   basic_model_drafter(basic_session<Cache> guessing, std::size_t max_guesses) : session_(std::move(guessing)), max_guesses_(max_guesses) {}
 
   [[nodiscard]] static result<void> check_same_vocabulary(const tokenizer& draft, const tokenizer& target) {
-    const auto differ = [](std::string_view what) { return error{errc::mismatch, "vocabulary", what, error::no_offset}; };
+    const auto differ = [](std::string_view what) { return error{errc::mismatch, "vocabulary", what}; };
     if (draft.vocab_size() != target.vocab_size()) return differ(std::to_string(draft.vocab_size()) + " tokens, not " + std::to_string(target.vocab_size()));
     for (token_id id = 0; static_cast<std::size_t>(id) < target.vocab_size(); ++id) {
       if (draft.token_text(id) != target.token_text(id) || draft.kind(id) != target.kind(id)) return differ("token " + std::to_string(id) + " is another");

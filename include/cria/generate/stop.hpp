@@ -105,7 +105,7 @@ CRIA_INLINE result<stop_matcher> stop_matcher::create(std::span<const std::strin
   return catch_bad_alloc([&]() -> result<stop_matcher> {
     stop_matcher made;
     for (const std::string& s : strings) {
-      if (s.empty()) return error{errc::bad_argument, "stop_strings", "a stop string is empty", error::no_offset};
+      if (s.empty()) return error{errc::bad_argument, "stop_strings", "a stop string is empty"};
       made.patterns_.emplace_back(s);
     }
     return made;

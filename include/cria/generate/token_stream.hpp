@@ -73,7 +73,7 @@ class token_stream {
   /// Returns the summary, or the error; what is left of a stream that was not read to its end is given up (stopped_by_callback). Call it once.
   [[nodiscard]] cria::result<generation> result() {
     if (error_) return *error_;
-    if (run_ == nullptr) return cria::error{errc::bad_argument, "token_stream", "its result was taken already", cria::error::no_offset};
+    if (run_ == nullptr) return cria::error{errc::bad_argument, "token_stream", "its result was taken already"};
     run_->stop_by_callback();
     has_begun_ = true;
     has_event_ = false;

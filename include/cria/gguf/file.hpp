@@ -86,7 +86,7 @@ struct file_part {
 [[nodiscard]] inline result<void> grow_prefix(const byte_source& source, std::unique_ptr<std::byte[]>& bytes, std::size_t before, std::size_t now) {
   std::unique_ptr<std::byte[]> grown(new (std::nothrow) std::byte[now == 0 ? 1 : now]);
   if (grown == nullptr) {
-    return error{errc::out_of_memory, cria::detail::printable_name(source.name()), "no memory for " + std::to_string(now) + " bytes of metadata", error::no_offset};
+    return error{errc::out_of_memory, cria::detail::printable_name(source.name()), "no memory for " + std::to_string(now) + " bytes of metadata"};
   }
   if (before != 0) std::memcpy(grown.get(), bytes.get(), before);
   bytes = std::move(grown);
@@ -96,7 +96,7 @@ struct file_part {
 /// Reads and parses all that stands before the tensor data.
 [[nodiscard]] inline result<file_part> open_part(std::shared_ptr<const byte_source> source, limits limit) {
   constexpr std::uint64_t first_read = std::uint64_t{1} << 16;
-  if (source == nullptr) return error{errc::bad_argument, "gguf::file::open", "no byte source", error::no_offset};
+  if (source == nullptr) return error{errc::bad_argument, "gguf::file::open", "no byte source"};
   limit.metadata_bytes = std::min<std::uint64_t>(limit.metadata_bytes, ~std::uint32_t{0});   // tables of strings count in 32 bits
   file_part part;
   part.size = source->size();
@@ -156,7 +156,7 @@ CRIA_INLINE result<file> file::state::open_path(const std::filesystem::path& pat
 }
 
 CRIA_INLINE result<file> file::state::open_sources(std::span<const std::shared_ptr<const byte_source>> sources, const limits& limit) {
-  if (sources.empty()) return error{errc::bad_argument, "gguf::file::open", "no byte source", error::no_offset};
+  if (sources.empty()) return error{errc::bad_argument, "gguf::file::open", "no byte source"};
   state s;
   for (std::size_t i = 0; i < sources.size(); ++i) {
     auto part = detail::open_part(sources[i], limit);
@@ -170,7 +170,7 @@ CRIA_INLINE result<file> file::state::open_sources(std::span<const std::shared_p
 /// Takes a part whose keys say that it is the expected one, of the same model as the first.
 CRIA_INLINE result<void> file::state::add_part(detail::file_part part, split_position expected, const limits& limit) {
   const auto foreign = [&](std::string message) {
-    return error{errc::mismatch, cria::detail::printable_name(part.source->name()), std::move(message), error::no_offset};
+    return error{errc::mismatch, cria::detail::printable_name(part.source->name()), std::move(message)};
   };
   CRIA_TRY(const auto position, detail::read_split_position(part.parsed.keys));
   if (position.part != expected.part || position.count != expected.count) {
@@ -186,7 +186,7 @@ CRIA_INLINE result<void> file::state::add_part(detail::file_part part, split_pos
     }
   }
   if (part.parsed.tensors.size() > limit.tensors - std::min<std::uint64_t>(limit.tensors, tensors.size())) {
-    return error{errc::limit_exceeded, cria::detail::printable_name(part.source->name()), "more tensors than the limit of " + std::to_string(limit.tensors), error::no_offset};
+    return error{errc::limit_exceeded, cria::detail::printable_name(part.source->name()), "more tensors than the limit of " + std::to_string(limit.tensors)};
   }
   for (tensor_info& t : part.parsed.tensors) t.part = expected.part;
   if (parts.empty()) {
@@ -208,15 +208,14 @@ CRIA_INLINE result<file> file::state::finish() && {
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const tensor_info& t = tensors[i];
       if (index.insert(t.name, i, name_of)) {
-        return error{errc::mismatch, cria::detail::printable_name(parts[t.part].source->name()), "has the tensor " + printable(t.name) + ", which an earlier part has too",
-                     error::no_offset};
+        return error{errc::mismatch, cria::detail::printable_name(parts[t.part].source->name()), "has the tensor " + printable(t.name) + ", which an earlier part has too"};
       }
     }
     const gguf::metadata& keys = parts.front().parsed.keys;
     CRIA_TRY(const auto declared, keys.get_or<std::uint64_t>(detail::split_tensors_key, tensors.size()));
     if (declared != tensors.size()) {
-      return error{errc::mismatch, std::string(detail::split_tensors_key),
-                   std::to_string(declared) + " tensors declared, " + std::to_string(tensors.size()) + " in the parts", error::no_offset};
+      return error{errc::mismatch, detail::split_tensors_key,
+                   std::to_string(declared) + " tensors declared, " + std::to_string(tensors.size()) + " in the parts"};
     }
   }
   return file(std::make_shared<const state>(std::move(*this)));

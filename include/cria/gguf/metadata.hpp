@@ -46,7 +46,7 @@ class metadata {
   template <class T>
   [[nodiscard]] result<T> get(std::string_view key) const {
     const value* found = find(key);
-    if (found == nullptr) return error{errc::missing_key, printable(key), "the file has no such key", error::no_offset};
+    if (found == nullptr) return error{errc::missing_key, printable(key), "the file has no such key"};
     auto converted = found->as<T>();
     if (converted) return converted;
     error e = std::move(converted).error();

@@ -32,10 +32,10 @@ inline constexpr std::string_view split_tensors_key = "split.tensors.count";
 [[nodiscard]] inline result<split_position> read_split_position(const metadata& keys) {
   CRIA_TRY(const auto count, keys.get_or<std::uint32_t>("split.count", 1));
   if (count <= 1) return split_position{};
-  if (count > max_parts) return error{errc::bad_value, "split.count", std::to_string(count) + " parts", error::no_offset};
+  if (count > max_parts) return error{errc::bad_value, "split.count", std::to_string(count) + " parts"};
   CRIA_TRY(const auto part, keys.get<std::uint32_t>("split.no"));
   if (part >= count) {
-    return error{errc::bad_value, "split.no", "part " + std::to_string(part) + " of " + std::to_string(count) + ", counted from 0", error::no_offset};
+    return error{errc::bad_value, "split.no", "part " + std::to_string(part) + " of " + std::to_string(count) + ", counted from 0"};
   }
   return split_position{part, count};
 }
@@ -57,8 +57,7 @@ inline constexpr std::string_view split_tensors_key = "split.tensors.count";
   const auto& whole = first.native();
   if (whole.size() < suffix.native().size() || whole.substr(whole.size() - suffix.native().size()) != suffix.native()) {
     return error{errc::mismatch, cria::detail::printable_name(cria::detail::path_text(first)),
-                 "the file says that it is the first of " + std::to_string(count) + " parts, so its name must end in " + detail::part_suffix(0, count),
-                 error::no_offset};
+                 "the file says that it is the first of " + std::to_string(count) + " parts, so its name must end in " + detail::part_suffix(0, count)};
   }
   return std::filesystem::path(whole.substr(0, whole.size() - suffix.native().size()) + std::filesystem::path(detail::part_suffix(part, count)).native());
 }

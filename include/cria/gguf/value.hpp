@@ -59,13 +59,13 @@ template <class T>
 inline constexpr bool is_integer = std::integral<T> && !std::same_as<T, bool>;
 
 [[nodiscard]] inline error wrong_type(value_type stored, std::string_view wanted) {
-  return {errc::wrong_type, {}, "is stored as " + std::string(name(stored)) + ", not as " + std::string(wanted), error::no_offset};
+  return {errc::wrong_type, {}, "is stored as " + std::string(name(stored)) + ", not as " + std::string(wanted)};
 }
 
 template <class T, class Stored>
 [[nodiscard]] result<T> to_integer(Stored stored) {
   if (std::in_range<T>(stored)) return static_cast<T>(stored);
-  return error{errc::bad_value, {}, std::to_string(stored) + " is out of range", error::no_offset};
+  return error{errc::bad_value, {}, std::to_string(stored) + " is out of range"};
 }
 
 /// Returns the stored integer of any width as T, if it fits.
@@ -182,7 +182,7 @@ class value {
 template <class T>
 result<T> array_view::at(std::size_t i) const {
   if (i >= size_) {
-    return error{errc::bad_argument, {}, "element " + std::to_string(i) + " of an array of " + std::to_string(size_), error::no_offset};
+    return error{errc::bad_argument, {}, "element " + std::to_string(i) + " of an array of " + std::to_string(size_)};
   }
   if constexpr (std::same_as<T, std::string_view> || std::same_as<T, std::string>) {
     if (type_ != value_type::string) return detail::wrong_type(type_, "a string");

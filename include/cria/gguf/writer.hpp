@@ -190,7 +190,7 @@ class writer {
   static constexpr std::size_t max_key_bytes = 65'535;
   static constexpr std::size_t max_tensor_name_bytes = 63;   // llama.cpp keeps them in 64 bytes with a terminator
 
-  static error refuse(std::string_view where, std::string_view message) { return {errc::bad_argument, printable(where), message, error::no_offset}; }
+  static error refuse(std::string_view where, std::string_view message) { return {errc::bad_argument, printable(where), message}; }
   [[nodiscard]] static result<void> check_name(std::string_view name, std::size_t max);
   [[nodiscard]] result<void> store(std::string_view key, value_type type, std::vector<std::byte> bytes);
   [[nodiscard]] result<void> declare(std::string_view name, tensor_type type, std::span<const std::uint64_t> shape);
@@ -250,7 +250,7 @@ CRIA_INLINE result<void> writer::declare(std::string_view name, tensor_type type
   if (!size || *size >= most || *elements.get() >= most) return refuse(name, "too large");
   stored_tensor stored{std::string(name), type, {shape.begin(), shape.end()}, *size};
   detail::reserve_one(tensors_);
-  if (!tensor_names_.emplace(name).second) return error{errc::duplicate, printable(name), "the tensor is declared twice", error::no_offset};
+  if (!tensor_names_.emplace(name).second) return error{errc::duplicate, printable(name), "the tensor is declared twice"};
   tensors_.push_back(std::move(stored));
   return {};
 }
@@ -261,7 +261,7 @@ CRIA_INLINE result<std::uint64_t> writer::alignment() const {
   const stored_key& key = keys_[found->second];
   const std::uint64_t bytes = key.type == value_type::u32 ? load_le<std::uint32_t>(key.bytes.data()) : 0;
   if (std::has_single_bit(bytes) && bytes >= limits().min_alignment && bytes <= limits().max_alignment) return bytes;
-  return error{errc::bad_value, std::string(alignment_key), "is not a u32 and power of two from 8 to 1 MiB", error::no_offset};
+  return error{errc::bad_value, alignment_key, "is not a u32 and power of two from 8 to 1 MiB"};
 }
 
 /// Returns what stands before the tensor data, its padding included.

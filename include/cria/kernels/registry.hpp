@@ -63,11 +63,11 @@ CRIA_INLINE result<const kernel_table*> select(std::optional<isa::id> wanted) {
     names += isa::name(table->set);
     if (wanted && table->set != *wanted) continue;
     if (cpu.runs(table->set)) best = table;
-    if (wanted && best == nullptr) return error{errc::unsupported_cpu, std::string(isa::name(*wanted)), "this processor does not run it", error::no_offset};
+    if (wanted && best == nullptr) return error{errc::unsupported_cpu, isa::name(*wanted), "this processor does not run it"};
   }
   if (best != nullptr) return best;
-  if (wanted) return error{errc::bad_argument, std::string(isa::name(*wanted)), "not compiled in; there are: " + names, error::no_offset};
-  return error{errc::unsupported_cpu, "cpu", "the kernels were compiled for: " + names, error::no_offset};
+  if (wanted) return error{errc::bad_argument, isa::name(*wanted), "not compiled in; there are: " + names};
+  return error{errc::unsupported_cpu, "cpu", "the kernels were compiled for: " + names};
 }
 
 }  // namespace cria::inline v0::kernels

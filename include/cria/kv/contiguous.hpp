@@ -147,12 +147,12 @@ class contiguous_kv_cache {
 
   /// Returns an empty cache with room for `capacity` positions.
   static result<contiguous_kv_cache> create(const kv_shape& shape, std::size_t capacity) {
-    if (capacity == 0) return error{errc::bad_argument, "capacity", "a context needs at least one position", error::no_offset};
+    if (capacity == 0) return error{errc::bad_argument, "capacity", "a context needs at least one position"};
     constexpr std::size_t widest = std::size_t{1} << 20;   // a row's bytes cannot wrap
     if (shape.n_layers == 0 || shape.n_kv_heads == 0 || shape.head_dim == 0 || shape.head_dim > widest) {
-      return error{errc::bad_argument, "shape", "a cache needs layers, heads and 1 to " + std::to_string(widest) + " channels", error::no_offset};
+      return error{errc::bad_argument, "shape", "a cache needs layers, heads and 1 to " + std::to_string(widest) + " channels"};
     }
-    if (shape.windows != nullptr && shape.windows->size() != shape.n_layers) return error{errc::bad_argument, "windows", "are not one for each layer", error::no_offset};
+    if (shape.windows != nullptr && shape.windows->size() != shape.n_layers) return error{errc::bad_argument, "windows", "are not one for each layer"};
     return catch_bad_alloc([&]() -> result<contiguous_kv_cache> {
       contiguous_kv_cache c;
       c.shape_ = shape;
@@ -162,7 +162,7 @@ class contiguous_kv_cache {
       const auto whole = checked_u64(capacity).rounded_up(16).get();
       const auto most = whole ? (checked_u64(*whole) / checked_u64(16) * checked_u64(c.panel_bytes_) * checked_u64(shape.n_layers) * checked_u64(shape.n_kv_heads)).get() : whole;
       if (!most || *most > std::numeric_limits<std::size_t>::max()) {
-        return error{errc::out_of_memory, "capacity", "a context of " + std::to_string(capacity) + " positions", error::no_offset};
+        return error{errc::out_of_memory, "capacity", "a context of " + std::to_string(capacity) + " positions"};
       }
       std::size_t bytes = 0;
       c.layers_.reserve(shape.n_layers);
@@ -195,7 +195,7 @@ class contiguous_kv_cache {
   result<void> reserve(std::size_t n) {
     if (n > capacity_ - length_) {
       return error{errc::context_full, "context",
-                   std::to_string(length_) + " of " + std::to_string(capacity_) + " positions are taken, " + std::to_string(n) + " more do not fit", error::no_offset};
+                   std::to_string(length_) + " of " + std::to_string(capacity_) + " positions are taken, " + std::to_string(n) + " more do not fit"};
     }
     pending_ = n;
     written_ = std::max(written_, length_ + n);

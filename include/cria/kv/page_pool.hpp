@@ -175,7 +175,7 @@ class page_pool {
     [[nodiscard]] result<void> allocate(std::size_t n, std::size_t n_layers, std::size_t layer_bytes) {
       const auto one = checked_u64(layer_bytes) * checked_u64(n_layers);
       const auto all = (one * checked_u64(n)).get();
-      if (!all || *all > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "n_pages", {}, error::no_offset};
+      if (!all || *all > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "n_pages"};
       CRIA_TRY(memory, aligned_buffer::allocate(static_cast<std::size_t>(*all)));
       bytes = static_cast<std::size_t>(*one.get());
       return {};
@@ -192,7 +192,7 @@ class page_pool {
   [[nodiscard]] result<void> allocate(std::size_t n_pages) {
     const auto layer_bytes = (checked_u64(head_bytes_) * checked_u64(shape_.n_kv_heads)).get();
     const std::size_t n_windowed = window_ == 0 ? 0 : shape_.n_layers - static_cast<std::size_t>(std::count(shape_.windows->begin(), shape_.windows->end(), std::size_t{0}));
-    if (!layer_bytes || *layer_bytes > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "n_pages", {}, error::no_offset};
+    if (!layer_bytes || *layer_bytes > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "n_pages"};
     CRIA_CHECK(whole_.allocate(n_pages, shape_.n_layers - n_windowed, static_cast<std::size_t>(*layer_bytes)));
     CRIA_CHECK(windowed_.allocate(n_slots_, n_windowed, static_cast<std::size_t>(*layer_bytes)));
     references_.resize(n_pages);
@@ -214,7 +214,7 @@ class page_pool {
     return out;
   }
 
-  [[nodiscard]] static error refuse(const char* field, const char* why) { return {errc::bad_argument, field, why, error::no_offset}; }
+  [[nodiscard]] static error refuse(const char* field, const char* why) { return {errc::bad_argument, field, why}; }
 
   kv_shape shape_;
   std::size_t page_size_, slack_, window_;

@@ -37,7 +37,7 @@ class paged_kv_cache {
 
   /// Returns an empty cache of at most `capacity` positions over a pool that others may use too.
   static result<paged_kv_cache> create(std::shared_ptr<pool_type> pool, std::size_t capacity) {
-    if (capacity == 0) return error{errc::bad_argument, "capacity", "a context needs at least one position", error::no_offset};
+    if (capacity == 0) return error{errc::bad_argument, "capacity", "a context needs at least one position"};
     return catch_bad_alloc([&]() -> result<paged_kv_cache> {
       paged_kv_cache made(std::move(pool), capacity);
       made.pages_.reserve(made.pages_for(capacity));
@@ -118,7 +118,7 @@ class paged_kv_cache {
   /// Returns whether n positions could be reserved once what it holds is forgotten, which shared pages outlive. Errors: as reserve.
   [[nodiscard]] result<void> check_replace(std::size_t n) const {
     if (n > capacity_) {
-      return error{errc::context_full, "context", std::to_string(n) + " positions do not fit " + std::to_string(capacity_), error::no_offset};
+      return error{errc::context_full, "context", std::to_string(n) + " positions do not fit " + std::to_string(capacity_)};
     }
     const auto is_own = [this](page_id page) { return pool_->references(page) == 1; };
     std::size_t n_free = pool_->n_free() + static_cast<std::size_t>(std::count_if(pages_.begin(), pages_.end(), is_own));
@@ -129,19 +129,18 @@ class paged_kv_cache {
     }
     if (pages_for(n) <= n_free) return {};
     return error{errc::context_full, "pages",
-                 std::to_string(n_free) + " of " + std::to_string(pool_->n_pages()) + " would be free, " + std::to_string(pages_for(n)) + " are needed", error::no_offset};
+                 std::to_string(n_free) + " of " + std::to_string(pool_->n_pages()) + " would be free, " + std::to_string(pages_for(n)) + " are needed"};
   }
 
   result<void> reserve(std::size_t n) {
     if (n > capacity_ - length_) {
       return error{errc::context_full, "context",
-                   std::to_string(length_) + " of " + std::to_string(capacity_) + " positions are taken, " + std::to_string(n) + " more do not fit", error::no_offset};
+                   std::to_string(length_) + " of " + std::to_string(capacity_) + " positions are taken, " + std::to_string(n) + " more do not fit"};
     }
     forget_unseen();
     if (pages_needed(n) > pool_->n_allocatable()) {
       return error{errc::context_full, "pages",
-                   std::to_string(pool_->n_allocatable()) + " of " + std::to_string(pool_->n_pages()) + " are free, " + std::to_string(pages_needed(n)) + " are needed",
-                   error::no_offset};
+                   std::to_string(pool_->n_allocatable()) + " of " + std::to_string(pool_->n_pages()) + " are free, " + std::to_string(pages_needed(n)) + " are needed"};
     }
     if (n > 0 && writes_into_shared()) {
       page_id& page = pages_[length_ / pool_->page_size()];

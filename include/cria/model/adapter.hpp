@@ -68,7 +68,7 @@ class adapter {
   static result<adapter> load_checked(const gguf::file& file, const model& base) {
     CRIA_CHECK(check_kind(file.metadata(), base));
     CRIA_TRY(const double alpha, file.metadata().get_or("adapter.lora.alpha", 0.0));
-    if (!std::isfinite(alpha)) return error{errc::bad_value, "adapter.lora.alpha", "must be finite", error::no_offset};
+    if (!std::isfinite(alpha)) return error{errc::bad_value, "adapter.lora.alpha", "must be finite"};
     nn::low_rank_set set;
     constexpr std::string_view a_ending = ".lora_a", b_ending = ".lora_b";
     std::size_t n_used = 0;
@@ -76,11 +76,11 @@ class adapter {
       if (!a.name.ends_with(a_ending)) continue;
       const std::string_view name = a.name.substr(0, a.name.size() - a_ending.size());
       const gguf::tensor_info* b = file.find_tensor(std::string(name) + std::string(b_ending));
-      if (b == nullptr) return error{errc::missing_tensor, printable(name) + ".lora_b", {}, error::no_offset};
+      if (b == nullptr) return error{errc::missing_tensor, printable(name) + ".lora_b"};
       CRIA_CHECK(add_pair(set, file, base, name, a, *b, alpha));
       n_used += 2;
     }
-    if (n_used != file.tensors().size()) return error{errc::bad_value, stray_name(file), "is not half of a pair .lora_a, .lora_b", error::no_offset};
+    if (n_used != file.tensors().size()) return error{errc::bad_value, stray_name(file), "is not half of a pair .lora_a, .lora_b"};
     set.sort();
     set.model = &base.weights();
     CRIA_TRY(const std::uint64_t fingerprint, fingerprint_of(file));
@@ -90,12 +90,12 @@ class adapter {
   static result<void> check_kind(const gguf::metadata& keys, const model& base) {
     for (const auto& [key, wanted] : {std::pair<std::string_view, std::string_view>{"general.type", "adapter"}, {"adapter.type", "lora"}}) {
       CRIA_TRY(const std::string_view found, keys.get<std::string_view>(key));
-      if (found != wanted) return error{errc::bad_value, std::string(key), printable(found) + " is not " + std::string(wanted), error::no_offset};
+      if (found != wanted) return error{errc::bad_value, key, printable(found) + " is not " + std::string(wanted)};
     }
     CRIA_TRY(const std::string_view architecture, keys.get<std::string_view>("general.architecture"));
     if (architecture == base.config().architecture->name) return {};
     return error{errc::unsupported_architecture, "general.architecture",
-                 "an adapter of " + printable(architecture) + " for a model of " + std::string(base.config().architecture->name), error::no_offset};
+                 "an adapter of " + printable(architecture) + " for a model of " + std::string(base.config().architecture->name)};
   }
 
   static std::string stray_name(const gguf::file& file) {
@@ -121,7 +121,7 @@ class adapter {
     const double scale = alpha == 0 ? 1.0 : alpha / static_cast<double>(rank);
     for (float& v : b_values) {
       const double scaled = static_cast<double>(v) * scale;
-      if (!(std::fabs(scaled) <= double{std::numeric_limits<float>::max()})) return error{errc::non_finite, printable(b.name), "times alpha / rank is too large", error::no_offset};
+      if (!(std::fabs(scaled) <= double{std::numeric_limits<float>::max()})) return error{errc::non_finite, printable(b.name), "times alpha / rank is too large"};
       v = static_cast<float>(scaled);
     }
     for (const target& t : targets) {
@@ -139,14 +139,13 @@ class adapter {
   static result<void> check_shape(const gguf::tensor_info& t, std::uint64_t columns, std::uint64_t rows) {
     if (t.shape[0] == columns && t.shape[1] == rows && t.shape[2] == 1 && t.shape[3] == 1) return {};
     return error{errc::bad_shape, printable(t.name),
-                 "is " + std::to_string(t.shape[0]) + " x " + std::to_string(t.shape[1]) + ", this model needs " + std::to_string(columns) + " x " + std::to_string(rows),
-                 error::no_offset};
+                 "is " + std::to_string(t.shape[0]) + " x " + std::to_string(t.shape[1]) + ", this model needs " + std::to_string(columns) + " x " + std::to_string(rows)};
   }
 
   /// Returns the tensor's values, all of which are finite.
   static result<std::vector<float>> values_of(const gguf::file& file, const gguf::tensor_info& t) {
     if (t.elements > std::numeric_limits<std::size_t>::max() / sizeof(float)) {   // 32-bit systems
-      return error{errc::out_of_memory, printable(t.name), "is larger than the address space", error::no_offset};
+      return error{errc::out_of_memory, printable(t.name), "is larger than the address space"};
     }
     std::vector<std::byte> bytes(static_cast<std::size_t>(t.size_bytes));
     std::vector<float> values(static_cast<std::size_t>(t.elements));
@@ -154,11 +153,11 @@ class adapter {
     const std::size_t row = static_cast<std::size_t>(t.shape[0]);
     for (std::size_t r = 0; r * row < values.size(); ++r) {
       if (!dequantize_row(t.type, bytes.data() + r * row_bytes(t.type, row), std::span(values).subspan(r * row, row))) {
-        return error{errc::unsupported_type, printable(t.name), std::string(cria::name(t.type)) + " is not a format that cria computes with", error::no_offset};
+        return error{errc::unsupported_type, printable(t.name), std::string(cria::name(t.type)) + " is not a format that cria computes with"};
       }
     }
     for (const float v : values) {
-      if (!std::isfinite(v)) return error{errc::non_finite, printable(t.name), "holds inf or NaN", error::no_offset};
+      if (!std::isfinite(v)) return error{errc::non_finite, printable(t.name), "holds inf or NaN"};
     }
     return values;
   }
@@ -199,7 +198,7 @@ class adapter {
         return targets;
       }
     }
-    return error{errc::missing_tensor, printable(name), "is not a matrix of this model that can be adapted", error::no_offset};
+    return error{errc::missing_tensor, printable(name), "is not a matrix of this model that can be adapted"};
   }
 
   std::shared_ptr<const state> state_;
@@ -222,8 +221,8 @@ class adapter_set {
       adapter_set made;
       made.choices_.assign(choices.begin(), choices.end());
       for (const adapter_choice& c : made.choices_) {
-        if (&c.adapter.base().weights() != &base.weights()) return error{errc::bad_argument, "adapters", "one is of another model", error::no_offset};
-        if (!std::isfinite(c.scale)) return error{errc::bad_argument, "adapters", "a scale is not finite", error::no_offset};
+        if (&c.adapter.base().weights() != &base.weights()) return error{errc::bad_argument, "adapters", "one is of another model"};
+        if (!std::isfinite(c.scale)) return error{errc::bad_argument, "adapters", "a scale is not finite"};
         made.uses_.push_back(c.adapter.use(c.scale));
       }
       return made;

@@ -90,7 +90,7 @@ CRIA_INLINE result<decoder> decoder::from_metadata(const gguf::metadata& metadat
     case architecture_id::gemma3: return any_equations::make<gemma3>(read, config);
     case architecture_id::phi3: return any_equations::make<phi3>(read, config);
   }
-  return error{errc::unsupported_architecture, "general.architecture", std::string(config.architecture->name), error::no_offset};
+  return error{errc::unsupported_architecture, "general.architecture", std::string(config.architecture->name)};
 }
 
 CRIA_INLINE bool decoder::run(const nn::pass& p, nn::rows_view logits, const stop_query& stop) const {

@@ -96,11 +96,11 @@ class model {
     const std::size_t most = config().has_learned_positions ? config().context_length : std::numeric_limits<std::size_t>::max();
     for (const nn::sequence_slice<Cache>& s : slices) {
       if (s.tokens.size() > most || s.cache->length() > most - s.tokens.size()) {
-        return error{errc::context_full, "context", "the model has learned " + std::to_string(most) + " positions", error::no_offset};
+        return error{errc::context_full, "context", "the model has learned " + std::to_string(most) + " positions"};
       }
       for (const nn::low_rank_use& use : s.adapters) {
-        if (use.set->model != &weights()) return error{errc::bad_argument, "adapters", "one is of another model", error::no_offset};
-        if (!std::isfinite(use.scale)) return error{errc::bad_argument, "adapters", "a scale is not finite", error::no_offset};
+        if (use.set->model != &weights()) return error{errc::bad_argument, "adapters", "one is of another model"};
+        if (!std::isfinite(use.scale)) return error{errc::bad_argument, "adapters", "a scale is not finite"};
       }
     }
     return {};

@@ -69,7 +69,7 @@ class config_reader {
     const gguf::value* found = metadata_.find(k);
     if (found == nullptr) {
       if (fallback != 0) return fallback;
-      return error{errc::missing_key, k, {}, error::no_offset};
+      return error{errc::missing_key, k};
     }
     std::uint64_t n = 0;
     if (found->type() == gguf::value_type::array) {
@@ -77,13 +77,13 @@ class config_reader {
       for (std::size_t i = 0; i < array.size(); ++i) {
         auto element = array.at<std::uint64_t>(i);
         if (!element) return error{element.error().code, k, "element " + std::to_string(i) + " " + element.error().message, metadata_.offset_of(*found)};
-        if (i != 0 && *element != n) return error{errc::bad_value, k, "layers of different sizes are not supported", error::no_offset};
+        if (i != 0 && *element != n) return error{errc::bad_value, k, "layers of different sizes are not supported"};
         n = *element;
       }
     } else {
       CRIA_TRY(n, metadata_.get<std::uint64_t>(k));
     }
-    if (n < 1 || n > limit) return error{errc::bad_value, k, std::to_string(n) + " is not in 1 to " + std::to_string(limit), error::no_offset};
+    if (n < 1 || n > limit) return error{errc::bad_value, k, std::to_string(n) + " is not in 1 to " + std::to_string(limit)};
     return static_cast<std::size_t>(n);
   }
 
@@ -100,10 +100,10 @@ class config_reader {
     const std::string k = key(name);
     if (metadata_.find(k) == nullptr) {
       if (fallback > 0) return fallback;
-      return error{errc::missing_key, k, {}, error::no_offset};
+      return error{errc::missing_key, k};
     }
     CRIA_TRY(const double value, number(k));
-    if (!(value > 0) || !std::isfinite(value)) return error{errc::bad_value, k, "must be positive and finite", error::no_offset};
+    if (!(value > 0) || !std::isfinite(value)) return error{errc::bad_value, k, "must be positive and finite"};
     return value;
   }
 
@@ -117,7 +117,7 @@ class config_reader {
   result<float> positive_float(std::string_view name, double fallback = 0) const {
     CRIA_TRY(const double value, positive(name, fallback));
     const auto rounded = static_cast<float>(value);
-    if (!(rounded > 0) || !std::isfinite(rounded)) return error{errc::bad_value, key(name), "does not fit a float", error::no_offset};
+    if (!(rounded > 0) || !std::isfinite(rounded)) return error{errc::bad_value, key(name), "does not fit a float"};
     return rounded;
   }
 
@@ -145,7 +145,7 @@ class config_reader {
     if (of_expert != 0) return of_expert;
     CRIA_TRY(const std::size_t width, count("feed_forward_length", widest));
     if (row.id != architecture_id::qwen3moe) return width;
-    if (width < n_experts_used) return error{errc::bad_value, key("feed_forward_length"), "is less than the experts that a token uses", error::no_offset};
+    if (width < n_experts_used) return error{errc::bad_value, key("feed_forward_length"), "is less than the experts that a token uses"};
     return width / n_experts_used;
   }
 
@@ -154,14 +154,14 @@ class config_reader {
     CRIA_TRY(const std::size_t n_groups, count_or_none("expert_group_count", nn::most_experts));
     CRIA_TRY(const std::size_t n_used, count_or_none("expert_group_used_count", nn::most_experts));
     if (n_groups <= 1 || n_used == n_groups) return {};
-    return error{errc::unsupported_architecture, key("expert_group_count"), "experts are chosen by groups", error::no_offset};
+    return error{errc::unsupported_architecture, key("expert_group_count"), "experts are chosen by groups"};
   }
 
   /// Fails where layers with a window turn other channels than those without.
   result<void> check_window_rope(std::size_t head_dim, std::size_t rope_dim) const {
     CRIA_TRY(const std::size_t of_windows, count("rope.dimension_count_swa", head_dim, rope_dim));
     if (of_windows == rope_dim) return {};
-    return error{errc::unsupported_architecture, key("rope.dimension_count_swa"), "differs from the " + std::to_string(rope_dim) + " of the other layers", error::no_offset};
+    return error{errc::unsupported_architecture, key("rope.dimension_count_swa"), "differs from the " + std::to_string(rope_dim) + " of the other layers"};
   }
 
   /// The window of each layer. Of `period` layers the last sees all; 0: none does. The file may say another period, or for each layer whether it has a window.
@@ -187,7 +187,7 @@ class config_reader {
     nn::rope_parameters r;
     r.pairing = pairing;
     CRIA_TRY(r.rope_dim, count("rope.dimension_count", head_dim, head_dim));
-    if (r.rope_dim % 2 != 0) return error{errc::bad_value, key("rope.dimension_count"), "must be even", error::no_offset};
+    if (r.rope_dim % 2 != 0) return error{errc::bad_value, key("rope.dimension_count"), "must be even"};
     CRIA_TRY(r.base, positive("rope.freq_base", 10000));
     CRIA_TRY(r.original_context, positive_or_default("rope.scaling.original_context_length", static_cast<double>(context_length)));
     CRIA_TRY(r.attention_factor, positive("rope.scaling.attn_factor", 1));
@@ -198,7 +198,7 @@ class config_reader {
       CRIA_TRY(r.factor, positive_or_default(has_old_factor ? "rope.scale_linear" : "rope.scaling.factor", 1));
     } else if (scaling == "yarn") {
       r.scaling = nn::rope_scaling::yarn;
-      if (r.base <= 1) return error{errc::bad_value, key("rope.freq_base"), "yarn needs a base above 1", error::no_offset};
+      if (r.base <= 1) return error{errc::bad_value, key("rope.freq_base"), "yarn needs a base above 1"};
       CRIA_TRY(r.factor, positive_or_default("rope.scaling.factor", 1));
       const bool blends = contains("rope.scaling.yarn_ext_factor");   // 0: every pair is divided
       CRIA_TRY(r.extrapolation, positive_or_default("rope.scaling.yarn_ext_factor", blends ? 0 : 1));
@@ -206,7 +206,7 @@ class config_reader {
       CRIA_TRY(r.beta_slow, positive("rope.scaling.yarn_beta_slow", 1));
       CRIA_TRY(r.log_multiplier, positive_or_default("rope.scaling.yarn_log_multiplier", 0));
     } else if (scaling != "none" && scaling != "longrope") {   // whose factors are tensors
-      return error{errc::bad_value, key("rope.scaling.type"), printable(scaling) + " is not none, linear, yarn or longrope", error::no_offset};
+      return error{errc::bad_value, key("rope.scaling.type"), printable(scaling) + " is not none, linear, yarn or longrope"};
     }
     return r;
   }
@@ -241,16 +241,16 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   const detail::config_reader read(metadata, std::string(name));
   const auto is_named = [&](const struct architecture& a) { return a.name == name; };
   if (std::none_of(architectures.begin(), architectures.end(), is_named)) {
-    return error{errc::unsupported_architecture, "general.architecture", printable(name), error::no_offset};
+    return error{errc::unsupported_architecture, "general.architecture", printable(name)};
   }
   model_config c;
   CRIA_TRY(c.n_experts, read.count_or_none("expert_count", nn::most_experts));
   const struct architecture* row = find_architecture(name, c.n_experts != 0);
   if (row == nullptr) {
-    return error{errc::unsupported_architecture, read.key("expert_count"), c.n_experts == 0 ? "it has experts" : "it has no experts", error::no_offset};
+    return error{errc::unsupported_architecture, read.key("expert_count"), c.n_experts == 0 ? "it has experts" : "it has no experts"};
   }
   CRIA_TRY(const bool is_causal, read.flag("attention.causal", true));
-  if (!is_causal) return error{errc::unsupported_architecture, read.key("attention.causal"), "attention in both directions", error::no_offset};
+  if (!is_causal) return error{errc::unsupported_architecture, read.key("attention.causal"), "attention in both directions"};
   c.architecture = row;
   c.vocab_size = vocab_size;
   CRIA_TRY(c.dim, read.count("embedding_length", widest));
@@ -263,13 +263,13 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   }
   CRIA_TRY(c.ffn_dim, read.ffn_width(*row, c.n_experts_used, widest));
   CRIA_TRY(c.context_length, read.count("context_length", longest));
-  if (c.n_heads % c.n_kv_heads != 0) return error{errc::bad_value, read.key("attention.head_count_kv"), "does not divide the head count", error::no_offset};
+  if (c.n_heads % c.n_kv_heads != 0) return error{errc::bad_value, read.key("attention.head_count_kv"), "does not divide the head count"};
   if (c.dim % c.n_heads != 0 && !read.contains("attention.key_length")) {
-    return error{errc::bad_value, read.key("attention.head_count"), "does not divide the embedding length", error::no_offset};
+    return error{errc::bad_value, read.key("attention.head_count"), "does not divide the embedding length"};
   }
   CRIA_TRY(c.head_dim, read.count("attention.key_length", 65536, std::max<std::size_t>(c.dim / c.n_heads, 1)));
   CRIA_TRY(const std::size_t value_dim, read.count("attention.value_length", 65536, c.head_dim));
-  if (value_dim != c.head_dim) return error{errc::bad_value, read.key("attention.value_length"), "differs from the key length", error::no_offset};
+  if (value_dim != c.head_dim) return error{errc::bad_value, read.key("attention.value_length"), "differs from the key length"};
   CRIA_TRY(c.norm_eps, read.positive_float(row->has_layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"));
   c.has_learned_positions = row->positions == position_kind::learned;
   if (!c.has_learned_positions) {

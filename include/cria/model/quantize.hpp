@@ -160,7 +160,7 @@ class tensor_converter {
 
 [[nodiscard]] inline result<quantize_report> quantize_to(const gguf::file& file, std::unique_ptr<byte_sink> sink, const quantize_options& options,
                                                          std::vector<planned_tensor> plan) {
-  if (options.n_threads > thread_pool::max_threads) return error{errc::bad_argument, "n_threads", "is too large", error::no_offset};
+  if (options.n_threads > thread_pool::max_threads) return error{errc::bad_argument, "n_threads", "is too large"};
   std::optional<thread_pool> pool;
   if (!options.executor) pool.emplace(options.n_threads);
   gguf::writer out;
@@ -173,7 +173,7 @@ class tensor_converter {
   const auto advance = [&](std::uint64_t bytes) -> result<void> {
     progress.done_bytes += bytes;
     const bool goes_on = !options.stop.stop_requested() && (!options.progress || options.progress(progress));
-    return goes_on ? result<void>{} : error{errc::cancelled, "quantize", {}, error::no_offset};
+    return goes_on ? result<void>{} : error{errc::cancelled, "quantize"};
   };
   for (std::size_t i = 0; i < report.tensors.size(); ++i) {
     progress.tensor = report.tensors[i].name;
@@ -191,7 +191,7 @@ class tensor_converter {
     const auto part = n_parts == 1 ? result<std::filesystem::path>(source) : gguf::part_path(source, static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(n_parts));
     std::error_code ignored;
     if (part && std::filesystem::equivalent(*part, target, ignored)) {
-      return error{errc::bad_argument, detail::printable_name(path_text(target)), "is the file that the model is read from", error::no_offset};
+      return error{errc::bad_argument, detail::printable_name(path_text(target)), "is the file that the model is read from"};
     }
   }
   return {};

@@ -223,9 +223,9 @@ class type_chooser {
 CRIA_INLINE result<std::vector<planned_tensor>> plan_quantization(const gguf::file& file, const quantize_options& options) {
   return catch_bad_alloc([&]() -> result<std::vector<planned_tensor>> {
     const detail::file_type_rules* rules = detail::find_rules(options.type);
-    if (rules == nullptr) return error{errc::bad_argument, "type", "is no file type", error::no_offset};
+    if (rules == nullptr) return error{errc::bad_argument, "type", "is no file type"};
     for (const auto& chosen : {options.output_type, options.embedding_type}) {
-      if (chosen && !format_index_of(*chosen)) return error{errc::unsupported_type, std::string(name(*chosen)), "cria cannot write it", error::no_offset};
+      if (chosen && !format_index_of(*chosen)) return error{errc::unsupported_type, name(*chosen), "cria cannot write it"};
     }
     const auto tensors = file.tensors();
     std::vector<std::tuple<std::int64_t, std::string_view, std::size_t>> order;   // of layers, then names

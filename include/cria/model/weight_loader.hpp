@@ -68,7 +68,7 @@ enum class values_check : std::uint8_t {
     loaded = bytes ? loaded + *bytes : checked_u64(1) / 0;
   }
   if (loaded.get() && (!in_file.get() || *loaded.get() <= *in_file.get())) return {};
-  return error{errc::limit_exceeded, "tensors", "would take more than four times their size: their rows are too few, or their matrices too many and too small", error::no_offset};
+  return error{errc::limit_exceeded, "tensors", "would take more than four times their size: their rows are too few, or their matrices too many and too small"};
 }
 
 /// Whether a loader reads the tensors, or only looks for them and compares their shapes and types.
@@ -92,7 +92,7 @@ class weight_loader {
       const std::string_view name = file_.tensors()[i].name;
       // Angles of the rotation, which old files carry beside the base that gives them.
       if (!is_used_[i] && !name.ends_with(".attn_rot_embd.weight")) {
-        return error{errc::bad_value, printable(name), "is not a tensor of this model", error::no_offset};
+        return error{errc::bad_value, printable(name), "is not a tensor of this model"};
       }
     }
     return {};
@@ -162,19 +162,18 @@ class weight_loader {
   /// Finds a tensor of shape [columns, rows, depth] (rows = 1: also a plain vector) in a format that cria computes with.
   result<const gguf::tensor_info*> checked(const std::string& name, std::size_t columns, std::size_t rows, std::size_t depth = 1) {
     const gguf::tensor_info* info = find(name);
-    if (info == nullptr) return error{errc::missing_tensor, name, {}, error::no_offset};
+    if (info == nullptr) return error{errc::missing_tensor, name};
     if (info->shape[0] != columns || info->shape[1] != rows || info->shape[2] != depth || info->shape[3] != 1) {
       return error{errc::bad_shape, name,
                    "is " + std::to_string(info->shape[0]) + " x " + std::to_string(info->shape[1]) + (info->shape[2] == 1 ? "" : " x " + std::to_string(info->shape[2])) +
-                       ", the model needs " + std::to_string(columns) + " x " + std::to_string(rows) + (depth == 1 ? "" : " x " + std::to_string(depth)),
-                   error::no_offset};
+                       ", the model needs " + std::to_string(columns) + " x " + std::to_string(rows) + (depth == 1 ? "" : " x " + std::to_string(depth))};
     }
     const auto format = format_index_of(info->type);
     if (!format || kernels_.gemm[*format] == nullptr) {
-      return error{errc::unsupported_type, name, std::string(cria::name(info->type)) + " is not a format that cria computes with", error::no_offset};
+      return error{errc::unsupported_type, name, std::string(cria::name(info->type)) + " is not a format that cria computes with"};
     }
     if (info->size_bytes / std::max<std::size_t>(1, rows) > std::numeric_limits<std::size_t>::max() / round_up(rows, 16)) {   // 32-bit systems: panels have whole sixteens of rows
-      return error{errc::out_of_memory, name, "is larger than the address space", error::no_offset};
+      return error{errc::out_of_memory, name, "is larger than the address space"};
     }
     is_used_[static_cast<std::size_t>(info - file_.tensors().data())] = true;
     return info;
@@ -219,7 +218,7 @@ class weight_loader {
   /// Returns memory, or the error with the tensor that it was for.
   template <class Buffer>
   static result<Buffer> named(const std::string& name, result<Buffer> memory) {
-    if (!memory) return error{memory.error().code, name, "no memory for it", error::no_offset};
+    if (!memory) return error{memory.error().code, name, "no memory for it"};
     return memory;
   }
 
@@ -267,7 +266,7 @@ class weight_loader {
       const std::size_t row_blocks = w.columns / find_tensor_type(w.type)->block_size;
       if (const auto bad = first_non_finite(w.type, staging.data(), n_rows * row_blocks)) {
         const std::size_t block = row * row_blocks + *bad;
-        return error{errc::non_finite, std::string(info.name), "block " + std::to_string(block) + " (row " + std::to_string(block / row_blocks) + ") holds inf or NaN",
+        return error{errc::non_finite, info.name, "block " + std::to_string(block) + " (row " + std::to_string(block / row_blocks) + ") holds inf or NaN",
                      info.offset + block * (row_size / row_blocks)};
       }
     }
@@ -277,7 +276,7 @@ class weight_loader {
 
   result<void> advance(const gguf::tensor_info& info) {
     done_ += info.size_bytes;
-    if (stop_.stop_requested() || (progress_ && !progress_({done_, total_}))) return error{errc::cancelled, "load", {}, error::no_offset};
+    if (stop_.stop_requested() || (progress_ && !progress_({done_, total_}))) return error{errc::cancelled, "load"};
     return {};
   }
 

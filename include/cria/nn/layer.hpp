@@ -96,7 +96,7 @@ result<std::size_t> begin_pass(activations& a, std::size_t vocab_size, std::span
   for (sequence_slice<Cache>& s : slices) {
     for (const token_id token : s.tokens) {
       if (token < 0 || static_cast<std::size_t>(token) >= vocab_size) {
-        return error{errc::bad_argument, "token", std::to_string(token) + " is not in the vocabulary", error::no_offset};
+        return error{errc::bad_argument, "token", std::to_string(token) + " is not in the vocabulary"};
       }
     }
     s.first_row = n_tokens;
@@ -104,14 +104,14 @@ result<std::size_t> begin_pass(activations& a, std::size_t vocab_size, std::span
     n_tokens += s.tokens.size();
     if constexpr (requires { s.cache->max_pass(); }) {
       if (s.tokens.size() > s.cache->max_pass()) {
-        return error{errc::bad_argument, "tokens", "the windows of this cache take " + std::to_string(s.cache->max_pass()) + " tokens at once", error::no_offset};
+        return error{errc::bad_argument, "tokens", "the windows of this cache take " + std::to_string(s.cache->max_pass()) + " tokens at once"};
       }
     }
     if (s.tokens.empty() || s.n_logits > s.tokens.size() || n_tokens > a.shape.max_tokens) {
-      return error{errc::bad_argument, "tokens", "a pass takes 1 to " + std::to_string(a.shape.max_tokens) + " tokens", error::no_offset};
+      return error{errc::bad_argument, "tokens", "a pass takes 1 to " + std::to_string(a.shape.max_tokens) + " tokens"};
     }
   }
-  if (slices.empty()) return error{errc::bad_argument, "tokens", "a pass takes at least one sequence", error::no_offset};
+  if (slices.empty()) return error{errc::bad_argument, "tokens", "a pass takes at least one sequence"};
   for (std::size_t i = 0; i < slices.size(); ++i) {
     if (auto room = slices[i].cache->reserve(slices[i].tokens.size()); !room) {
       roll_back(slices.first(i + 1));
@@ -131,7 +131,7 @@ result<std::size_t> begin_pass(activations& a, std::size_t vocab_size, std::span
 template <kv_cache Cache>
 error cancel_pass(std::span<sequence_slice<Cache>> slices) {
   roll_back(slices);
-  return {errc::cancelled, "forward", {}, error::no_offset};
+  return {errc::cancelled, "forward"};
 }
 
 /// h = the embedding of each token; embed_row(row, h) writes one.

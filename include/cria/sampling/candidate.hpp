@@ -119,12 +119,12 @@ struct token_probability {
   bool any = false;
   for (std::size_t i = 0; i < logits.size(); ++i) {
     if (!(logits[i] < std::numeric_limits<float>::infinity())) {
-      return error{errc::non_finite, std::string("token ") + std::to_string(i), logits[i] > 0.0f ? "+inf" : "NaN", error::no_offset};
+      return error{errc::non_finite, std::string("token ") + std::to_string(i), logits[i] > 0.0f ? "+inf" : "NaN"};
     }
     any |= logits[i] > -std::numeric_limits<float>::infinity();
     all[i] = {static_cast<token_id>(i), logits[i]};
   }
-  if (!any) return error{errc::non_finite, "logits", "all -inf", error::no_offset};
+  if (!any) return error{errc::non_finite, "logits", "all -inf"};
   const softmax_scale scale = softmax_over(all);
   select_best(all, k);
   std::vector<token_probability> best;

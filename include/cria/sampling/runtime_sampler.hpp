@@ -256,7 +256,7 @@ CRIA_INLINE sampler_state runtime_sampler::save() const {
 
 CRIA_INLINE result<void> runtime_sampler::restore(std::span<const std::uint64_t> state) {
   return catch_bad_alloc([&]() -> result<void> {
-    const error wrong{errc::mismatch, "sampler state", "not of this sampler's config and vocabulary", error::no_offset};
+    const error wrong{errc::mismatch, "sampler state", "not of this sampler's config and vocabulary"};
     if (state.size() < 2 || state[0] != state_version || state[1] != storage_.size()) return wrong;
     state = state.subspan(2);
     runtime_sampler next = *this;

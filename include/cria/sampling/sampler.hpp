@@ -112,7 +112,7 @@ namespace detail {
 
 /// Copies logits into `storage` as candidates in id order. Error texts stay below the size that strings allocate for.
 [[nodiscard]] inline result<std::span<candidate>> load_candidates(std::span<const float> logits, std::span<candidate> storage) noexcept {
-  if (logits.size() != storage.size() || logits.empty()) return error{errc::mismatch, "logits", "count", error::no_offset};
+  if (logits.size() != storage.size() || logits.empty()) return error{errc::mismatch, "logits", "count"};
   bool bad = false;
   for (std::size_t i = 0; i < logits.size(); ++i) {
     storage[i] = {static_cast<token_id>(i), logits[i]};
@@ -120,7 +120,7 @@ namespace detail {
   }
   for (std::size_t i = 0; bad && i < logits.size(); ++i) {
     if (logits[i] < std::numeric_limits<float>::infinity()) continue;
-    return error{errc::non_finite, std::string("token ") + std::to_string(i), logits[i] > 0.0f ? "+inf" : "NaN", error::no_offset};
+    return error{errc::non_finite, std::string("token ") + std::to_string(i), logits[i] > 0.0f ? "+inf" : "NaN"};
   }
   return storage;
 }
@@ -130,7 +130,7 @@ namespace detail {
   for (const candidate& c : candidates) {
     if (c.logit > -std::numeric_limits<float>::infinity()) return candidates;
   }
-  return error{errc::non_finite, "logits", "all -inf", error::no_offset};
+  return error{errc::non_finite, "logits", "all -inf"};
 }
 
 template <class Part>

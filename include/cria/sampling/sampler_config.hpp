@@ -93,7 +93,7 @@ namespace detail {
 
 /// Returns the error of a field outside its range; NaN is outside every range.
 [[nodiscard]] inline error out_of_range(std::string_view field, std::string_view value, std::string_view range) {
-  return {errc::bad_argument, std::string(field), std::string(value) + " is not in " + std::string(range), error::no_offset};
+  return {errc::bad_argument, field, std::string(value) + " is not in " + std::string(range)};
 }
 
 struct real_field {
@@ -160,8 +160,8 @@ CRIA_INLINE result<std::vector<sampling_step>> parse_sampling_order(std::string_
     const std::string_view full = word == "temp" ? name(sampling_step::temperature) : word;
     std::size_t i = 0;
     while (i < n_steps && name(static_cast<sampling_step>(i)) != full) ++i;
-    if (i == n_steps) return error{errc::bad_argument, "order", "no such step: " + printable(word), error::no_offset};
-    if (std::exchange(is_named[i], true)) return error{errc::bad_argument, "order", "twice: " + printable(word), error::no_offset};
+    if (i == n_steps) return error{errc::bad_argument, "order", "no such step: " + printable(word)};
+    if (std::exchange(is_named[i], true)) return error{errc::bad_argument, "order", "twice: " + printable(word)};
     steps.push_back(static_cast<sampling_step>(i));
   }
   return steps;

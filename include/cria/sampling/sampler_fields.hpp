@@ -117,9 +117,9 @@ CRIA_INLINE std::optional<std::string> sampler_field_text(const sampler_config& 
 
 CRIA_INLINE result<void> set_sampler_field(sampler_config& config, std::string_view field, std::string_view text) {
   return catch_bad_alloc([&]() -> result<void> {
-    if (!sampler_field_text(config, field)) return error{errc::bad_argument, printable(field), "is no setting of the sampler", error::no_offset};
+    if (!sampler_field_text(config, field)) return error{errc::bad_argument, printable(field), "is no setting of the sampler"};
     sampler_config changed = config;
-    if (!detail::assign_field(changed, field, text)) return error{errc::bad_argument, std::string(field), printable(text) + " is no number of its kind", error::no_offset};
+    if (!detail::assign_field(changed, field, text)) return error{errc::bad_argument, field, printable(text) + " is no number of its kind"};
     CRIA_CHECK(changed.validate());
     config = std::move(changed);
     return {};

@@ -114,7 +114,7 @@ struct vocabulary_defaults {
 };
 
 [[nodiscard]] inline error vocabulary_error(errc code, std::string_view key, std::string_view message) {
-  return {code, key, message, error::no_offset};
+  return {code, key, message};
 }
 
 /// Returns the byte that `text` names as <0xNN>, exactly two hexadecimal digits.

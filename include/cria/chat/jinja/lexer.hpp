@@ -55,7 +55,7 @@ class lexer {
   lexer(std::string_view source, arena& memory) : source_(source), memory_(memory) {}
 
   [[nodiscard]] result<std::vector<token>> run() {
-    if (source_.size() > max_source) return error{errc::limit_exceeded, "template", std::to_string(source_.size()) + " bytes", error::no_offset};
+    if (source_.size() > max_source) return error{errc::limit_exceeded, "template", std::to_string(source_.size()) + " bytes"};
     while (!failure_ && at_ < source_.size()) lex_data();
     if (failure_) return std::move(*failure_);
     push(token_kind::end, source_.size(), {});
@@ -66,7 +66,7 @@ class lexer {
   enum class tag { none, print, statement, comment, raw };
 
   void fail(std::size_t at, std::string_view message, errc code = errc::syntax) {
-    if (!failure_) failure_ = error{code, cria::detail::line_and_column(source_, at), message, error::no_offset};
+    if (!failure_) failure_ = error{code, cria::detail::line_and_column(source_, at), message};
     at_ = source_.size();
   }
   void push(token_kind type, std::size_t at, std::string_view spelling) { tokens_.push_back({type, static_cast<std::uint32_t>(at), spelling, 0, 0}); }

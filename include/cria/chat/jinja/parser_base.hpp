@@ -50,7 +50,7 @@ class parser_base {
     return "'" + printable(t.spelling) + "'";
   }
   void fail(std::uint32_t at, std::string_view message, errc code = errc::syntax) {
-    if (!failure_) failure_ = error{code, cria::detail::line_and_column(source_, at), message, error::no_offset};
+    if (!failure_) failure_ = error{code, cria::detail::line_and_column(source_, at), message};
     position_ = tokens_.size() - 1;
   }
   [[nodiscard]] bool has_failed() const noexcept { return failure_.has_value(); }

@@ -41,7 +41,7 @@ class runtime {
 
   value fail(std::string_view message, errc code = errc::bad_value) {
     if (!failure_) {
-      failure_ = error{code, {}, message, error::no_offset};
+      failure_ = error{code, {}, message};
       failed_at_ = at_;
     }
     return value::none();

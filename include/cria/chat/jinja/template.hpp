@@ -112,7 +112,7 @@ class compiled_template {
 
   [[nodiscard]] static result<compiled_template> parse(std::string_view source, const limits& most) {
     auto s = std::make_unique<state>();
-    if (source.size() > lexer::max_source) return error{errc::limit_exceeded, "template", std::to_string(source.size()) + " bytes", error::no_offset};
+    if (source.size() > lexer::max_source) return error{errc::limit_exceeded, "template", std::to_string(source.size()) + " bytes"};
     s->source = normalised_source(source);
     constexpr std::size_t deepest = 60'000;   // what a node can count
     CRIA_TRY(auto tree, parser::parse(s->source, std::min(most.max_depth, deepest), s->memory));
@@ -120,7 +120,7 @@ class compiled_template {
     s->names = std::move(tree.names);
     scope_resolver resolver(s->names, s->memory);
     s->variables = resolver.resolve_template(s->body);
-    if (const auto& problem = resolver.failure()) return error{problem->code, cria::detail::line_and_column(s->source, problem->at), problem->message, error::no_offset};
+    if (const auto& problem = resolver.failure()) return error{problem->code, cria::detail::line_and_column(s->source, problem->at), problem->message};
     return compiled_template(std::move(s));
   }
 

@@ -45,7 +45,7 @@ class pattern_compiler {
   static constexpr std::size_t most_nesting = 50;
 
   [[nodiscard]] error fail(errc code, const std::string& message) const {
-    return {code, where_, "pattern \"" + printable(text_) + "\": " + message + ", at its byte " + std::to_string(at_), error::no_offset};
+    return {code, where_, "pattern \"" + printable(text_) + "\": " + message + ", at its byte " + std::to_string(at_)};
   }
   [[nodiscard]] char peek() const noexcept { return at_ < text_.size() ? text_[at_] : '\0'; }
   [[nodiscard]] bool take(char c) noexcept {

@@ -48,7 +48,7 @@ uuid ::= hex{8} "-" hex{4} "-" hex{4} "-" hex{4} "-" hex{12}
 constexpr std::size_t longest_pointer = 200;   // of an error; what is longer is cut
 
 [[nodiscard]] inline error refuse_schema(errc code, const std::string& where, std::string message) {
-  return {code, printable(where, longest_pointer), "schema: " + std::move(message), error::no_offset};
+  return {code, printable(where, longest_pointer), "schema: " + std::move(message)};
 }
 
 /// Returns a key as part of a JSON pointer.

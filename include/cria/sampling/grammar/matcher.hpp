@@ -65,7 +65,7 @@ class grammar_matcher {
   [[nodiscard]] error refuse() const {
     const grammar_matcher_limits& l = automaton_.limits();
     const std::string what = automaton_.is_out_of_work() ? std::to_string(l.max_work) + " steps for one token" : std::to_string(l.max_memory_bytes) + " bytes of states";
-    return {errc::limit_exceeded, "grammar", "takes more than " + what, error::no_offset};
+    return {errc::limit_exceeded, "grammar", "takes more than " + what};
   }
 
  private:
@@ -92,11 +92,11 @@ class grammar_matcher {
 #if CRIA_HAS_DEFINITIONS
 
 CRIA_INLINE result<grammar_matcher> grammar_matcher::create(cria::grammar g, const grammar_matcher_limits& limits) {
-  if (limits.max_depth == 0 || limits.max_depth > most_depth) return error{errc::bad_argument, "max_depth", "is not in 1 to 1000", error::no_offset};
+  if (limits.max_depth == 0 || limits.max_depth > most_depth) return error{errc::bad_argument, "max_depth", "is not in 1 to 1000"};
   const auto& table = g.compiled();
   if (const std::size_t need = table.places[table.rules[table.root].start].need; need > limits.max_depth) {
     return error{errc::limit_exceeded, "grammar", "all its texts have rules inside each other " + std::to_string(need) + " deep or more, beyond max_depth of " +
-                                                      std::to_string(limits.max_depth), error::no_offset};
+                                                      std::to_string(limits.max_depth)};
   }
   return catch_bad_alloc([&]() -> result<grammar_matcher> {
     grammar_matcher made(std::move(g), limits);
@@ -136,7 +136,7 @@ CRIA_INLINE sampler_state grammar_matcher::save() const {
 
 CRIA_INLINE result<void> grammar_matcher::restore(std::span<const std::uint64_t> words) {
   return catch_bad_alloc([&]() -> result<void> {
-    const error wrong{errc::mismatch, "grammar state", "is not of this grammar", error::no_offset};
+    const error wrong{errc::mismatch, "grammar state", "is not of this grammar"};
     if (words.empty() || words[0] != automaton_.table().fingerprint) return wrong;
     words = words.subspan(1);
     const auto restored = automaton_.restore(words);

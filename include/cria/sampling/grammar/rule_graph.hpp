@@ -75,7 +75,7 @@ class rule_graph {
   [[nodiscard]] bool fits() const noexcept { return places_.size() <= limits_.max_positions && edges_.size() <= limits_.max_edges; }
   [[nodiscard]] error too_large(const std::string& name) const {
     return {errc::limit_exceeded, name.empty() ? "grammar" : "rule " + printable(name),
-            "more than " + std::to_string(limits_.max_positions) + " places with all repetitions", error::no_offset};
+            "more than " + std::to_string(limits_.max_positions) + " places with all repetitions"};
   }
 
   std::uint32_t add_place(std::uint32_t rule) {

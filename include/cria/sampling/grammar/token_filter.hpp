@@ -90,7 +90,7 @@ class token_filter {
   [[nodiscard]] std::size_t n_words() const noexcept { return (vocabulary_->vocab_size() + 63) / 64; }
 
   [[nodiscard]] error refuse(token_id token, std::string_view why) const {
-    return {errc::bad_argument, "grammar", "token " + std::to_string(token) + " " + std::string(why), error::no_offset};
+    return {errc::bad_argument, "grammar", "token " + std::to_string(token) + " " + std::string(why)};
   }
 
   void forget_masks() noexcept {
@@ -111,7 +111,7 @@ class token_filter {
 
   [[nodiscard]] result<std::size_t> end_mask() {
     if (const auto known = mask_of_.find(ended); known != mask_of_.end()) return known->second;
-    if (vocabulary_->end_tokens().empty()) return error{errc::mismatch, "grammar", "the text has ended, and the vocabulary has no end token", error::no_offset};
+    if (vocabulary_->end_tokens().empty()) return error{errc::mismatch, "grammar", "the text has ended, and the vocabulary has no end token"};
     const std::size_t at = add_mask();
     for (const token_id end : vocabulary_->end_tokens()) allow(at, end);
     mask_of_.emplace(ended, at);
@@ -143,10 +143,10 @@ class token_filter {
     if (found_.empty() && (!matcher_.accepts() || vocabulary_->end_tokens().empty())) {
       masks_.resize(at);
       if (a.is_cut()) {
-        return error{errc::limit_exceeded, "grammar", "rules are more than " + std::to_string(a.limits().max_depth) + " deep inside each other", error::no_offset};
+        return error{errc::limit_exceeded, "grammar", "rules are more than " + std::to_string(a.limits().max_depth) + " deep inside each other"};
       }
       return error{errc::mismatch, "grammar", matcher_.accepts() ? "the text is whole, and the vocabulary has no end token"
-                                                                : "no token of the vocabulary can go on with the text", error::no_offset};
+                                                                : "no token of the vocabulary can go on with the text"};
     }
     mask_of_.emplace(matcher_.state(), at);
     if (!a.is_cut()) grammar().masks().keep(key_, std::span(masks_).subspan(at));
@@ -208,7 +208,7 @@ static_assert(logit_filter<token_filter>);
 #if CRIA_HAS_DEFINITIONS
 
 CRIA_INLINE result<token_filter> token_filter::create(cria::grammar g, std::shared_ptr<const token_trie> vocabulary, const grammar_matcher_limits& limits) {
-  if (vocabulary == nullptr) return error{errc::bad_argument, "vocabulary", "is null", error::no_offset};
+  if (vocabulary == nullptr) return error{errc::bad_argument, "vocabulary", "is null"};
   CRIA_TRY(grammar_matcher matcher, grammar_matcher::create(std::move(g), limits));
   return catch_bad_alloc([&]() -> result<token_filter> { return token_filter(std::move(matcher), std::move(vocabulary)); }, "grammar");
 }
@@ -255,7 +255,7 @@ CRIA_INLINE sampler_state token_filter::save() const {
 
 CRIA_INLINE result<void> token_filter::restore(std::span<const std::uint64_t> words) {
   if (words.size() < 2 || words[0] != vocabulary_->vocab_size() || words[1] > 1) {
-    return error{errc::mismatch, "grammar state", "is not of this grammar and vocabulary", error::no_offset};
+    return error{errc::mismatch, "grammar state", "is not of this grammar and vocabulary"};
   }
   CRIA_CHECK(matcher_.restore(words.subspan(2)));
   has_ended_ = words[1] == 1;

@@ -127,15 +127,15 @@ class token_trie {
 
 CRIA_INLINE result<std::shared_ptr<const token_trie>> token_trie::create(std::span<const std::string_view> pieces, std::span<const token_id> end_tokens) {
   if (pieces.empty() || pieces.size() > static_cast<std::size_t>(std::numeric_limits<token_id>::max())) {
-    return error{errc::bad_argument, "vocabulary", std::to_string(pieces.size()) + " tokens", error::no_offset};
+    return error{errc::bad_argument, "vocabulary", std::to_string(pieces.size()) + " tokens"};
   }
   std::size_t n_bytes = 0;
   for (const std::string_view piece : pieces) n_bytes += piece.size();
   constexpr std::size_t most_bytes = std::size_t{1} << 24;   // a node each at worst; a vocabulary of 256,000 tokens has 2 million
-  if (n_bytes > most_bytes) return error{errc::limit_exceeded, "vocabulary", "more than 16 MiB of text", error::no_offset};
+  if (n_bytes > most_bytes) return error{errc::limit_exceeded, "vocabulary", "more than 16 MiB of text"};
   for (const token_id end : end_tokens) {
     if (end < 0 || static_cast<std::size_t>(end) >= pieces.size()) {
-      return error{errc::bad_argument, "end token", std::to_string(end) + " is not in the vocabulary of " + std::to_string(pieces.size()), error::no_offset};
+      return error{errc::bad_argument, "end token", std::to_string(end) + " is not in the vocabulary of " + std::to_string(pieces.size())};
     }
   }
   return catch_bad_alloc([&]() -> result<std::shared_ptr<const token_trie>> {
