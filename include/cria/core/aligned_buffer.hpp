@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // core/aligned_buffer.hpp - owning memory for weights, caches and activations: aligned_buffer, array_buffer<T>.
 //
-// Memory comes in whole pages from the system and goes back to it at once. From 2 MiB on it starts at a multiple of 2 MiB and the system is asked
-// for huge pages (Linux: madvise; measured +14 to +19 % of read bandwidth).
+// Memory comes from the system in whole pages and goes back at once. From 2 MiB on it starts at a multiple of 2 MiB and asks for huge pages (on Linux with
+// madvise, which gave 14 to 19 % more read bandwidth).
 // Units     aligned_buffer: bytes; array_buffer: elements
-// Ensures   zero-filled; aligned to 64 bytes at least
-// Errors    out_of_memory: the system, or a limit of the process, refuses. Nothing is thrown and an error allocates nothing.
-// Threads   a buffer is a value; no shared state
+// Ensures   zero-filled, and aligned to at least 64 bytes
+// Errors    out_of_memory: the system, or a limit of the process, refuses. Nothing is thrown, and an error allocates nothing.
+// Threads   a buffer is a value; nothing is shared
 #pragma once
 
 #include <cria/core/config.hpp>

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// core/byte_sink.hpp - where files are written to: a file that appears whole or not at all, or memory.
+// core/byte_sink.hpp - where files are written: a file that appears whole or not at all, or memory.
 //
 // Units     bytes
-// Ensures   replace_file: until commit() has returned success the target is what it was. The bytes go to a new file in the same folder, which is
-//           flushed to the disk and then renamed over the target; it is removed when the sink is destroyed without a commit (a killed process
-//           leaves it: .cria-<16 hex digits>.partial). The target may be open for reading, also as the input of what is written (on Windows
-//           the rename is refused then: io). A symbolic link is followed, the permissions of a target that exists are kept.
-// Errors    io (path and the system's reason: no space, no permission, not a regular file), out_of_memory, bad_argument
+// Ensures   replace_file: the target stays what it was until commit() has returned success. The bytes go to a new file in the same folder, which is flushed
+//           to the disk and then renamed over the target. Without a commit the new file is removed when the sink is destroyed; a process that is killed leaves
+//           it behind (.cria-<16 hex digits>.partial). The target may be open for reading, even as the input of what is written; on Windows the rename is then
+//           refused (io). A symbolic link is followed, and the permissions of an existing target are kept.
+// Errors    io (the path and the system's reason: no space, no permission, not a regular file), out_of_memory, bad_argument
 // Threads   one at a time
 #pragma once
 
@@ -30,7 +30,7 @@
 
 namespace cria::inline v0 {
 
-/// Takes bytes in order. Hosts derive from it to write elsewhere.
+/// Takes bytes in order. Hosts derive from it to write to other places.
 class byte_sink {
  public:
   byte_sink() = default;
@@ -38,11 +38,11 @@ class byte_sink {
   byte_sink& operator=(const byte_sink&) = delete;
   virtual ~byte_sink() = default;
 
-  /// Appends the bytes. After an error the sink is good for nothing but destruction.
+  /// Appends the bytes. After an error the sink can only be destroyed.
   [[nodiscard]] virtual result<void> write(std::span<const std::byte> bytes) = 0;
-  /// Makes all that was written permanent. Called once, last; without it nothing may remain.
+  /// Makes everything that was written permanent. It is called once, at the end; if it is not called, nothing may remain.
   [[nodiscard]] virtual result<void> commit() = 0;
-  /// For error texts.
+  /// Returns what error messages call the sink.
   [[nodiscard]] virtual std::string name() const = 0;
 };
 
@@ -217,7 +217,8 @@ class file_sink final : public byte_sink {
   std::uint64_t size_ = 0;
 };
 
-/// Returns the file that a link points to, also where that is not there yet, the path itself otherwise, so that it does not depend on the current folder; io for a target that is there and not a regular file.
+/// Returns the absolute path of the file to write: that of a link's target, which need not exist yet, or `path` itself. A target that exists and is not a
+/// regular file is io.
 [[nodiscard]] inline result<std::filesystem::path> resolve_target(const std::filesystem::path& path) {
   std::error_code code;
   const auto status = std::filesystem::status(path, code);
@@ -239,10 +240,10 @@ class file_sink final : public byte_sink {
 
 }  // namespace detail
 
-/// Starts a file that takes the place of `path`, if there is one, when it is committed.
+/// Starts a new file that becomes `path` when it is committed, in the place of one that exists.
 [[nodiscard]] result<std::unique_ptr<byte_sink>> replace_file(const std::filesystem::path& path);
 
-/// Appends to `out`, which must outlive the sink. What was written stays there also without a commit.
+/// Appends to `out`, which must outlive the sink. What was written stays there even without a commit.
 [[nodiscard]] std::unique_ptr<byte_sink> memory_sink(std::vector<std::byte>& out);
 
 #if CRIA_HAS_DEFINITIONS

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// core/byte_source.hpp - positional reads from a path, a descriptor or memory.
+// core/byte_source.hpp - positional reads from a path, a file descriptor or memory.
 //
 // Units     bytes
-// Ensures   read_at fills the whole span or fails; interrupted and short reads are continued. Nothing is mapped: a file that is cut,
-//           replaced or deleted later costs an error value at most.
-// Errors    io (open or read refused, not a regular file, the file became shorter), bad_argument, out_of_memory
-// Threads   all sources here may be read by many threads at once; a host's own source must allow that too
-// Lifetime  memory_source does not copy: the bytes must outlive it. A descriptor is duplicated: the caller keeps and closes its own.
+// Ensures   read_at fills the whole span or fails; interrupted and short reads are continued. Nothing is memory-mapped: a file that is truncated, replaced or
+//           deleted later causes an error at most, never a crash.
+// Errors    io (the system refuses to open or read, not a regular file, the file has become shorter), bad_argument, out_of_memory
+// Threads   the sources in this header may be read by many threads at once; a host's own source must allow that too
+// Lifetime  memory_source does not copy: the bytes must outlive it. A descriptor is duplicated: the caller keeps its own and closes it.
 #pragma once
 
 #include <cria/core/checked.hpp>
@@ -45,7 +45,7 @@
 
 namespace cria::inline v0 {
 
-/// Bytes that can be read by position. Hosts derive from it to read from anywhere else (an archive, a fault-injecting test).
+/// Bytes that can be read by position. Hosts derive from it to read from elsewhere, such as an archive or a test that injects faults.
 class byte_source {
  public:
   byte_source() = default;
@@ -53,11 +53,11 @@ class byte_source {
   byte_source& operator=(const byte_source&) = delete;
   virtual ~byte_source() = default;
 
-  /// Asked once, when a reader is opened.
+  /// Returns the number of bytes. It is called once, when a reader is opened.
   [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
-  /// Fills `out` with the bytes from `offset` on, or fails; never fills a part only and reports success.
+  /// Fills all of `out` with the bytes from `offset` on, or fails.
   [[nodiscard]] virtual result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const = 0;
-  /// For error texts: a path or another word that the user knows.
+  /// Returns what error messages call the source: its path, or another name that the user knows.
   [[nodiscard]] virtual std::string name() const = 0;
 };
 
@@ -270,15 +270,15 @@ class memory_source final : public byte_source {
 
 }  // namespace detail
 
-/// Opens a regular file; a directory, FIFO, socket or device is errc::io at once.
+/// Opens a regular file. A directory, FIFO, socket or device gives errc::io, without blocking.
 [[nodiscard]] result<std::shared_ptr<const byte_source>> open_file(const std::filesystem::path& path);
 
-/// Reads the regular file behind a descriptor (Windows: of the C runtime) from `offset` on, to its end or `size` bytes of it.
-/// The descriptor's own position is not used, nor moved (Windows: it is moved). It is duplicated, so the caller may close it at once.
+/// Reads `size` bytes from `offset` on, or all up to the end, of the regular file behind a descriptor (on Windows one of the C runtime). The descriptor's
+/// own position is neither used nor moved (on Windows it is moved). The descriptor is duplicated, so the caller may close it at once.
 [[nodiscard]] result<std::shared_ptr<const byte_source>> open_descriptor(int descriptor, std::uint64_t offset = 0,
                                                                                 std::optional<std::uint64_t> size = {});
 
-/// Reads from memory, which is not copied and must outlive the source and all that was opened with it.
+/// Reads from memory, which is not copied and must outlive the source and everything that was opened with it.
 [[nodiscard]] std::shared_ptr<const byte_source> memory_source(std::span<const std::byte> bytes, std::string name = "memory");
 
 #if CRIA_HAS_DEFINITIONS

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// core/checked.hpp - sizes and positions that come from untrusted bytes: checked_u64, byte_cursor, load_le.
+// core/checked.hpp - sizes and positions that come from untrusted bytes: checked_u64, byte_cursor, load_le, store_le.
 //
-// Ensures   No sum, product or rounding of a declared size wraps unseen, and no byte outside the span is read: every position is
-//           advanced by byte_cursor::take alone, which compares before it adds.
-// Errors    none (noexcept): absence of a value is the failure, the caller knows what to call it
+// Ensures   No sum, product or rounding of a declared size overflows unnoticed, and no byte outside the span is read: byte_cursor::take is the only way to
+//           advance, and it compares before it adds.
+// Errors    none (noexcept); failure is the absence of a value, and the caller knows what to call it
 #pragma once
 
 #include <cria/core/bit_cast.hpp>

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// core/checksum.hpp - 64 bits that tell whether bytes are what they were: against accidents, not against somebody who means to deceive.
+// core/checksum.hpp - 64 bits that tell whether bytes have changed by accident. It does not protect against intent.
 //
 //   lane[i]  = rotl(lane[i] ^ word, 29) * odd            words of 8 bytes go to four lanes in turn
 //   checksum = lanes and length, mixed one after another
 //
-// Ensures   bytes of the same length that differ within one word (8 bytes from a multiple of 8) never share a checksum: every step is a bijection
-//           of word and of lane. Other differences are missed once in about 2^64. The same on every machine; part of file formats, so it never changes.
+// Ensures   Bytes of equal length that differ only within one word (8 bytes from a multiple of 8 on) never have the same checksum, because every step is a
+//           bijection of word and of lane. Other differences go unnoticed once in about 2^64 cases. The value is the same on every machine; it is part of file
+//           formats and never changes.
 // Errors    none (noexcept)
 // Threads   a value; one user at a time
 #pragma once
@@ -30,7 +31,7 @@ class checksum64 {
     for (std::uint64_t& lane : lanes_) lane = splitmix64(seed);
   }
 
-  /// Goes on with the next bytes; how they are cut into calls makes no difference.
+  /// Adds the next bytes. How they are split into calls makes no difference.
   void update(std::span<const std::byte> bytes) noexcept {
     length_ += bytes.size();
     if (held_ != 0) {
@@ -49,7 +50,7 @@ class checksum64 {
 
   void update(std::string_view text) noexcept { update(std::as_bytes(std::span<const char>(text))); }
 
-  /// Goes on with a number, as its little-endian bytes.
+  /// Adds a number, as its little-endian bytes.
   template <class T>
     requires(std::is_arithmetic_v<T> && !std::is_same_v<T, bool>)
   void update(T number) noexcept {
@@ -84,7 +85,7 @@ class checksum64 {
   std::uint64_t length_ = 0;
 };
 
-/// Returns the checksum of bytes that are all there.
+/// Returns the checksum of the bytes.
 [[nodiscard]] inline std::uint64_t checksum_of(std::span<const std::byte> bytes) noexcept {
   checksum64 sum;
   sum.update(bytes);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // core/config.hpp - the version, and every macro that cria defines or reads.
 //
-// A host may define before the first include (the same in every unit of the program):
-//   CRIA_ASSERT(condition)     what a violated precondition does; default: assert() in debug builds, nothing otherwise
-//   CRIA_SEPARATE_COMPILATION  kernels, and functions that are no templates, are compiled once, by the one unit that includes compile.hpp; the CMake
-//                              target cria::dispatch sets it and has that unit
-// and in that unit alone
+// A host may define these before the first include (identically in every translation unit of the program):
+//   CRIA_ASSERT(condition)     what happens when a precondition is violated; default: assert() in debug builds, nothing otherwise
+//   CRIA_SEPARATE_COMPILATION  the kernels and all functions that are not templates are compiled once, by the one unit that includes compile.hpp;
+//                              the CMake target cria::dispatch defines it and contains that unit
+// and this one in that unit alone:
 //   CRIA_KERNEL_SETS(X)        X(set) for each instruction set whose kernels have a unit of their own; see compile.hpp
 // Everything else here is internal and starts with CRIA_.
 #pragma once
@@ -32,9 +32,9 @@
 #define CRIA_RESTRICT __restrict__
 #endif
 
-// A kernel, and the parts that it consists of: functions and lambdas, all inlined into it. GCC inlines what is always_inline level by level and optimises
-// the grown text at every level: the kernels of one set took it 20 seconds so, and take 10 in this way, for code of the same size. Clang's attribute
-// reaches the first level only, and its inliner does not mind.
+// CRIA_KERNEL marks a kernel, CRIA_PART and CRIA_PART_LAMBDA the functions and lambdas that are inlined into it. GCC inlines always_inline functions level by
+// level and optimises the result at every level, which took 20 seconds for the kernels of one instruction set; `flatten` on the kernel takes 10, for code of
+// the same size. Clang's `flatten` reaches the first level only, but its inliner has no trouble with always_inline.
 #if defined(__GNUC__) && !defined(__clang__)
 #define CRIA_KERNEL __attribute__((noinline, flatten))
 #define CRIA_PART inline
@@ -45,14 +45,14 @@
 #define CRIA_PART_LAMBDA CRIA_LAMBDA_INLINE
 #endif
 
-// CRIA_SMALL: cria_add_dispatch sets it for the scalar kernels where there are others; small then goes before fast.
+// CRIA_SMALL: size matters more than speed. cria_add_dispatch defines it for the scalar kernels if it compiles others as well.
 #if defined(CRIA_SMALL)
 #define CRIA_IS_SMALL 1
 #else
 #define CRIA_IS_SMALL 0
 #endif
 
-// Full unrolling of a loop over a register array, so that the array stays in registers; the small scalar kernels have loops of calls.
+// Unrolls a loop over an array completely, so that the array stays in registers. The small scalar kernels keep their loops.
 #if CRIA_IS_SMALL
 #define CRIA_UNROLL
 #elif defined(__clang__)
@@ -63,19 +63,19 @@
 #define CRIA_UNROLL
 #endif
 
-// Makes the compiler forget what it knows about a pointer, so that it loads again instead of keeping many loaded values in registers.
+// Makes the compiler forget what it knows about a pointer's target, so that it loads values again instead of keeping many of them in registers.
 #if defined(__GNUC__)
 #define CRIA_FORGET(pointer) __asm__("" : "+r"(pointer))
 #else
 #define CRIA_FORGET(pointer) static_cast<void>(pointer)
 #endif
-// Asks for the cache line at an address that need not exist, into the second-level cache.
+// Prefetches the cache line of an address, which need not be valid, into the second-level cache.
 #if defined(__GNUC__)
 #define CRIA_PREFETCH(address) __builtin_prefetch(address, 0, 2)
 #else
 #define CRIA_PREFETCH(address) static_cast<void>(address)
 #endif
-// Keeps a chain of integer vector additions in its order: compilers turn it into a tree, whose many terms do not fit the x86 registers.
+// Keeps a chain of integer vector additions in its order. Compilers turn such chains into trees, which need more registers than x86 has.
 #if defined(__GNUC__) && defined(__x86_64__)
 #define CRIA_KEEP_ORDER(vector) __asm__("" : "+v"(vector))
 #else
@@ -88,7 +88,7 @@
 #define CRIA_HAS_EXCEPTIONS 0
 #endif
 
-// What the flags of this unit allow: the only place that asks the compiler.
+// The instruction sets that this unit's compiler flags allow. This is the only place that asks the compiler.
 #if defined(__AVX2__) && defined(__FMA__) && (defined(__F16C__) || defined(_MSC_VER))
 #define CRIA_HAS_AVX2 1
 #else
@@ -130,7 +130,7 @@
 #define CRIA_HAS_NEON_I8MM 0
 #endif
 
-// Whether this unit holds the definitions of functions that are no templates: all of them in every unit, or all in the one that includes compile.hpp.
+// Whether this unit contains the definitions of functions that are not templates. Either every unit does, or only the one that includes compile.hpp.
 #if !defined(CRIA_SEPARATE_COMPILATION)
 #define CRIA_HAS_DEFINITIONS 1
 #define CRIA_INLINE inline

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// core/executor.hpp - where parallel work runs: concept executor, serial_executor, executor_ref, parallel_for.
+// core/executor.hpp - where parallel work runs: the concept executor, serial_executor, executor_ref, parallel_for.
 //
-// A host that has threads of its own models the concept with them; core/thread_pool.hpp is the one that cria brings.
-// Requires  run() calls task(0) ... task(n - 1), each exactly once, in any order or at once, and returns when all have returned; what the
-//           tasks wrote is then visible to the caller. No task may wait for another one. Where the caller can be one of the executor's own threads, run()
-//           must not wait for a task that nobody has begun, or all of them wait for each other (examples/recipes has one that does not).
+// A host that has threads of its own models the concept with them. cria's own executor is core/thread_pool.hpp.
+// Requires  run(n, task) calls task(0) ... task(n - 1), each exactly once, in any order or concurrently, and returns when all of them have returned. What the
+//           tasks wrote is then visible to the caller. A task must not wait for another task. If the caller may be one of the executor's own threads, run()
+//           must not wait for a task that no thread has started, or all threads may end up waiting for each other (examples/recipes shows how).
 // Errors    none of its own; what a task throws leaves run() where exceptions are on
-// Lifetime  executor_ref refers: the executor must outlive it
+// Lifetime  executor_ref refers to the executor, which must outlive it
 #pragma once
 
 #include <cria/core/config.hpp>
@@ -21,7 +21,7 @@
 
 namespace cria::inline v0 {
 
-/// One of n pieces of work, called with its number.
+/// The work of a run, called with the number of a task.
 using task_ref = function_ref<void(std::size_t)>;
 
 template <class E>
@@ -40,7 +40,7 @@ class serial_executor {
 };
 static_assert(executor<serial_executor>);
 
-/// Any executor by reference; copies refer to the same one. It is asked for its concurrency once, here: scratch memory is made for as many workers.
+/// Refers to any executor; copies refer to the same one. The executor's concurrency is read once, on construction, and scratch memory is sized by it.
 class executor_ref {
  public:
   template <class E>
@@ -62,7 +62,7 @@ static_assert(executor<executor_ref>);
 
 namespace detail {
 
-/// How parallel_for divides n_items: `n_fixed` pieces of `grain` items for each worker, side by side, then the tail, piece by piece.
+/// How parallel_for divides its items into pieces of `grain`: each worker has `n_fixed` adjacent pieces of its own, the rest goes to whoever is free.
 struct work_split {
   std::size_t n_workers;
   std::size_t n_fixed;
@@ -77,9 +77,9 @@ struct work_split {
 
 }  // namespace detail
 
-/// Calls fn(worker, begin, end) until [0, n_items) is covered, each item once: about three quarters in contiguous ranges that depend on the sizes
-/// alone, the rest by pieces of `grain` items to whoever is free. worker < concurrency(), and no two calls at once have the same one, so that it can
-/// pick scratch memory. begin is a multiple of `grain`. What fn computes for an item must not depend on the split. Requires grain > 0.
+/// Calls fn(worker, begin, end) for ranges that cover [0, n_items), each item once. About three quarters of the items are in ranges that depend on the
+/// sizes alone; the rest goes out in pieces of `grain` items to whichever worker is free. worker < concurrency(), and no two concurrent calls have the
+/// same worker, so it can index scratch memory. begin is a multiple of `grain`. What fn computes for an item must not depend on the split. Requires grain > 0.
 template <class F>
   requires std::invocable<F&, std::size_t, std::size_t, std::size_t>
 void parallel_for(executor_ref where, std::size_t n_items, std::size_t grain, F&& fn) {

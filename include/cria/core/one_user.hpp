@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// core/one_user.hpp - notices that something which is for one caller at a time has two.
+// core/one_user.hpp - notices when something that allows one caller at a time has two.
 //
-// Threads   try_enter() may be called by any, at once
-// Lifetime  a use refers to what it was given out by
+// Threads   any number of threads may call try_enter() at once
+// Lifetime  a `use` refers to the one_user that gave it
 #pragma once
 
 #include <atomic>
@@ -13,7 +13,7 @@ namespace cria::inline v0::detail {
 
 class one_user {
  public:
-  /// Held by who is inside.
+  /// Held by the caller that is inside; its destructor lets the next one in.
   class use {
    public:
     explicit use(std::atomic<bool>& flag) noexcept : flag_(&flag) {}
@@ -27,7 +27,7 @@ class one_user {
     std::atomic<bool>* flag_;
   };
 
-  /// Lets one caller in; none where another one is inside.
+  /// Lets the caller in, or returns nothing if another one is inside.
   [[nodiscard]] std::optional<use> try_enter() noexcept {
     if (is_used_.exchange(true, std::memory_order_acquire)) return std::nullopt;
     return std::optional<use>(std::in_place, is_used_);

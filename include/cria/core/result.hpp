@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// core/result.hpp - errors as values: errc, error, result<T> (a subset of std::expected<T, error>).
+// core/result.hpp - errors as values: errc, error, and result<T> (a subset of std::expected<T, error>).
 //
-// Ensures   A function that can fail because of bytes, options or the system returns result<T>; it has changed nothing when it fails.
-// Errors    value() on an error throws cria::exception, or terminates where exceptions are off.
-// Threads   values; nothing is shared.
+// Ensures   A function that can fail because of its input, its options or the system returns result<T>. When it fails, it has changed nothing.
+// Errors    value() on an error throws cria::exception, or terminates where exceptions are off
+// Threads   values; nothing is shared
 #pragma once
 
 #include <cria/core/config.hpp>
@@ -21,17 +21,17 @@
 
 namespace cria::inline v0 {
 
-/// What went wrong, by what the caller can do about it; `error::where` and `error::message` carry the detail.
+/// What kind of error it is. There is one code for each reaction that a caller may have; the details are in error::where and error::message.
 enum class errc : std::uint8_t {
   io,                        ///< the operating system refused; `where` holds the path, `message` its reason
-  truncated,                 ///< the file ends before something that it declares: fetch it again
+  truncated,                 ///< the file ends before something that it declares: download it again
   bad_magic,                 ///< not a file of this kind
   unsupported_version,       ///< a version or byte order of the file that cria does not read
   limit_exceeded,            ///< larger than the host's limits allow
   missing_key,               ///< metadata that the model needs is absent
   missing_tensor,            ///< a tensor that the model needs is absent
   wrong_type,                ///< metadata of another type than its key has
-  bad_value,                 ///< a value out of its range, or in contradiction with another
+  bad_value,                 ///< a value that is out of range or contradicts another one
   bad_shape,                 ///< a tensor's dimensions do not fit the model
   duplicate,                 ///< a key or tensor name appears twice
   unsupported_type,          ///< a block format that cria does not compute with
@@ -39,13 +39,13 @@ enum class errc : std::uint8_t {
   unsupported_tokenizer,     ///< a tokenizer or pre-tokenizer that cria does not know
   unsupported_cpu,           ///< this processor lacks what the kernels were compiled for
   non_finite,                ///< inf or NaN in weights or scores
-  out_of_memory,             ///< the system gave no memory
+  out_of_memory,             ///< the system refused memory
   cancelled,                 ///< the host asked to stop
   context_full,              ///< the sequence does not fit the context
   bad_argument,              ///< an argument out of its documented range
-  mismatch,                  ///< two things that must belong together do not: parts of a file, a session and its model
+  mismatch,                  ///< two things do not belong together, such as the parts of a file, or a saved session and a model
   syntax,                    ///< a template, grammar or schema that does not parse; `where` holds line and column
-  host_exception,            ///< the host's own code threw where an exception cannot go on, as in a batch: `where` is what, `message` what it said
+  host_exception,            ///< code of the host threw inside a batch, where other requests go on: `where` names the code, `message` is its what()
 };
 
 /// Returns the code's name as written in the enum.
@@ -58,16 +58,16 @@ enum class errc : std::uint8_t {
   return names[static_cast<std::size_t>(code)];
 }
 
-/// An error: its code, where it is (key, tensor, path, line:column) and what was found there.
+/// An error: its code, where it occurred (a key, tensor, path, option, or line and column), and what was found there.
 struct error {
   static constexpr std::uint64_t no_offset = ~std::uint64_t{0};
 
   errc code = errc::bad_argument;
-  std::string where;                  ///< printable: ASCII, but for names of files (UTF-8); other bytes are escaped, long texts cut
+  std::string where;                  ///< printable: names of files are UTF-8, all else is ASCII; other bytes are escaped, long texts are cut
   std::string message;                ///< one line, printable
   std::uint64_t offset = no_offset;   ///< byte offset in the file, where one is known
 
-  // Calls, not inlined: written out at every failing return, these would be most of what a host's unit compiles.
+  // Not inlined: expanded at every failing return, these would be most of the code that a host's translation unit compiles.
   CRIA_NOINLINE error() {}
   CRIA_NOINLINE error(errc c, std::string_view w, std::string_view m = {}, std::uint64_t at = no_offset) : code(c), where(w), message(m), offset(at) {}
   CRIA_NOINLINE error(const error& other) : code(other.code), where(other.where), message(other.message), offset(other.offset) {}
@@ -142,7 +142,7 @@ template <class T>
 inline constexpr bool is_result<result<T>> = true;
 }  // namespace detail
 
-/// A T or an error. Names as in std::expected. Requires that moving a T cannot fail.
+/// Holds a T or an error. The names are those of std::expected. Requires that moving a T does not throw.
 template <class T>
 class [[nodiscard]] result {
  public:
@@ -151,7 +151,7 @@ class [[nodiscard]] result {
 
   template <class U = T>
     requires(std::is_constructible_v<T, U> && !std::is_same_v<std::remove_cvref_t<U>, error_type> &&
-             (!detail::is_result<std::remove_cvref_t<U>> || std::is_same_v<std::remove_cvref_t<U>, T>))  // another result is no value: bool takes it for one
+             (!detail::is_result<std::remove_cvref_t<U>> || std::is_same_v<std::remove_cvref_t<U>, T>))  // result<bool> must not take another result as true
   result(U&& value) : value_(std::forward<U>(value)), has_value_(true) {}
   result(error_type e) noexcept : error_(std::move(e)), has_value_(false) {}
 
@@ -182,7 +182,7 @@ class [[nodiscard]] result {
   /// Requires has_value().
   [[nodiscard]] T& operator*() & noexcept { return expect_value(), value_; }
   [[nodiscard]] const T& operator*() const& noexcept { return expect_value(), value_; }
-  [[nodiscard]] T operator*() && noexcept { return expect_value(), std::move(value_); }   // no reference: for (auto& x : *f()) would outlive it
+  [[nodiscard]] T operator*() && noexcept { return expect_value(), std::move(value_); }   // by value: a reference would dangle in for (auto& x : *f())
   [[nodiscard]] T* operator->() noexcept { return expect_value(), std::addressof(value_); }
   [[nodiscard]] const T* operator->() const noexcept { return expect_value(), std::addressof(value_); }
 
@@ -264,7 +264,7 @@ class [[nodiscard]] result<void> {
   std::optional<error_type> error_;
 };
 
-/// Runs `f`, which returns a result, and turns exhausted memory into errc::out_of_memory; other exceptions pass through.
+/// Runs `f`, which returns a result, and turns std::bad_alloc and std::length_error into errc::out_of_memory; other exceptions pass through.
 template <class F>
 auto catch_bad_alloc(F&& f, std::string_view where) -> std::invoke_result_t<F> {
 #if CRIA_HAS_EXCEPTIONS

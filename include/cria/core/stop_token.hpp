@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// core/stop_token.hpp - stop_source, stop_token: asks work to stop; stop_query: what a pass asks. The standard's own where the library has them; else
-// (Apple's, Android's, Emscripten's) the part of them that cria uses: there are no callbacks.
+// core/stop_token.hpp - stop_source and stop_token: how a host asks for work to stop. stop_query: how the work asks whether it should.
 //
-// Errors    the constructor of stop_source may throw std::bad_alloc; the rest none (noexcept)
-// Threads   any threads may ask and be asked at once
+// These are the standard library's own types where it has them. Elsewhere (Apple, Android, Emscripten) they are the part that cria uses, without callbacks.
+// Errors    the constructor of stop_source may throw std::bad_alloc; everything else is noexcept
+// Threads   any number of threads may request and query a stop at once
 #pragma once
 
 #include <version>
@@ -28,13 +28,13 @@ using std::stop_token;
 
 #else
 
-/// Tells whether its source was asked to stop. One without a source is never.
+/// Tells whether a stop was requested from its source. Without a source it never is.
 class stop_token {
  public:
   stop_token() noexcept = default;
 
   [[nodiscard]] bool stop_requested() const noexcept { return state_ != nullptr && state_->load(std::memory_order_acquire); }
-  /// Returns whether there is a source. (The standard's says no once the last source is gone.)
+  /// Returns whether there is a source. (The standard's also says no once the last source is gone.)
   [[nodiscard]] bool stop_possible() const noexcept { return state_ != nullptr; }
   [[nodiscard]] friend bool operator==(const stop_token& a, const stop_token& b) noexcept { return a.state_ == b.state_; }
 
@@ -45,7 +45,7 @@ class stop_token {
   std::shared_ptr<const std::atomic<bool>> state_;
 };
 
-/// Asks all of its tokens to stop; copies are the same source.
+/// Requests a stop from all of its tokens. Copies are the same source.
 class stop_source {
  public:
   stop_source() : state_(std::make_shared<std::atomic<bool>>(false)) {}
@@ -53,7 +53,7 @@ class stop_source {
   [[nodiscard]] stop_token get_token() const noexcept { return stop_token(state_); }
   [[nodiscard]] bool stop_requested() const noexcept { return state_ != nullptr && state_->load(std::memory_order_acquire); }
   [[nodiscard]] bool stop_possible() const noexcept { return state_ != nullptr; }
-  /// Returns whether this call was the one that asked.
+  /// Returns whether this call was the first request.
   bool request_stop() const noexcept { return state_ != nullptr && !state_->exchange(true, std::memory_order_acq_rel); }
   [[nodiscard]] friend bool operator==(const stop_source& a, const stop_source& b) noexcept { return a.state_ == b.state_; }
 
@@ -63,7 +63,7 @@ class stop_source {
 
 #endif
 
-/// Whether to stop, by reference: a stop_token or anything that answers with a bool, which must outlive it; made from nothing, never.
+/// Refers to what decides whether to stop: a stop_token, or anything that can be called and returns a bool. That must outlive it. Without one, nothing stops.
 class stop_query {
  public:
   stop_query() noexcept = default;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
-// core/text_index.hpp - finds a text among many from an untrusted file: the names of keys and tensors, and the pieces of words that merging asks for
-// several times per character.
+// core/text_index.hpp - finds a text among many from an untrusted file: names of keys and tensors, and pieces of words, which merging looks up several
+// times per character.
 //
-// Ensures   linear time whatever the texts are: the hash is keyed by each table's address and birth, so a file cannot be made whose texts collide
-//           on purpose
+// Ensures   linear time for any texts: each table's hash is keyed by the table's address and time of birth, so nobody can make a file whose texts collide
 // Errors    none; std::bad_alloc passes through
 // Threads   find is const and may run on many threads
 // Source    the hash multiplies and folds eight bytes at a time (xmx, as in public-domain mixers such as splitmix64's)

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT
-// core/thread_pool.hpp - thread_pool: the executor that cria brings.
+// core/thread_pool.hpp - thread_pool: cria's own executor.
 //
-// A run hands an order to each worker through a flag of its own; the caller is worker 0. Whoever waits spins for some tens of microseconds, yields,
-// then parks in the kernel. Nothing is allocated after construction.
-// Ensures   Task i runs on worker i % n_threads, the same in every run, as long as that worker is awake in time. When it is not (parked, crowded out
-//           by other programs, missing after a fork), the caller does its tasks instead, and where there are more threads than can run at once,
-//           whoever is free does: which thread computes must not change what is computed.
-//           Threads that the system keeps from running more than a fifth of the time are left out of runs for a while (Linux), so that a run
-//           on a busy machine takes little longer than on one thread. Only processor time tells such threads: tasks that wait for a device, as reading a
-//           file does, look like them and may go one after another for a second. A task may call run() of its own pool: its own thread then serves it.
-// Errors    a thread that cannot be started is done without. The first exception of a task leaves run() after every worker has stopped; the tasks
-//           that its worker had left are not called.
-// Threads   run() may be called from many threads: one runs, the others wait for it. A child of fork() runs on its own thread alone.
-// Lifetime  no run() may be under way, or come, when the destructor is called
+// A run gives each worker its order through a flag of the worker's own; the calling thread is worker 0. A thread that has to wait spins for some tens of
+// microseconds, then yields, then parks in the kernel. Nothing is allocated after construction.
+// Ensures   Task i runs on worker i % n_threads in every run, as long as that worker is awake in time. If it is not (it is parked, other programs occupy the
+//           processor, or it is missing after a fork), the caller runs its tasks instead; and where there are more threads than can run at once, whichever
+//           thread is free does. So what is computed must not depend on which thread computes it.
+//           On Linux, workers that the system keeps from running more than a fifth of the time are not used for a while, so that a run on a busy machine takes
+//           little longer than on one thread. Only processor time shows this: tasks that wait for a device, for example while they read a file, look the same
+//           and may run one after another for up to a second.
+//           A task may call run() of its own pool; it then runs on the calling thread alone.
+// Errors    The pool does without a thread that cannot be started. The first exception of a task leaves run() after every worker has stopped; the tasks that
+//           were left for its worker are not called.
+// Threads   run() may be called from many threads: one runs, the others wait. In a child process of fork() it runs on the calling thread alone.
+// Lifetime  no run() may be under way, or begin, once the destructor is called
 #pragma once
 
 #include <cria/core/config.hpp>
@@ -49,7 +50,7 @@ CRIA_ALWAYS_INLINE void spin_pause() noexcept {
 #endif
 }
 
-/// Decides from the time that the caller lay waiting while no worker ran whether workers are worth waiting for.
+/// Decides whether workers are worth waiting for, from the time that the caller waited while none of them ran.
 class stall_meter {
  public:
   using clock = std::chrono::steady_clock;
@@ -60,7 +61,7 @@ class stall_meter {
     return is_serial_;
   }
 
-  /// Accounts for a wait that ended now and in which nobody ran for `lost`. A fifth of all time may be lost, and what is left of `slack`.
+  /// Accounts for a wait that has just ended, during which no worker ran for the time `lost`. A fifth of all time may be lost, and `slack` besides.
   void add(clock::duration lost) noexcept {
     const auto now = clock::now();
     credit_ = std::min<clock::duration>(slack, credit_ + (now - last_) / 5) - lost;
@@ -83,12 +84,12 @@ class stall_meter {
 
 }  // namespace detail
 
-/// n_threads threads, of which the caller of run() is one.
+/// Runs tasks on n_threads threads, one of which is the caller of run().
 class thread_pool {
  public:
   static constexpr std::size_t max_threads = 1024;
 
-  /// Starts n_threads - 1 threads, fewer where the system refuses; 0 stands for default_thread_count().
+  /// Starts n_threads - 1 threads, or fewer if the system refuses. 0 means default_thread_count().
   explicit thread_pool(std::size_t n_threads = 0) noexcept;
 
   thread_pool(const thread_pool&) = delete;
@@ -123,13 +124,15 @@ class thread_pool {
 
   // One run at a time.
 
-  /// Takes the pool for the calling thread. Returns false where that thread must do its tasks itself: inside a task, or in a child of fork().
+  /// Takes the pool for the calling thread. Returns false if that thread must run its tasks itself: inside a task, or in a child process of fork().
   [[nodiscard]] bool enter() noexcept {
     if (is_orphaned_.load(std::memory_order_relaxed)) return false;
     std::uint32_t expected = lock_free;
     if (!lock_.compare_exchange_strong(expected, lock_held, std::memory_order_acquire)) {
       if (is_child_process() || is_inside()) return false;
-      while (lock_.exchange(lock_awaited, std::memory_order_acquire) != lock_free) entrance_.wait<std::uint32_t>(lock_, lock_awaited, std::memory_order_relaxed);
+      while (lock_.exchange(lock_awaited, std::memory_order_acquire) != lock_free) {
+        entrance_.wait<std::uint32_t>(lock_, lock_awaited, std::memory_order_relaxed);
+      }
     }
     caller_.store(std::this_thread::get_id(), std::memory_order_relaxed);
     return true;
@@ -149,8 +152,8 @@ class thread_pool {
 
   // The caller's side of a run.
 
-  /// Orders the first n_called workers to run. A worker that parks first says so, then counts itself, then looks for an order; here it is the other
-  /// way round, and the counter's single order of changes makes one of the two see the other.
+  /// Orders the first n_called workers to run. A worker about to park marks itself, increments n_parked_, and then looks for an order once more. Here the
+  /// order is written before n_parked_ is read. All changes of n_parked_ have one total order, so at least one of the two sides sees the other.
   void publish(std::size_t n_called) noexcept {
     n_pending_.store(static_cast<std::uint32_t>(n_called), std::memory_order_relaxed);
     for (std::size_t i = 0; i < n_called; ++i) workers_[i].order.store(order_run, std::memory_order_release);
@@ -162,7 +165,7 @@ class thread_pool {
     }
   }
 
-  /// Waits for the called workers, and does the work of those that have not come by now.
+  /// Waits for the called workers, and does the work of those that have not started by then.
   void await(std::size_t n_called) noexcept {
     if (is_done_within(grace_)) return;
     if (help(n_called) && is_child_process()) is_orphaned_.store(true, std::memory_order_relaxed);
@@ -217,8 +220,8 @@ class thread_pool {
 
   [[nodiscard]] std::uint32_t next_order(worker& w) noexcept {
     for (;;) {
-      // Fetching 16 to 256 KB of what the next product will read into the second-level cache, in the place of these pauses and the caller's: 1.00 to 1.01 of
-      // decode on two Zen 4 cores, who waited 5 % of the time.
+      // Tried: fetching 16 to 256 KB of what the next product will read into the second-level cache instead of pausing. Decode became 1.00 to 1.01 times as
+      // fast on two Zen 4 cores, which waited 5 % of the time.
       for (int i = 0; i < spins_; ++i) {
         if (const auto order = take(w); order != order_none) return order;
         detail::spin_pause();
