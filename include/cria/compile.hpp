@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
-// compile.hpp - the whole text of the unit that compiles, once for a program, the kernels and what is no template; its other units then hold calls only.
+// compile.hpp - the one translation unit that compiles cria's kernels and non-template functions for a program, so that its other units contain calls only.
 //
 //   // cria.cpp, compiled with -O2 -ffp-contract=off and the flags of an instruction set (-march=native, ...), which only this unit needs
 //   #include <cria/compile.hpp>
 //
-// A program that is to run on many instruction sets names them, worst first, and has a unit of kernels for each (kernels/instantiate.hpp), compiled with
-// the flags of its set; this unit then needs none of them. The CMake target cria::dispatch consists of such units.
+// A program that is to run on several instruction sets names them, worst first, and has a unit of kernels for each (kernels/instantiate.hpp), compiled with the
+// flags of its set. This unit then needs no such flags. The CMake target cria::dispatch consists of these units.
 //
 //   #define CRIA_KERNEL_SETS(X) X(sse4_2) X(avx2) X(avx512_vnni)
 //   #include <cria/compile.hpp>
 //
-// Requires  CRIA_SEPARATE_COMPILATION defined in every unit of the program; exactly one that includes this header, before any other of cria
+// Requires  CRIA_SEPARATE_COMPILATION defined in every unit of the program; exactly one unit that includes this header, before any other header of cria
 #pragma once
 
 #ifndef CRIA_SEPARATE_COMPILATION

@@ -3,15 +3,15 @@
 //
 //   #include <cria/cria.hpp>
 //
-//   auto model = cria::load_model("model.gguf");                          // result<model>: weights, tokenizer; shared and immutable
+//   auto model = cria::load_model("model.gguf");                          // result<model>: weights and tokenizer; immutable and shared
 //   if (!model) return fail(model.error().to_string());
-//   auto session = cria::session::create(*model);                         // threads, cache, buffers; one user at a time
+//   auto session = cria::session::create(*model);                         // threads, cache and buffers; used by one thread at a time
 //   if (!session) return fail(session.error().to_string());
 //   auto done = session->generate("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { show(text); });
 //
 // Where to look    generate/session.hpp      generate, stream, evaluate, top_logits
 //                  generate/batch_engine.hpp many requests at once
-//                  generate/options.hpp      what can be chosen            sampling/sampler_config.hpp   how tokens are drawn
+//                  generate/options.hpp      the options                   sampling/sampler_config.hpp   how tokens are drawn
 //                  generate/session_file.hpp sessions as files             sampling/grammar/grammar.hpp  what a text must look like
 //                  chat/chat_session.hpp     chats: replies, history, undo tokenizer/tokenizer.hpp       text to tokens and back
 //                  chat/tool_call.hpp        functions for the model       chat/reply_parser.hpp         thinking, text and calls in a reply

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// generate/embedding.hpp - a text as one vector: how the last hidden states of its tokens become it.
+// generate/embedding.hpp - a text as one vector: how the last hidden states of its tokens are combined.
 //
 //   mean   sum of all rows / their number        cls   the first row        last   the last row
 //
-// Shapes    a row is [D]: what stands before the output matrix, the output norm included
-// Ensures   sums are made in the order of the tokens, in double precision: the same bits for any split of the text into passes and any threads
-// Errors    chosen_pooling: unsupported_type (a model that ranks), wrong_type; finish: non_finite
+// Shapes    a row is [D]: the last hidden state of a token, after the output norm
+// Ensures   rows are added in the order of the tokens, in double precision: the same bits for any split of the text into passes and any number of threads
+// Errors    chosen_pooling: unsupported_type (a model for ranking), wrong_type; finish: non_finite
 // Threads   values
 // Source    GGUF key "<architecture>.pooling_type": 0 none, 1 mean, 2 cls, 3 last, 4 rank
 #pragma once
@@ -35,13 +35,13 @@ enum class pooling : std::uint8_t { mean, cls, last };
 }
 
 struct embedding_options {
-  std::optional<cria::pooling> pooling = {};   ///< empty: what the model's file says, mean where it says nothing
-  bool is_normalised = true;                   ///< to length 1; a vector of zeros stays
-  encode_options encode = {};                  ///< for texts
-  stop_token stop = {};                   ///< cancelled takes effect within one layer
+  std::optional<cria::pooling> pooling = {};   ///< empty: what the model's file asks for, or mean
+  bool is_normalised = true;                   ///< scale the vector to length 1, unless it is zero
+  encode_options encode = {};                  ///< how a text becomes tokens
+  stop_token stop = {};                        ///< takes effect within one layer: cancelled
 };
 
-/// Returns the pooling that a model's metadata asks for; mean where it asks for none.
+/// Returns the pooling that a model's metadata asks for, or mean if it asks for none.
 [[nodiscard]] inline result<pooling> chosen_pooling(const gguf::metadata& metadata) {
   CRIA_TRY(const auto architecture, metadata.get_or<std::string_view>("general.architecture", {}));
   const std::string key = std::string(architecture) + ".pooling_type";
@@ -55,7 +55,7 @@ struct embedding_options {
   }
 }
 
-/// Takes the rows of a text's tokens in order.
+/// Combines the rows of a text's tokens, which are added in order.
 class pooled_rows {
  public:
   pooled_rows(pooling p, std::size_t dim) : pooling_(p), sums_(dim) {}
@@ -66,7 +66,7 @@ class pooled_rows {
     for (std::size_t i = 0; i < sums_.size(); ++i) sums_[i] = pooling_ == pooling::mean ? sums_[i] + static_cast<double>(row[i]) : static_cast<double>(row[i]);
   }
 
-  /// Returns the vector. Requires a row at least.
+  /// Returns the vector. Requires at least one row.
   [[nodiscard]] result<std::vector<float>> finish(bool is_normalised) const {
     double square = 0;
     const double divisor = pooling_ == pooling::mean ? static_cast<double>(std::max<std::size_t>(n_rows_, 1)) : 1;

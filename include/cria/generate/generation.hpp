@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// generate/generation.hpp - what a generation gives: an event per token while it runs, a summary at its end; and the shapes of callbacks.
+// generate/generation.hpp - what a generation gives: an event for each token while it runs, a summary at its end; and what callbacks may look like.
 //
-// Units     seconds of wall-clock time; what the host's callback takes is not counted
+// Units     seconds of wall-clock time, without what the host's callback takes
 #pragma once
 
 #include <cria/core/types.hpp>
@@ -34,63 +34,63 @@ enum class finish_reason : std::uint8_t {
   return names[static_cast<std::size_t>(reason)];
 }
 
-/// One step of a generation. Valid until the next step.
+/// One step of a generation. It is valid until the next step.
 struct token_event {
-  token_id token = no_token;   ///< no_token: text that was held back and follows at the end
-  std::string_view text;       ///< what became certain with this token: whole UTF-8 characters but for what an end within one leaves, often empty or of several tokens
-  std::size_t index = 0;       ///< of the token among the generated ones
+  token_id token = no_token;   ///< no_token: the event only brings text that was held back until the end
+  std::string_view text;       ///< what is certain now: often empty or from several tokens; whole UTF-8 characters, unless the generation ends within one
+  std::size_t index = 0;       ///< position of the token among the generated ones
 
   operator std::string_view() const noexcept { return text; }
 };
 
 struct generation_timings {
-  double prompt_seconds = 0;       ///< processing the part of the prompt that was not in the cache
+  double prompt_seconds = 0;       ///< for the part of the prompt that was not in the cache
   double first_token_seconds = 0;  ///< from the start to the first token
   double decode_seconds = 0;       ///< for the tokens after the first
 };
 
 struct generation {
   finish_reason reason = finish_reason::end_of_text;
-  std::string text;                ///< everything that was handed out
-  std::vector<token_id> tokens;    ///< everything that the model chose, an end token and tokens of a stop string included
+  std::string text;                ///< all text that was handed out
+  std::vector<token_id> tokens;    ///< all tokens that were chosen, including an end token and those of a stop string
   std::size_t n_prompt = 0;        ///< tokens of the prompt
-  std::size_t n_reused = 0;        ///< of these, found in the cache
+  std::size_t n_reused = 0;        ///< how many of them were found in the cache
   generation_timings timings;
-  grammar_statistics grammar;      ///< what following the grammar took; zeros without one
+  grammar_statistics grammar;      ///< the cost of following the grammar; zeros without one
 
   [[nodiscard]] std::size_t n_generated() const noexcept { return tokens.size(); }
-  /// Returns prompt tokens processed per second, 0 where there were none.
+  /// Returns how many prompt tokens were processed per second; 0 if none were.
   [[nodiscard]] double prompt_tokens_per_second() const noexcept {
     return timings.prompt_seconds > 0 ? static_cast<double>(n_prompt - n_reused) / timings.prompt_seconds : 0;
   }
-  /// Returns tokens per second after the first one, 0 where there were none.
+  /// Returns how many tokens were generated per second after the first one; 0 if none were.
   [[nodiscard]] double tokens_per_second() const noexcept {
     return tokens.size() > 1 && timings.decode_seconds > 0 ? static_cast<double>(tokens.size() - 1) / timings.decode_seconds : 0;
   }
 };
 
-/// What the counts of a session say.
+/// The counts of a session.
 struct session_statistics {
   std::size_t length;          ///< positions in the cache
   std::size_t capacity;
   std::size_t cache_bytes;
   std::size_t n_evaluated;     ///< tokens computed since the session was made
-  std::size_t n_reused;        ///< prompt tokens that were found in the cache instead
+  std::size_t n_reused;        ///< prompt tokens that were found in the cache and not computed
 };
 
-/// All that a session goes on from, as somebody keeps it.
+/// Everything that a session continues from, as session::restore() takes it.
 struct session_contents {
   std::span<const token_id> tokens;
-  std::span<const float> logits;            ///< of the last token, or none
-  std::span<const std::byte> positions;     ///< what the cache holds for the tokens, as saved_kv_cache gives it: [layer][kv head][position]
+  std::span<const float> logits;            ///< of the last token, or empty
+  std::span<const std::byte> positions;     ///< keys and values of the tokens, as saved_kv_cache exports them: [layer][kv head][position]
 };
 
 /// A candidate for the next token.
 struct token_candidate {
   token_id token;
   float logit;
-  float probability;           ///< of the softmax over all logits
-  std::string_view text;       ///< what it would add to the text; its name in the vocabulary where that is nothing. Lives as long as the model.
+  float probability;           ///< by the softmax over all logits
+  std::string_view text;       ///< what it would add to the text, or, if that is nothing, its name in the vocabulary. Valid as long as the model lives.
 };
 
 namespace detail {
@@ -102,17 +102,17 @@ concept callback_of = std::invocable<F&, Args...> && (std::is_void_v<std::invoke
 template <class F>
 concept text_callback = detail::callback_of<std::remove_reference_t<F>, std::string_view>;
 
-/// Called with each token; may return false to stop. What takes a std::string_view is a text_callback.
+/// Called with each token; may return false to stop. A callable that takes a std::string_view is a text_callback instead.
 template <class F>
 concept token_callback = !text_callback<F> && detail::callback_of<std::remove_reference_t<F>, const token_event&>;
 
-/// What takes the events of a generation: text or tokens. It returns nothing, or whether to go on.
+/// A callback of either kind. It returns nothing, or a bool that says whether to go on.
 template <class F>
 concept generation_callback = text_callback<F> || token_callback<F>;
 
 namespace detail {
 
-/// Stops compilation with a sentence where F is no callback.
+/// Fails to compile, with a readable message, if F is not a callback.
 template <class F>
 constexpr void must_be_callback() noexcept {
   static_assert(generation_callback<F>,
@@ -120,7 +120,7 @@ constexpr void must_be_callback() noexcept {
                 "or a bool: whether to go on");
 }
 
-/// What may hold nothing to call, as a std::function or a pointer to a function: it is then no callback.
+/// A callable that may be empty, such as a std::function or a function pointer. An empty one counts as no callback.
 template <class F>
 concept maybe_empty = std::is_assignable_v<std::remove_const_t<F>&, std::nullptr_t> && requires(const F& f) { { f == nullptr } -> std::convertible_to<bool>; };
 
@@ -151,7 +151,7 @@ template <class Callback>
 
 }  // namespace detail
 
-/// Takes text and tokens, throws them away.
+/// The callback that ignores everything.
 struct no_callback {
   void operator()(std::string_view) const noexcept {}
 };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// generate/load.hpp - opens a model in one call, and says beforehand what it will take.
+// generate/load.hpp - opens a model in one call, and estimates beforehand how much memory it will take.
 //
-// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: missing_tensor (a vocabulary only), limit_exceeded, bad_argument
-//           (options), those of model_config
-// Threads   pure functions; loading uses its own threads and ends them
+// Errors    load_model: those of gguf::file::open and model::load; estimate_memory: missing_tensor (the file has a vocabulary only), limit_exceeded,
+//           bad_argument (options), those of model_config
+// Threads   pure functions; loading starts threads of its own and ends them
 #pragma once
 
 #include <cria/core/byte_source.hpp>
@@ -30,22 +30,22 @@
 
 namespace cria::inline v0 {
 
-/// Opens the GGUF file (of one in parts: the first) and loads its weights.
+/// Opens a GGUF file (for a model in several parts: the first one) and loads its weights.
 [[nodiscard]] result<model> load_model(const std::filesystem::path& path, const load_options& options = {});
 
-/// As above, from wherever the host keeps its bytes.
+/// As above, from bytes that the host provides.
 [[nodiscard]] result<model> load_model(std::shared_ptr<const byte_source> source, const load_options& options = {});
 
-/// As above, from a file that is open already.
+/// As above, from a file that has been opened already.
 [[nodiscard]] result<model> load_model(const gguf::file& file, const load_options& options = {});
 
-/// What a model and one session of it take, in bytes.
+/// How much memory a model and one session of it take, in bytes.
 struct memory_estimate {
-  std::uint64_t context;       ///< positions that the figures are for
-  std::uint64_t trained_context;   ///< positions that the model was trained on
+  std::uint64_t context;       ///< positions of the session (not bytes)
+  std::uint64_t trained_context;   ///< positions that the model was trained on (not bytes)
   std::uint64_t weights;
-  std::uint64_t cache;         ///< of a contiguous cache when all positions are used
-  std::uint64_t activations;   ///< buffers of a pass, logits included
+  std::uint64_t cache;         ///< a contiguous cache in which all positions are used
+  std::uint64_t activations;   ///< buffers for a pass, including logits
 
   [[nodiscard]] std::uint64_t total() const noexcept { return weights + cache + activations; }
 };
@@ -77,7 +77,7 @@ namespace detail {
 
 }  // namespace detail
 
-/// Returns what the file's model and a session of these options will take, from the metadata alone.
+/// Returns how much memory the file's model and a session with these options will take. Reads no weights.
 [[nodiscard]] result<memory_estimate> estimate_memory(const gguf::file& file, const session_options& options = {}, kv_type type = kv_type::f16,
                                                              precision p = precision::exact);
 
@@ -118,7 +118,7 @@ CRIA_INLINE result<memory_estimate> estimate_memory(const gguf::file& file, cons
     m.cache = *cache;
     const kv_shape shape = c.cache_shape();
     std::size_t n_tokens = std::min<std::size_t>(options.max_batch, static_cast<std::size_t>(m.context));
-    for (std::size_t layer = 0; layer < shape.n_layers; ++layer) {   // what has windows takes no more at once (contiguous_kv_cache::max_pass)
+    for (std::size_t layer = 0; layer < shape.n_layers; ++layer) {   // a cache with windows limits a pass (contiguous_kv_cache::max_pass)
       if (kept_positions(shape.window_of(layer), m.context) < kept_positions(0, m.context)) n_tokens = std::min(n_tokens, window_slack);
     }
     m.activations = detail::activation_bytes_of(c.activation_shape(n_tokens), p) +

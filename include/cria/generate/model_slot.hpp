@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// generate/model_slot.hpp - the place where a host keeps the model that new sessions get, so that it can be exchanged while old ones run.
+// generate/model_slot.hpp - holds the model that new sessions use, so that a host can replace it while older sessions run.
 //
-//   slot.replace(*cria::load_model(path));            // sessions that run finish on the model they began with
-//   auto session = cria::session::create(slot.get()); // this one has the new one
+//   slot.replace(*cria::load_model(path));            // running sessions finish with the model that they began with
+//   auto session = cria::session::create(slot.get()); // this one uses the new model
 //
-// Ensures   whoever has a model keeps it whole; its memory goes back with the last session, engine or copy that holds it
+// Ensures   whoever holds a model keeps all of it; its memory is freed with the last session, engine or copy that holds it
 // Errors    none
-// Threads   get() and replace() from any threads at once; the old model is given up outside the lock
+// Threads   get() and replace() may be called from any threads at once. replace() returns the old model, which is therefore freed outside the lock.
 #pragma once
 
 #include <cria/model/model.hpp>
@@ -24,20 +24,20 @@ class model_slot {
   model_slot(const model_slot&) = delete;
   model_slot& operator=(const model_slot&) = delete;
 
-  /// Returns the model of the moment.
+  /// Returns the current model.
   [[nodiscard]] cria::model get() const {
     const std::lock_guard lock(mutex_);
     return model_;
   }
 
-  /// Puts another model in its place and returns the old one: letting go of it may take the time of freeing its memory.
+  /// Replaces the model and returns the old one. Destroying that may take a while, if it frees the memory.
   cria::model replace(cria::model next) {
     const std::lock_guard lock(mutex_);
     ++generation_;
     return std::exchange(model_, std::move(next));
   }
 
-  /// Returns how often the model was replaced: who keeps a session can see that there is a newer model.
+  /// Returns how often the model was replaced, so that the owner of a session can see that there is a newer one.
   [[nodiscard]] std::uint64_t generation() const {
     const std::lock_guard lock(mutex_);
     return generation_;

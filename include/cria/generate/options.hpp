@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// generate/options.hpp - what a host chooses for a session and for one generation.
+// generate/options.hpp - the options of a session and of a generation.
 //
 // Units     positions and tokens
-// Errors    none here; create() and generate() check every field (bad_argument, `where` is the field)
+// Errors    none here; create() and generate() check every field (bad_argument, `where` is the name of the field)
 // Lifetime  session_options::executor refers to the host's executor, which must outlive the session
 #pragma once
 
@@ -28,20 +28,20 @@
 namespace cria::inline v0 {
 
 struct session_options {
-  static constexpr std::size_t default_context = 4096;   ///< a cache for a long training context would surprise small machines
+  static constexpr std::size_t default_context = 4096;   ///< the most that is taken unasked: caches for long training contexts are larger than small machines
   static constexpr std::size_t max_context = std::size_t{1} << 31;
   static constexpr std::size_t most_batch = 65'536;
 
   std::size_t context_size = 0;           ///< positions; 0: the model's training context, 4,096 at most
   std::size_t n_threads = 0;              ///< 0: the physical cores that the process may use
-  std::size_t max_batch = 264;            ///< prompt tokens of one pass: more is faster up to a point and takes memory; best a multiple of 12
-  std::optional<executor_ref> executor = {};  ///< the host's own threads instead of a pool
+  std::size_t max_batch = 264;            ///< prompt tokens in one pass, best a multiple of 12; more are faster up to a point, and take memory
+  std::optional<executor_ref> executor = {};  ///< the host's own threads, instead of a pool of n_threads
 
   /// Returns the positions that a session of these options holds.
   [[nodiscard]] std::size_t context_for(std::size_t trained_context) const noexcept {
     return context_size != 0 ? context_size : std::min(trained_context, default_context);
   }
-  /// The same for a model, which has no positions beyond those that it learned; where they are computed it may have more than it was trained on.
+  /// As above, for a model. Learned positions end where the training did; computed ones (rope) may go beyond.
   [[nodiscard]] std::size_t context_for(const model_config& c) const noexcept {
     const std::size_t wanted = context_for(std::size_t{c.context_length});
     return c.has_learned_positions ? std::min<std::size_t>(wanted, c.context_length) : wanted;
@@ -66,16 +66,16 @@ namespace detail {
 struct generation_options {
   static constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
 
-  std::size_t max_tokens = no_limit;        ///< no_limit: until the model ends its text or the context is full; 0: only process the prompt
-  sampler_config sampling = {};             ///< unless generate() is given a sampler
-  std::optional<cria::grammar> grammar = {}; ///< what the text must look like, from its first token on, whoever samples; not with ignore_eos
-  std::vector<std::string> stop_strings = {}; ///< any bytes, none empty; the text ends before the first that appears
-  std::vector<token_id> stop_tokens = {};   ///< end the text as the model's own end tokens do
-  std::vector<token_id> shown_tokens = {};  ///< control tokens whose names are part of the text, as tags of tool calls are
-  bool ignore_eos = false;                  ///< end tokens do not end the text (a logit_bias of -inf keeps them out altogether)
-  encode_options encode = {};               ///< for prompts given as text
-  stop_token stop = {};                     ///< takes effect within one layer; in a batch, where others are in the pass, at the next step
-  std::optional<std::vector<adapter_choice>> adapters = {};  ///< LoRA adapters of the model; empty: as the session was told before, a batch's: none
+  std::size_t max_tokens = no_limit;        ///< no_limit: until the model ends its text or the context is full; 0: process the prompt only
+  sampler_config sampling = {};             ///< not used when generate() is given a sampler
+  std::optional<cria::grammar> grammar = {};  ///< the text follows it from the first token on, whatever the sampler; not with ignore_eos
+  std::vector<std::string> stop_strings = {}; ///< any bytes, none empty; the text ends before the first one that appears in it
+  std::vector<token_id> stop_tokens = {};   ///< end the text, as the model's own end tokens do
+  std::vector<token_id> shown_tokens = {};  ///< control tokens whose names become part of the text, such as the tags of tool calls
+  bool ignore_eos = false;                  ///< end tokens do not end the text (a logit_bias of -inf would keep them from being drawn at all)
+  encode_options encode = {};               ///< how a prompt that is text becomes tokens
+  stop_token stop = {};                     ///< takes effect within one layer; for a batch request that shares a pass with others, at the next step
+  std::optional<std::vector<adapter_choice>> adapters = {};  ///< LoRA adapters of the model; empty: those that the session has, in a batch none
 };
 
 }  // namespace cria::inline v0

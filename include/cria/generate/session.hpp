@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
-// generate/session.hpp - a conversation with a model: prompt in, text out.
+// generate/session.hpp - a sequence of tokens with its model and cache: prompt in, text out.
 //
 //   auto session = cria::session::create(model);
 //   session->generate("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { show(text); });
 //
-// Ensures   Memory is taken by create() and at the start of a generation, never per token. A prompt that begins as what the cache holds is
-//           processed from the first difference on; the result is the same bits as of a fresh session.
-// Errors    as values; after any error, cancellation or exception of a callback the session goes on with what the cache holds (tokens())
-// Threads   used by one thread at a time. Who computes or changes something while another caller does, or from inside generate(), callbacks included, gets
-//           bad_argument, and what is under way goes on. A callback may look: logits(), top_logits(), tokens(), statistics(), save_session().
-// Lifetime  keeps its model alive; moves freely, also while a stream of it is open
+// Ensures   Memory is taken by create() and at the start of a generation, never per token. If a prompt begins like what the cache holds, only the rest of it is
+//           processed; the result has the same bits as that of a new session.
+// Errors    are values. After an error, a cancellation or an exception of a callback, the session continues with what its cache holds (tokens()).
+// Threads   One thread at a time. A call that computes or changes something while another one runs, be it from another thread or from a callback, returns
+//           bad_argument, and the running one goes on. A callback may look at the session: logits(), top_logits(), tokens(), statistics(), save_session().
+// Lifetime  keeps its model alive; can be moved, even while one of its streams is open
 #pragma once
 
 #include <cria/core/result.hpp>
@@ -50,14 +50,14 @@ namespace detail {
 template <saved_kv_cache Cache>
 [[nodiscard]] result<void> write_session(const basic_session<Cache>& source, byte_sink& sink, const session_extras& extras);   // session_file.hpp
 
-/// What cria's own ways to generate compute with.
+/// Gives the state of a session to cria's other ways to generate.
 struct session_access {
   template <kv_cache Cache>
   [[nodiscard]] static session_state<Cache>& state_of(basic_session<Cache>& s) noexcept { return *s.state_; }
 };
 }
 
-/// Cache: where keys and values are kept (kv/kv_cache.hpp).
+/// A session whose keys and values are in a Cache (kv/kv_cache.hpp).
 template <kv_cache Cache = contiguous_kv_cache<kv_type::f16>>
 class basic_session {
  public:
@@ -65,7 +65,7 @@ class basic_session {
   template <class Sampler>
   using stream_of = token_stream<Cache, Sampler>;
 
-  /// Makes a session with a cache of options.context_for(the model) positions.
+  /// Makes a session whose cache has options.context_for(model.config()) positions.
   [[nodiscard]] static result<basic_session> create(cria::model model, const session_options& options = {})
     requires requires(const kv_shape& shape, std::size_t n) { { Cache::create(shape, n) } -> std::same_as<result<Cache>>; }
   {
@@ -81,13 +81,13 @@ class basic_session {
     }, "session");
   }
 
-  /// Makes a session with the host's cache, whose capacity is what counts. Requires a cache of model.cache_shape().
+  /// Makes a session with a cache of the host's, whose capacity replaces options.context_size. Requires a cache of model.cache_shape().
   [[nodiscard]] static result<basic_session> create(cria::model model, Cache cache, const session_options& options = {}) {
     CRIA_TRY(auto state, detail::session_state<Cache>::create(std::move(model), std::move(cache), options));
     return basic_session(std::move(state));
   }
 
-  /// Processes the prompt (text or tokens) and generates; the callback gets every token or piece of text and may return false to stop.
+  /// Processes the prompt (text or tokens) and generates. The callback gets every token or piece of text and may return false to stop.
   template <class Prompt, class Callback = no_callback>
     requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && !sampler<std::remove_cvref_t<Callback>>)
   result<generation> generate(const Prompt& prompt, const generation_options& options = {}, Callback&& callback = {}) {
@@ -96,7 +96,7 @@ class basic_session {
     return generate_with<runtime_sampler>(prompt, options, std::move(sampler), callback);
   }
 
-  /// As above, with the host's sampler, which goes on from its state: it is told the prompt and each token, and never reset.
+  /// As above, with the host's sampler, which continues from its state: it is told the prompt and each token, and is never reset.
   template <class Prompt, class Sampler, class Callback = no_callback>
     requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && sampler<std::remove_reference_t<Sampler>>)
   result<generation> generate(const Prompt& prompt, const generation_options& options, Sampler&& sampler, Callback&& callback = {}) {
@@ -104,8 +104,8 @@ class basic_session {
     return generate_with<Sampler>(prompt, options, std::forward<Sampler>(sampler), callback);
   }
 
-  /// Returns a range of the tokens to come. Nothing is computed before its begin(); but the session is for this stream from here on: making another one, or
-  /// any other use, ends it, begun or not.
+  /// Returns a range of the tokens to come. Nothing is computed before its begin(), but the session belongs to this stream from now on: any other use of the
+  /// session, such as making another stream, ends this one, whether it has begun or not.
   template <class Prompt>
     requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
   [[nodiscard]] token_stream<Cache, runtime_sampler> stream(const Prompt& prompt, const generation_options& options = {}) {
@@ -114,22 +114,23 @@ class basic_session {
     return stream_of<runtime_sampler>(make_run<runtime_sampler>(prompt, options, *std::move(sampler)));
   }
 
-  /// As above, with the host's sampler: an lvalue must outlive the stream.
+  /// As above, with the host's sampler. A sampler that is passed as an lvalue must outlive the stream.
   template <class Prompt, class Sampler>
     requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && sampler<std::remove_reference_t<Sampler>>)
   [[nodiscard]] token_stream<Cache, Sampler> stream(const Prompt& prompt, const generation_options& options, Sampler&& sampler) {
     return stream_of<Sampler>(make_run<Sampler>(prompt, options, std::forward<Sampler>(sampler)));
   }
 
-  /// Puts tokens behind what the cache holds; logits() are then the last one's. context_full changes nothing; where it is cancelled, whole passes stay.
+  /// Appends tokens to what the cache holds; logits() are then those of the last one. context_full changes nothing; a cancelled call keeps its complete passes.
   [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, const stop_token& stop = {}) { return evaluate_into(tokens, {}, stop); }
 
-  /// As above, and writes every token's logits, vocab_size() floats in each row of logits_stride(). Requires rows.size() >= tokens.size() * logits_stride().
+  /// As above, and also writes the logits of every token: vocab_size() floats in rows that are logits_stride() apart.
+  /// Errors: bad_argument if rows.size() < tokens.size() * logits_stride().
   [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, std::span<float> rows, const stop_token& stop = {}) {
     return evaluate_into(tokens, rows, stop);
   }
 
-  /// Returns a text, or tokens, as one vector of the model's width (generate/embedding.hpp). The session forgets what it held.
+  /// Returns the embedding of a text or tokens: one vector of the model's width (generate/embedding.hpp). The session forgets what it held.
   template <class Prompt>
     requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
   [[nodiscard]] result<std::vector<float>> embed(const Prompt& prompt, const embedding_options& options = {}) {
@@ -144,17 +145,17 @@ class basic_session {
     }, "embed");
   }
 
-  /// Returns the logits that the next token is sampled from; none before the first token and after truncate() and reset(). Valid until the next step.
+  /// Returns the logits that the next token is sampled from. They are empty before the first token and after truncate() and reset(). Valid until the next step.
   [[nodiscard]] std::span<const float> logits() const noexcept { return state_->logits(); }
   [[nodiscard]] std::size_t logits_stride() const noexcept { return state_->logits_stride(); }
 
-  /// Returns the k likeliest next tokens by the model alone, the likeliest first. May be called from a callback.
+  /// Returns the k likeliest next tokens, the likeliest first, by the model's logits alone. May be called from a callback.
   [[nodiscard]] result<std::vector<token_candidate>> top_logits(std::size_t k) const {
     return detail::top_logits(state_->model().tokenizer(), state_->logits(), k);
   }
 
-  /// Computes with these adapters of the model from now on, none: the model alone; forgets what was computed with others. Errors: bad_argument (another model's adapter, a
-  /// scale that is not finite, two callers at once), out_of_memory; nothing has changed then.
+  /// Computes with these adapters from now on (with none, the model alone), and forgets what was computed with others. Errors: bad_argument (an adapter of
+  /// another model, a scale that is not finite, two callers at once), out_of_memory; they change nothing.
   [[nodiscard]] result<void> set_adapters(std::span<const adapter_choice> adapters) {
     return catch_bad_alloc([&]() -> result<void> {
       CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
@@ -162,18 +163,18 @@ class basic_session {
     }, "adapters");
   }
 
-  /// Returns what tells the contents of the cache from those of other models and adapters.
+  /// Returns a number that distinguishes the cache's contents from those computed with other models or adapters.
   [[nodiscard]] std::uint64_t fingerprint() const noexcept { return state_->fingerprint(); }
 
-  /// Forgets everything. Does nothing while another caller is inside.
+  /// Forgets everything. Does nothing while another call runs.
   void reset() noexcept {
     if (const auto use = state_->try_enter()) state_->truncate(0);
   }
 
-  /// Returns the largest length up to n that truncate() can go back to: n, but where a model's windows have moved on and what it needs is gone.
+  /// Returns the largest length up to n that truncate() accepts. That is n, unless the model has windowed layers that no longer hold what length n needs.
   [[nodiscard]] std::size_t keepable(std::size_t n) const noexcept { return state_->sequence().keepable(std::min(n, length())); }
 
-  /// Forgets all positions from n on. Errors: bad_argument where there are fewer, keepable(n) is less, or another caller is inside.
+  /// Forgets all positions from n on. Errors: bad_argument if there are fewer, if keepable(n) < n, or while another call runs.
   [[nodiscard]] result<void> truncate(std::size_t n) {
     return catch_bad_alloc([&]() -> result<void> {
       CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
@@ -181,8 +182,8 @@ class basic_session {
     }, "truncate");
   }
 
-  /// Holds the contents of another session of the same model, precision and type of cache instead of its own; session_file.hpp checks that they are.
-  /// Errors: bad_argument, mismatch (sizes), context_full, non_finite, out_of_memory; nothing has changed then.
+  /// Replaces the contents by those of another session. That they are of the same model, precision and type of cache is checked by session_file.hpp, not here.
+  /// Errors: bad_argument, mismatch (sizes), context_full, non_finite, out_of_memory; they change nothing.
   [[nodiscard]] result<void> restore(const session_contents& contents)
     requires saved_kv_cache<Cache>
   {
@@ -229,7 +230,7 @@ class basic_session {
     using run_type = detail::generation_run<Cache, Sampler>;
     return catch_bad_alloc([&]() -> result<std::unique_ptr<run_type>> {
       CRIA_TRY(auto tokens, detail::tokens_of(model().tokenizer(), prompt, options.encode, capacity()));
-      CRIA_TRY([[maybe_unused]] const auto use, state_->enter());   // what another caller is inside of goes on, and this one is refused
+      CRIA_TRY([[maybe_unused]] const auto use, state_->enter());   // refused while another call runs
       CRIA_TRY(run_type run, run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler)));
       return std::make_unique<run_type>(std::move(run));
     }, "generation");
@@ -239,7 +240,7 @@ class basic_session {
   [[nodiscard]] result<generation> generate_with(const Prompt& prompt, const generation_options& options, Sampler&& sampler, Callback& callback) {
     using run_type = detail::generation_run<Cache, Sampler>;
     CRIA_TRY(auto tokens, detail::tokens_of(model().tokenizer(), prompt, options.encode, capacity()));
-    CRIA_TRY([[maybe_unused]] const auto owner, state_->own());   // until it returns: nobody else's use ends it
+    CRIA_TRY([[maybe_unused]] const auto owner, state_->own());   // until this returns, nobody else can end the run
     CRIA_TRY(run_type run, catch_bad_alloc([&]() -> result<run_type> {
       return run_type::create(*state_, std::move(tokens), options, std::forward<Sampler>(sampler));
     }, "generation"));

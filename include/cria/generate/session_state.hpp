@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// generate/session_state.hpp - what a session owns: threads, buffers, cache, the last logits; and the one way tokens get into it.
+// generate/session_state.hpp - what a session owns: threads, buffers, cache and the last logits; and the only way by which tokens get into the cache.
 //
-// Shapes    logits[V], its memory rounded up to 16
-// Ensures   everything is allocated by create(); append() allocates nothing; after any failure the cache holds whole tokens and tokens() names them
+// Shapes    logits[V], in memory that is rounded up to 16 floats
+// Ensures   create() allocates everything, append() nothing. After any failure the cache holds whole tokens, and tokens() names them.
 // Errors    create: bad_argument, out_of_memory; append: bad_argument, context_full, cancelled, non_finite, mismatch
-// Threads   one at a time: enter() notices two. Who computes or changes something owns the session; a generation goes out of it for the host's callbacks.
+// Threads   One at a time; enter() notices a second caller. A caller that computes or changes something owns the session until it returns. During callbacks a
+//           generation stays the owner but steps outside, so that the callback may look at the session.
 // Lifetime  does not move: streams and passes refer to it
 #pragma once
 
@@ -41,7 +42,7 @@ namespace cria::inline v0::detail {
 template <kv_cache Cache>
 class session_state {
  public:
-  /// Held by who computes with the session or changes it.
+  /// Held by a caller that computes with the session or changes it.
   struct use {
     one_user::use owner;
     one_user::use inside;
@@ -63,10 +64,10 @@ class session_state {
     }, "session");
   }
 
-  /// Begins something new: streams that are under way end. Returns what enter() wants to hear.
+  /// Begins something new, which ends open streams. Returns the ticket that enter(ticket) checks.
   std::uint64_t begin() noexcept { return ++ticket_; }
 
-  /// Lets one caller in, who begins something new; none where another one is inside, or owns the session.
+  /// Lets a caller in that begins something new; returns nothing if another one is inside or owns the session.
   [[nodiscard]] std::optional<use> try_enter() noexcept {
     auto owner = owner_.try_enter();
     if (!owner) return std::nullopt;
@@ -75,28 +76,28 @@ class session_state {
     begin();
     return use{*std::move(owner), *std::move(inside)};
   }
-  /// The same, or bad_argument.
+  /// As try_enter(), but returns bad_argument instead of nothing.
   [[nodiscard]] result<use> enter() {
     if (auto entered = try_enter()) return *std::move(entered);
     return two_callers();
   }
-  /// The same for a caller who goes in and out: while he is outside, in a callback of the host, others may look.
+  /// As enter(), for a caller that steps in and out: while it is outside, in a callback of the host, others may look.
   [[nodiscard]] result<one_user::use> own() {
     CRIA_TRY(use both, enter());
     return std::move(both.owner);
   }
-  /// Lets the owner in, when who looks has looked.
+  /// Lets the owner in, as soon as nobody looks.
   [[nodiscard]] one_user::use go_in() noexcept {
     for (;; std::this_thread::yield()) {
       if (auto inside = inside_.try_enter()) return *std::move(inside);
     }
   }
-  /// Lets one caller in who changes nothing, so that what is under way goes on.
+  /// Lets a caller in that changes nothing, so that open streams stay open.
   [[nodiscard]] result<one_user::use> look() {
     if (auto inside = inside_.try_enter()) return *std::move(inside);
     return two_callers();
   }
-  /// Lets one caller in who goes on: bad_argument where another one is inside, or something else has begun since `ticket` was given out.
+  /// Lets a caller in that continues: bad_argument if another one is inside, or if something new has begun since `ticket` was returned.
   [[nodiscard]] result<use> enter(std::uint64_t ticket) {
     auto owner = owner_.try_enter();
     if (!owner) return two_callers();
@@ -136,8 +137,8 @@ class session_state {
     return {};
   }
 
-  /// Puts tokens behind what the cache holds, in passes of at most max_batch; then logits() are those of the last one. Where it fails, the passes
-  /// before stay. With `rows`, every token's logits go there, `logits_stride()` floats each.
+  /// Appends tokens to what the cache holds, in passes of at most max_batch(); logits() are then those of the last one. A failure keeps the passes before it.
+  /// With `rows`, the logits of every token go there, logits_stride() floats apart.
   [[nodiscard]] result<void> append(std::span<const token_id> tokens, const stop_token& stop, float* rows = nullptr) {
     CRIA_CHECK(sequence_.make_room(sequence_.length() + tokens.size()));
     for (std::size_t done = 0; done < tokens.size();) {
@@ -145,7 +146,7 @@ class session_state {
       const bool is_last = done + part.size() == tokens.size();
       nn::sequence_slice<Cache> slice{&sequence_.cache(), part, rows != nullptr ? part.size() : std::size_t{is_last}};
       slice.adapters = adapters_.uses();
-      if (rows == nullptr && is_last) has_logits_ = false;   // they may be half written when the host's executor throws
+      if (rows == nullptr && is_last) has_logits_ = false;   // if the host's executor throws, they are half written
       float* const out = rows != nullptr ? rows + done * logits_stride() : logits_.data();
       CRIA_CHECK(model_.template forward<Cache>(executor_, activations_, std::span(&slice, 1),
                                                 {out, logits_stride(), slice.n_logits, model_.vocab_size()}, stop));
@@ -160,7 +161,7 @@ class session_state {
     return {};
   }
 
-  /// Checks the tokens and that there is room for them, and appends them.
+  /// Checks the tokens, and that there is room for them, and appends them.
   [[nodiscard]] result<void> evaluate(std::span<const token_id> tokens, const stop_token& stop, float* rows = nullptr) {
     CRIA_CHECK(check_prompt(tokens));
     const std::size_t length = sequence_.length(), capacity = sequence_.cache().capacity();
@@ -171,7 +172,7 @@ class session_state {
     return append(tokens, stop, rows);
   }
 
-  /// Computes with these adapters from now on, and forgets what was computed with others. Errors: bad_argument, out_of_memory; nothing has changed then.
+  /// Computes with these adapters from now on, and forgets what was computed with others. Errors: bad_argument, out_of_memory; they change nothing.
   [[nodiscard]] result<void> set_adapters(std::span<const adapter_choice> choices) {
     CRIA_TRY(adapter_set wanted, adapter_set::create(choices, model_));
     if (wanted.is_same(adapters_)) return {};
@@ -180,7 +181,7 @@ class session_state {
     return {};
   }
 
-  /// Returns what tells the contents of this cache from those of other models and adapters.
+  /// Returns a number that distinguishes the cache's contents from those computed with other models or adapters.
   [[nodiscard]] std::uint64_t fingerprint() const noexcept {
     const bool is_long = model_.weights().rope.is_long(sequence_.cache().capacity());
     if (adapters_.empty() && !is_long) return model_.fingerprint();
@@ -194,7 +195,7 @@ class session_state {
     return sum.value();
   }
 
-  /// Puts tokens into the empty cache and gives each one's last hidden state, behind the output norm, to `take`, in order. Leaves the cache empty.
+  /// Processes the tokens from an empty cache, and gives the last hidden state of each one, after the output norm, to `take`, in order. Leaves the cache empty.
   template <class Take>
   [[nodiscard]] result<void> append_hidden(std::span<const token_id> tokens, const stop_token& stop, Take&& take) {
     truncate(0);
@@ -213,13 +214,13 @@ class session_state {
     return done;
   }
 
-  /// Makes a row of the last evaluation what logits() returns, until the next step.
+  /// Makes logits() return this row of the last evaluation, until the next step.
   void show(std::span<const float> row) noexcept {
     std::copy_n(row.data(), model_.vocab_size(), logits_.data());
     has_logits_ = true;
   }
 
-  /// As truncate(), where that is possible. Errors: bad_argument.
+  /// As truncate(), but checks that it is possible. Errors: bad_argument.
   [[nodiscard]] result<void> go_back(std::size_t n) {
     const std::size_t length = sequence_.length();
     const auto refuse = [](std::string_view why) { return error{errc::bad_argument, "truncate", why}; };
@@ -235,7 +236,7 @@ class session_state {
     has_logits_ = false;
   }
 
-  /// Holds other tokens, their positions and the last one's logits instead. Requires contents that were checked; where there is no room nothing changes.
+  /// Replaces tokens, positions and logits. Requires contents that check_contents() has accepted. If there is no room, nothing changes.
   [[nodiscard]] result<void> replace(const session_contents& contents) {
     CRIA_CHECK(sequence_.replace(contents.tokens, contents.positions));
     std::copy(contents.logits.begin(), contents.logits.end(), logits_.data());
@@ -243,7 +244,7 @@ class session_state {
     return {};
   }
 
-  /// Keeps the beginning that the prompt shares with the cache; returns its length.
+  /// Truncates the cache to the beginning that it shares with the prompt, and returns the length of that.
   std::size_t reuse(std::span<const token_id> prompt) noexcept {
     const std::size_t n = sequence_.keep_common(prompt);
     has_logits_ = false;
@@ -261,7 +262,7 @@ class session_state {
   [[nodiscard]] std::size_t logits_stride() const noexcept { return round_up(model_.vocab_size(), 16); }
   [[nodiscard]] std::size_t n_evaluated() const noexcept { return n_evaluated_; }
   [[nodiscard]] std::size_t n_reused() const noexcept { return n_reused_; }
-  /// Returns the last token's logits; none where the last thing that happened was not an evaluation.
+  /// Returns the logits of the last token; empty if something other than an evaluation has happened since.
   [[nodiscard]] std::span<const float> logits() const noexcept { return logits_.span().first(has_logits_ ? model_.vocab_size() : 0); }
 
  private:

@@ -5,10 +5,10 @@
 //   for (std::string_view piece : stream) show(piece);
 //   if (!stream.has_error()) ... stream.result()->tokens_per_second()
 //
-// Ensures   breaking out of the loop is stopping: nothing is computed ahead
+// Ensures   breaking out of the loop stops the generation: nothing is computed ahead
 // Errors    an error ends the range; error() then holds it
 // Threads   as its session
-// Lifetime  the session must outlive the stream; an event is valid until the next increment; iterators refer to the stream where it stands.
+// Lifetime  the session must outlive the stream; an event is valid until the next increment; iterators are invalid once the stream is moved.
 //           Any other use of the session ends the stream with bad_argument.
 #pragma once
 
@@ -50,7 +50,7 @@ class token_stream {
     token_stream* stream_ = nullptr;
   };
 
-  /// A stream of what a run gives, or of nothing where there is an error instead.
+  /// Streams the events of a run. If there is an error instead of a run, the stream is empty and has that error.
   explicit token_stream(cria::result<std::unique_ptr<detail::generation_run<Cache, Sampler>>> run) {
     if (run) {
       run_ = *std::move(run);
@@ -59,7 +59,7 @@ class token_stream {
     }
   }
 
-  /// Processes the prompt and takes the first step, when called first.
+  /// Processes the prompt and takes the first step; later calls do nothing more.
   [[nodiscard]] iterator begin() {
     if (!std::exchange(has_begun_, true)) advance();
     return iterator(*this);
@@ -67,10 +67,10 @@ class token_stream {
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
   [[nodiscard]] bool has_error() const noexcept { return error_.has_value(); }
-  /// Returns what went wrong. Requires has_error().
+  /// Returns the error. Requires has_error().
   [[nodiscard]] const cria::error& error() const noexcept { return *error_; }
 
-  /// Returns the summary, or the error; what is left of a stream that was not read to its end is given up (stopped_by_callback). Call it once.
+  /// Returns the summary or the error. A stream that was not read to its end stops here (stopped_by_callback). To be called once.
   [[nodiscard]] cria::result<generation> result() {
     if (error_) return *error_;
     if (run_ == nullptr) return cria::error{errc::bad_argument, "token_stream", "its result was taken already"};
