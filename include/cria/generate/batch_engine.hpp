@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// generate/batch_engine.hpp - many requests over one model: what is running goes through the model together, one token each, beside slices of new prompts.
+// generate/batch_engine.hpp - many requests over one model: a pass takes one token of each request that generates, and slices of new prompts beside them.
 //
 //   auto engine = cria::batch_engine::create(model, {.max_sequences = 16});
 //   const auto id = engine->add("Once upon a time", {.max_tokens = 64}, [](std::string_view text) { ... });
@@ -8,13 +8,15 @@
 //     while (auto ended = engine->next_finished()) ... ended->id, ended->outcome
 //   }
 //
-// Ensures   a request's tokens, text and logits are the bits that it would have alone, with its own adapters, whoever comes, goes, fails or shares pages with it.
-//           Requests start in the order of arrival. When the pages run out, the youngest gives its own back and is computed again later.
-//           Memory is taken by create(), add(), the start and the end of a request: never per token. Layers with a window keep that of each sequence and of one prompt more.
-// Errors    create: bad_argument, out_of_memory. add: bad_argument (also an adapter of another model), context_full ("prompt", "sequences", "pages"), limit_exceeded, out_of_memory, those of
-//           tokenizer and sampler. step: cancelled, bad_argument (from inside a callback); what concerns one request is in its outcome.
-// Threads   one at a time; other threads may end a request by its stop token. A callback may look at its logits, add, cancel and take, not step;
-//           the destructor of what it holds may, too.
+// Ensures   The tokens, text and logits of a request have the bits that it would have alone, with its own adapters, whichever other requests come, go, fail
+//           or share pages with it. Requests start in the order of arrival. When the pages run out, the youngest request gives its pages back and is computed again
+//           later. Memory is taken by create(), add(), and the start and end of a request, never per token. For layers with a window the cache holds the
+//           windows of all sequences and of one kept prompt.
+// Errors    create: bad_argument, out_of_memory. add: bad_argument (also for an adapter of another model), context_full ("prompt", "sequences", "pages"),
+//           limit_exceeded, out_of_memory, those of the tokenizer and the sampler. step: cancelled, bad_argument (from inside a callback). An error that
+//           concerns one request only is in the outcome of that request.
+// Threads   One at a time; other threads may end a request by its stop token. A callback, and the destructor of what it holds, may add requests, cancel
+//           them, take finished ones, and look at the logits of its own; it may not step.
 // Lifetime  keeps its model alive; a callback lives until its request ends
 // Source    iteration-level scheduling: G.-I. Yu et al., Orca, OSDI 2022; slices of prompts: A. Agrawal et al., Sarathi-Serve, arXiv 2403.02310
 #pragma once
@@ -44,7 +46,7 @@
 
 namespace cria::inline v0 {
 
-/// Type: what keys and values are stored as. Sampler: of every request (a host with several kinds brings a variant).
+/// Type: how keys and values are stored. Sampler: the type of every request's sampler; a host that needs several kinds can wrap them in a variant.
 template <kv_type Type = kv_type::f16, sampler Sampler = runtime_sampler>
 class basic_batch_engine {
   using cache_type = paged_kv_cache<Type>;
@@ -70,7 +72,7 @@ class basic_batch_engine {
     }, "batch engine");
   }
 
-  /// Takes a request (text or tokens); the callback gets every token or piece of text from inside step(), and may return false to stop.
+  /// Adds a request (text or tokens). step() calls the callback with every token or piece of text; it may return false to end the request.
   template <class Prompt, class Callback = no_callback>
     requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && !sampler<Callback> && std::is_same_v<Sampler, runtime_sampler>)
   result<batch_id> add(const Prompt& prompt, const generation_options& options = {}, Callback callback = {}) {
@@ -80,19 +82,19 @@ class basic_batch_engine {
     });
   }
 
-  /// As above, with a sampler of the request's own, which is told the prompt and each token.
+  /// As above, with the host's own sampler, which is told the prompt and each token.
   template <class Prompt, class Callback = no_callback>
     requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
   result<batch_id> add(const Prompt& prompt, const generation_options& options, Sampler sampler, Callback callback = {}) {
     return counted([&] { return add_checked(prompt, options, std::move(sampler), std::move(callback)); });
   }
 
-  /// Ends a request at the next step. Returns whether there is one.
+  /// Ends a request at the next step. Returns whether there is such a request.
   bool cancel(batch_id id) noexcept { return schedule_->cancel(id); }
 
-  /// Takes one pass: a token for each that generates, slices of prompts beside; nothing where there is no work (has_work()).
-  /// On an error (cancelled: `stop`, within one layer) nothing was lost: another step() goes on. A request whose own stop token is triggered ends at the next
-  /// step, and this one within a layer where all that it computes for are such.
+  /// Takes one pass: a token for each request that generates, and slices of prompts. Does nothing if there is no work.
+  /// After an error nothing is lost, and another step() continues. `stop` takes effect within one layer (cancelled). A request whose own stop token is
+  /// triggered ends at the next step; if that holds for all requests of the pass, the pass ends within one layer.
   [[nodiscard]] result<void> step(const stop_token& stop = {}) {
     if (is_stepping_) return error{errc::bad_argument, "step", "is called from inside a callback"};
     is_stepping_ = true;
@@ -106,7 +108,7 @@ class basic_batch_engine {
     return {};
   }
 
-  /// Returns a request that has ended, in the order of ending, and forgets it; none where there is none.
+  /// Returns the next request that has ended, in the order in which they ended, and forgets it; nothing if there is none.
   [[nodiscard]] std::optional<batch_result> next_finished() {
     if (schedule_->finished.empty()) return std::nullopt;
     std::optional<batch_result> out(std::move(schedule_->finished.front()));
@@ -114,19 +116,19 @@ class basic_batch_engine {
     return out;
   }
 
-  /// Returns whether a step() has something to do.
+  /// Returns whether step() has something to do.
   [[nodiscard]] bool has_work() const noexcept { return !schedule_->running.empty() || !schedule_->waiting.empty(); }
 
-  /// Inside of a request's callback: the logits that its token was drawn from; elsewhere none.
+  /// Inside a request's callback, returns the logits that its token was drawn from; elsewhere an empty span.
   [[nodiscard]] std::span<const float> logits() const noexcept { return shown_; }
-  /// The same as the k likeliest tokens by the model alone, the likeliest first.
+  /// Returns the k likeliest tokens by those logits, the likeliest first.
   [[nodiscard]] result<std::vector<token_candidate>> top_logits(std::size_t k) const { return detail::top_logits(model_.tokenizer(), shown_, k); }
 
-  /// Gives up the pages kept for prompts to come.
+  /// Frees the pages that are kept for later prompts.
   void forget_prefixes() noexcept { schedule_->index.clear(); }
 
   [[nodiscard]] const cria::model& model() const noexcept { return model_; }
-  /// Returns the positions that one sequence may have.
+  /// Returns how many positions one sequence may have.
   [[nodiscard]] std::size_t capacity() const noexcept { return schedule_->capacity; }
   [[nodiscard]] batch_statistics statistics() const noexcept {
     batch_statistics s = schedule_->counts;
@@ -138,8 +140,8 @@ class basic_batch_engine {
   }
 
  private:
-  /// The schedule, behind a pointer, so that engines move without a word about exceptions from its queues. It is closed while it can still be asked: what a
-  /// callback holds may cancel, in its destructor, when the engine goes or another one takes its place.
+  /// Owns the schedule, by pointer, so that moving an engine never throws although its queues might. The schedule is closed while it still works, because the
+  /// destructors of what callbacks hold may cancel requests when the engine is destroyed or assigned to.
   class open_schedule {
    public:
     explicit open_schedule(std::unique_ptr<schedule_type> schedule) noexcept : schedule_(std::move(schedule)) {}
@@ -206,11 +208,12 @@ class basic_batch_engine {
     if constexpr (!std::is_same_v<Callback, no_callback>) {
       call = [callback = std::move(callback)](const token_event& event) mutable { return detail::deliver(callback, event); };
     }
-    CRIA_TRY(auto adapters, adapter_set::create(options.adapters ? std::span<const adapter_choice>(*options.adapters) : std::span<const adapter_choice>{}, model_));
+    const auto chosen = options.adapters ? std::span<const adapter_choice>(*options.adapters) : std::span<const adapter_choice>{};
+    CRIA_TRY(auto adapters, adapter_set::create(chosen, model_));
     const std::uint64_t company = companies_.number_of(adapters);
     const batch_id id = schedule_->next_id;
-    CRIA_CHECK(schedule_->enqueue(std::make_unique<sequence>(id, std::move(cache), std::move(adapters), company, std::move(tokens), std::move(sampler), std::move(output),
-                                                            options.stop, std::move(call), schedule_->clock)));
+    CRIA_CHECK(schedule_->enqueue(std::make_unique<sequence>(id, std::move(cache), std::move(adapters), company, std::move(tokens), std::move(sampler),
+                                                             std::move(output), options.stop, std::move(call), schedule_->clock)));
     ++schedule_->next_id;
     return id;
   }
@@ -219,7 +222,7 @@ class basic_batch_engine {
     const auto start = schedule_->clock.now();
     schedule_->end_cancelled();
     schedule_->admit();
-    schedule_->collect();   // whose sampler threw at the prompt
+    schedule_->collect();   // requests whose sampler threw when it was told the prompt
     schedule_->plan();
     if (!schedule_->planned.empty()) CRIA_CHECK(pass(stop));
     schedule_->collect();
@@ -227,7 +230,7 @@ class basic_batch_engine {
     return {};
   }
 
-  /// Computes what is planned and lets those whose tokens are all in the cache choose the next one.
+  /// Computes what is planned. Requests whose tokens are then all in the cache choose their next one.
   [[nodiscard]] result<void> pass(const stop_token& stop) {
     slices_.clear();
     std::size_t n_rows = 0;
@@ -262,10 +265,10 @@ class basic_batch_engine {
   detail::paged_compute<Type> compute_;
   std::vector<nn::sequence_slice<cache_type>> slices_;
   detail::adapter_companies companies_;
-  vocabulary_trees trees_;   // none before the first grammar
-  std::span<const float> shown_;   // to the callback that is called
+  vocabulary_trees trees_;   // empty before the first grammar
+  std::span<const float> shown_;   // what logits() returns inside a callback
   bool is_stepping_ = false;
-  open_schedule schedule_;   // goes first
+  open_schedule schedule_;   // destroyed first: callbacks may still use the members above
 };
 
 using batch_engine = basic_batch_engine<>;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
-// generate/batch_schedule.hpp - who of a batch engine's requests runs, with how many tokens of the next pass, in whose pages.
+// generate/batch_schedule.hpp - which of a batch engine's requests run, how many tokens of each are in the next pass, and in whose pages.
 //
-//   admit: first come, first served, while there are places and pages        plan: one token for each that generates, then shares of prompts
-//   preempt: the youngest gives its pages back and waits again, in front     collect: those that ended leave
+//   admit     gives places and pages to waiting requests, first come, first served
+//   plan      a token for each request that generates, then shares of prompts
+//   preempt   the youngest gives its pages back and waits again, in front of the others
+//   collect   requests that have ended leave
 //
-// Ensures   who is first always gets on: its pages can be taken from everybody younger, and one context fits the pool.
-//           Prompts that begin alike are computed once: the later ones wait for the first one's pages.
+// Ensures   The oldest request always gets on: it can take the pages of all younger ones, and the pool holds at least one full context.
+//           Prompts that begin alike are computed once: the later ones wait for the pages of the first.
 // Errors    enqueue: context_full, limit_exceeded
 // Threads   as its engine
 #pragma once
@@ -43,7 +45,7 @@ class batch_schedule {
     planned.reserve(options.max_sequences);
   }
 
-  /// Takes a request in, behind all others; where it is not to wait, if it can start at the next step.
+  /// Adds a request behind all others. With when_full::refuse it is refused unless it can start at the next step.
   [[nodiscard]] result<void> enqueue(std::unique_ptr<sequence> one) {
     if (is_closed_) return error{errc::bad_argument, "batch_engine", "is being destroyed"};
     if (options_.when_full == when_full::refuse) {
@@ -68,7 +70,7 @@ class batch_schedule {
     return one != nullptr;
   }
 
-  /// Ends requests that were cancelled, those whose next token has no room, and those that throw in doing so.
+  /// Ends requests that were cancelled or whose next token has no room, and collects them.
   void end_cancelled() {
     const auto end = [this](sequence& one) {
       if (one.is_done()) return;
@@ -81,7 +83,7 @@ class batch_schedule {
     collect();
   }
 
-  /// Gives places and pages to requests that wait, the first one first.
+  /// Gives places and pages to waiting requests, in their order.
   void admit() {
     while (!waiting.empty() && running.size() < options_.max_sequences) {
       if (!give_pages(*waiting.front())) return;
@@ -90,7 +92,7 @@ class batch_schedule {
     }
   }
 
-  /// Decides the next pass, so that its pages are there.
+  /// Decides the next pass, and makes sure that there are pages for it.
   void plan() {
     for (;;) {
       share_out();
@@ -100,7 +102,7 @@ class batch_schedule {
       if (running.size() > 1) {
         preempt();
       } else if (index.size() > 0) {
-        index.clear();   // what is left to share is with the index alone: now nothing needs a copy
+        index.clear();   // the only other owner of the sequence's pages: now none of them needs a copy before it is written
       } else {
         running.front()->fail({errc::context_full, "pages"});
         planned.clear();
@@ -109,7 +111,7 @@ class batch_schedule {
     }
   }
 
-  /// Notes that tokens of a sequence are in its cache now.
+  /// Notes that n more tokens of a sequence are in its cache.
   void note_evaluated(sequence& one, std::size_t n) noexcept {
     counts.n_evaluated_tokens += n;
     const std::size_t after = one.cache().length(), before = after - n;
@@ -128,7 +130,7 @@ class batch_schedule {
     }
   }
 
-  /// Lets those that ended leave.
+  /// Moves requests that have ended to `finished`.
   void collect() {
     const auto leave = [this](auto& list) {
       for (std::size_t i = 0; i < list.size();) {
@@ -136,13 +138,13 @@ class batch_schedule {
           ++i;
           continue;
         }
-        finished.push_back({list[i]->id(), error{}});   // before anything of the request is taken: where there is no memory it stays as it is
+        finished.push_back({list[i]->id(), error{}});   // first, since it may throw: then the request is still as it was
         remember(*list[i]);
         batch_result& ended = finished.back();
         ended.outcome = list[i]->finish();
         if (ended.outcome) ++counts.n_finished[static_cast<std::size_t>(ended.outcome->reason)];
         else ++counts.n_failed;
-        const std::unique_ptr<sequence> gone = std::move(list[i]);   // goes when the list is whole: with it a callback, which may add, cancel and take
+        const std::unique_ptr<sequence> gone = std::move(list[i]);   // destroyed once the list is consistent: its callback's destructor may call the engine
         list.erase(list.begin() + static_cast<std::ptrdiff_t>(i));
       }
     };
@@ -150,7 +152,7 @@ class batch_schedule {
     leave(waiting);
   }
 
-  /// Lets go of all requests, whose callbacks may look for others of them meanwhile; takes no more in.
+  /// Destroys all requests and refuses new ones. The destructors of their callbacks may still look for other requests.
   void close() noexcept {
     is_closed_ = true;
     while (!running.empty()) {
@@ -183,25 +185,25 @@ class batch_schedule {
 
   [[nodiscard]] static bool is_prompt(const sequence& one) noexcept { return one.pending().size() > 1; }
 
-  /// Returns the pages that a request needs for its tokens and the next one, `n_shared` positions of which are in pages of others.
+  /// Returns how many pages a request needs for its tokens and the next one, apart from `n_shared` positions in pages of others.
   [[nodiscard]] std::size_t pages_to_start(const sequence& one, std::size_t n_shared) const noexcept {
     return pool->pages_for(std::min(one.tokens().size() + 1, capacity)) - n_shared / options_.page_size;
   }
 
-  /// Returns the pages that a running sequence will want for the rest of its tokens, and one for the next few, so that they preempt nobody.
+  /// Returns how many more pages a running sequence needs for the rest of its tokens, plus one so that its next tokens need not preempt anyone.
   [[nodiscard]] std::size_t pages_ahead(const sequence& one) const noexcept {
     const std::size_t held = one.cache().pages().size();
     return std::max(pages_to_start(one, 0), std::min(held + 1, pool->pages_for(capacity))) - held;
   }
 
-  /// Returns whether so many pages are free or only kept for prompts to come, none of which are given up for the answer.
+  /// Returns whether that many pages are free, or kept only for later prompts. Frees none of them.
   [[nodiscard]] bool can_have_room(std::size_t n_pages) const noexcept { return pool->n_free() + index.n_spare() >= n_pages; }
 
   void remember(const sequence& one) noexcept {
     if (options_.shares_prefixes) index.insert(one.tokens().first(one.cache().length()), one.cache().pages(), one.company());
   }
 
-  /// Takes into the cache what others have of the sequence's tokens, but for the last one, whose logits must be computed. Returns its length.
+  /// Shares pages of others that hold the beginning of the sequence's tokens, except the last token, whose logits must be computed. Returns the cache's length.
   std::size_t take_shared(sequence& one) noexcept {
     if (!options_.shares_prefixes) return one.cache().length();
     const std::size_t n = index.find(one.tokens().first(one.tokens().size() - 1), found_, one.company());
@@ -209,7 +211,7 @@ class batch_schedule {
     return one.cache().length();
   }
 
-  /// Prepares a request that waits for running. Returns whether there are pages for it.
+  /// Prepares a waiting request for running. Returns whether there are pages for it.
   [[nodiscard]] bool give_pages(sequence& one) {
     const std::size_t n_shared = take_shared(one);
     std::size_t wanted = pages_to_start(one, n_shared);
@@ -226,7 +228,7 @@ class batch_schedule {
     return true;
   }
 
-  /// Finds the running sequence that will have more of the same prompt, to wait for its pages.
+  /// Finds the running sequence that will have the longest common beginning of prompts, to wait for its pages.
   void follow(sequence& one) noexcept {
     one.leader = 0;
     one.n_together = one.cache().length();
@@ -243,7 +245,7 @@ class batch_schedule {
     }
   }
 
-  /// Returns whether a sequence's prompt is still being computed by another one; when that is over, it takes its pages.
+  /// Returns whether a sequence still waits for the pages of its leader. When they are complete, it shares them.
   [[nodiscard]] bool follows(sequence& one) noexcept {
     if (one.leader == 0) return false;
     for (const auto& other : running) {
@@ -258,7 +260,7 @@ class batch_schedule {
     return false;
   }
 
-  /// Fills `planned`: a token for each that generates; what is left of the pass goes to prompts in equal parts.
+  /// Fills `planned`: a token for each request that generates; prompts share the rest of the pass equally.
   void share_out() {
     planned.clear();
     std::size_t n_prompts = 0;
@@ -279,9 +281,9 @@ class batch_schedule {
     }
   }
 
-  /// Takes the pages of the youngest: it starts over when there is room, and comes to the same bits.
+  /// Takes the pages of the youngest request. It starts over when there is room, and gets the same bits.
   void preempt() {
-    waiting.emplace_front();   // first, since it may find no memory
+    waiting.emplace_front();   // first, since it may throw
     waiting.front() = std::move(running.back());
     running.pop_back();
     remember(*waiting.front());

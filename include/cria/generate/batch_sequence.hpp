@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // generate/batch_sequence.hpp - one request of a batch engine: its tokens, pages, sampler and text.
 //
-// Ensures   a sequence is its tokens: what of them is not in the cache is computed again, to the same bits
-// Errors    of callbacks and samplers end this sequence alone; what they throw is host_exception
+// Ensures   A sequence is defined by its tokens: those that are not in the cache are computed again, with the same bits.
+// Errors    those of callbacks and samplers end this sequence only; what they throw becomes host_exception
 // Threads   as its engine
 #pragma once
 
@@ -34,7 +34,7 @@ namespace cria::inline v0::detail {
 /// Called with each token of a request; false ends it.
 using batch_callback = std::function<bool(const token_event&)>;
 
-/// A clock that does not count the host's callbacks, each as soon as it has returned.
+/// A clock that stands still during the host's callbacks. (It is corrected when a callback has returned.)
 struct work_clock {
   using steady = std::chrono::steady_clock;
   steady::duration in_callbacks{};
@@ -70,7 +70,7 @@ class batch_sequence {
   [[nodiscard]] batch_id id() const noexcept { return id_; }
   [[nodiscard]] paged_kv_cache<Type>& cache() noexcept { return cache_; }
   [[nodiscard]] const paged_kv_cache<Type>& cache() const noexcept { return cache_; }
-  /// Returns the prompt and what was generated; the last one is not in the cache.
+  /// Returns the tokens of the prompt and of the text; the last one is not in the cache yet.
   [[nodiscard]] std::span<const token_id> tokens() const noexcept { return tokens_; }
   [[nodiscard]] std::span<const token_id> pending() const noexcept { return tokens().subspan(cache_.length()); }
   [[nodiscard]] std::span<const nn::low_rank_use> adapters() const noexcept { return adapters_.uses(); }
@@ -81,7 +81,7 @@ class batch_sequence {
   [[nodiscard]] bool is_cancelled() const noexcept { return is_cancelled_ || stop_.stop_requested(); }
   void cancel() noexcept { is_cancelled_ = true; }
 
-  /// Called when it gets its place; the first time, `n_reused` of its tokens were found in the cache. Returns whether it is the first time.
+  /// Called when the sequence gets a place; `n_reused` of its tokens are in the cache. Returns whether this is the first time.
   bool start(std::size_t n_reused) {
     if (std::exchange(is_started_, true)) return false;
     started_ = working_->now();
@@ -92,7 +92,7 @@ class batch_sequence {
     return true;
   }
 
-  /// Chooses the next token by the logits of the last one, and tells the host.
+  /// Draws the next token from the logits of the last one, and calls the host's callback.
   void advance(std::span<const float> logits) {
     if (summary().tokens.empty()) summary().timings.prompt_seconds = working_->seconds_since(started_);
     if (output_.wants_none()) return end(finish_reason::max_tokens);
@@ -112,13 +112,13 @@ class batch_sequence {
   }
   void fail(error e) { failure_ = std::move(e); }
 
-  /// Returns what the host gets. Call it once.
+  /// Returns the outcome for the host. To be called once.
   [[nodiscard]] result<generation> finish() {
     if (failure_) return *std::move(failure_);
     return output_.finish();
   }
 
-  /// The sequence whose prompt begins alike and is computed first, and how long they go together; 0: none.
+  /// The sequence (0: none) that computes the first n_together tokens of the prompt for this one, too.
   batch_id leader = 0;
   std::size_t n_together = 0;
 
@@ -141,7 +141,7 @@ class batch_sequence {
   void note_time() noexcept {
     generation_timings& t = summary().timings;
     if (summary().tokens.size() == 1) {
-      t.first_token_seconds = std::chrono::duration<double>(clock::now() - added_).count();   // all that it waited for, others' callbacks too
+      t.first_token_seconds = std::chrono::duration<double>(clock::now() - added_).count();   // all waiting counts, even for callbacks of others
       first_token_ = working_->now();
     } else {
       t.decode_seconds = working_->seconds_since(first_token_);
@@ -157,7 +157,7 @@ class batch_sequence {
     working_->in_callbacks += clock::now() - start;
   }
 
-  /// Runs the host's code: what it throws ends this sequence.
+  /// Runs code of the host; an exception ends this sequence.
   template <class F>
   void guarded(const char* where, F&& f) {
 #if CRIA_HAS_EXCEPTIONS
@@ -188,7 +188,8 @@ class batch_sequence {
   stop_token stop_;
   batch_callback callback_;
   work_clock* working_;
-  clock::time_point added_, started_, first_token_;   // of the steady clock; the others of the working one
+  clock::time_point added_;                   // by the steady clock
+  clock::time_point started_, first_token_;   // by working_
   std::optional<error> failure_;
   bool is_started_ = false, is_cancelled_ = false;
 };

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
-// generate/beam_search.hpp - the likeliest continuations of a prompt, by beam search: several at once, each extended with every token, the best kept.
+// generate/beam_search.hpp - the likeliest continuations of a prompt by beam search: several at once, each extended by every token, the best ones kept.
 //
 //   score(Y) = log P(Y | prompt) / lp(|Y|),   lp(n) = ((5 + n) / 6)^length_penalty
 //
-// One step: of all live beams and all tokens, the `width` likeliest continuations that do not end stay live; those that end and rank before the last of
-// them are finished, and the n_best of these by score are kept. Ties go to the better parent, then to the lower token.
-// Ensures   the same result with any threads; with a width of all continuations it is exhaustive. Beams share the pages of what they have in common.
-//           With a grammar a beam has only continuations that keep to it, and ends where its text is whole; others are given only where none is.
-// Errors    create: bad_argument, out_of_memory; search: bad_argument, context_full, cancelled, non_finite, out_of_memory, those of the tokenizer;
-//           with a grammar those of token_filter, where no beam can go on
+// One step: of all extensions of live beams by one token, the `width` likeliest that do not end stay alive. Extensions that end, and rank before the last of
+// those, are finished; the n_best of them by score are kept. Ties go to the better parent, then to the lower token.
+// Ensures   The result is the same with any number of threads. With a width of all continuations the search is exhaustive. Beams share the pages of what they
+//           have in common. With a grammar, beams have only tokens that it allows, and end where it is complete; beams that are incomplete at the end are
+//           returned only if there are no others.
+// Errors    create: bad_argument, out_of_memory; search: bad_argument, context_full, cancelled, non_finite, out_of_memory, those of the tokenizer; with a
+//           grammar also those of token_filter, if no beam can go on
 // Threads   one at a time
 // Lifetime  keeps its model alive
 // Source    Y. Wu et al., Google's Neural Machine Translation System, arXiv 1609.08144, section 7 and equation 14 (without coverage);
@@ -46,7 +47,9 @@ class basic_beam_search {
  public:
   [[nodiscard]] static result<basic_beam_search> create(cria::model model, const beam_limits& limits = {}) {
     return catch_bad_alloc([&]() -> result<basic_beam_search> {
-      if (limits.max_width == 0 || limits.max_width > beam_limits::most_beams) return refuse("max_width", "is not in 1 to " + std::to_string(beam_limits::most_beams));
+      if (limits.max_width == 0 || limits.max_width > beam_limits::most_beams) {
+        return refuse("max_width", "is not in 1 to " + std::to_string(beam_limits::most_beams));
+      }
       constexpr std::size_t page_size = 16;   // a beam that parts from another copies one page
       CRIA_TRY(auto compute, detail::paged_compute<Type>::create(model, {.n_rows = limits.max_width,
                                                                           .n_caches = 2 * limits.max_width,
@@ -66,7 +69,7 @@ class basic_beam_search {
     }, "beam search");
   }
 
-  /// Returns the n_best continuations, the best first; fewer where there are not so many.
+  /// Returns up to n_best continuations, the best first.
   template <class Prompt>
     requires(prompt_text<Prompt> || prompt_tokens<Prompt>)
   [[nodiscard]] result<std::vector<beam>> search(const Prompt& prompt, const beam_options& options = {}) {
@@ -89,7 +92,7 @@ class basic_beam_search {
     double log_probability;
     std::size_t parent;
     token_id token;
-    bool is_last_known;   // of its parent's list, which was cut here
+    bool is_last_known;   // the last of its parent's list, which was cut there
 
     [[nodiscard]] bool ranks_before(const extension& other) const noexcept {
       if (log_probability != other.log_probability) return log_probability > other.log_probability;
@@ -97,7 +100,8 @@ class basic_beam_search {
     }
   };
 
-  basic_beam_search(cria::model m, const beam_limits& limits, detail::paged_compute<Type> compute) : model_(std::move(m)), limits_(limits), compute_(std::move(compute)) {}
+  basic_beam_search(cria::model m, const beam_limits& limits, detail::paged_compute<Type> compute)
+      : model_(std::move(m)), limits_(limits), compute_(std::move(compute)) {}
 
   [[nodiscard]] static error refuse(std::string_view field, std::string_view why) { return {errc::bad_argument, field, why}; }
 
@@ -127,7 +131,7 @@ class basic_beam_search {
       if (live.empty() && finished.empty() && stuck_) return *std::move(stuck_);
       if (live.empty() || live.front().tokens.size() >= o.max_tokens) break;
       if (is_decided(live, finished, o)) {
-        live.clear();   // cut short here, they could rank before what they would become
+        live.clear();   // unfinished, they could rank better than they would when finished
         break;
       }
       if (caches_.front().length() == caches_.front().capacity()) {
@@ -143,7 +147,7 @@ class basic_beam_search {
     return finished;
   }
 
-  /// Makes the filter that all beams share; each has its own place in the text.
+  /// Makes the filter that all beams share. Each beam has its own state of it.
   [[nodiscard]] result<void> begin_grammar(const beam_options& o) {
     filter_.reset();
     places_.clear();
@@ -183,7 +187,7 @@ class basic_beam_search {
     return {};
   }
 
-  /// Replaces live beams by their best continuations, and moves those that end to `finished`.
+  /// Replaces the live beams by their best extensions, and moves those that end to `finished`.
   [[nodiscard]] result<void> extend(std::vector<beam>& live, std::vector<beam>& finished, const beam_options& o) {
     for (std::size_t n = 2 * o.width + 16;; n *= 4) {
       std::vector<beam> next, ended;
@@ -216,7 +220,8 @@ class basic_beam_search {
     }
   }
 
-  /// Takes a continuation's token into the grammar, and adds its place. Returns whether the text is whole and no token could say so; it has no place then.
+  /// Advances the grammar by the extension's token and adds the new state to `places`. Returns whether the text is complete but the vocabulary has no token to
+  /// end it with; then there is no new state.
   [[nodiscard]] result<bool> follow(const extension& e, std::vector<sampler_state>& places) {
     if (!filter_) return false;
     CRIA_CHECK(filter_->restore(places_[e.parent]));
@@ -226,7 +231,7 @@ class basic_beam_search {
     return false;
   }
 
-  /// Returns the n best continuations of each live beam, merged in rank order.
+  /// Returns the n best extensions of each live beam, merged in rank order.
   [[nodiscard]] result<std::vector<extension>> best_extensions(std::span<const beam> live, std::size_t n) {
     std::vector<extension> out;
     std::vector<candidate> all(model_.vocab_size());
@@ -248,7 +253,7 @@ class basic_beam_search {
     return out;
   }
 
-  /// Keeps the candidates that the grammar lets a beam have; none where it is stuck, which is noted.
+  /// Returns the candidates that the grammar allows beam i; none if the beam is stuck, which is noted.
   [[nodiscard]] result<std::span<candidate>> allowed_of(std::span<candidate> all, std::size_t i) {
     if (!filter_) return all;
     CRIA_CHECK(filter_->restore(places_[i]));
@@ -260,7 +265,7 @@ class basic_beam_search {
     return (*filter_)(all);
   }
 
-  /// Puts a token behind a beam; returns whether that ends it.
+  /// Appends a token to a beam; returns whether that ends it.
   [[nodiscard]] bool append(beam& b, token_id token, const beam_options& o) const {
     b.tokens.push_back(token);
     const auto& t = model_.tokenizer();
@@ -283,7 +288,7 @@ class basic_beam_search {
     return true;
   }
 
-  /// Takes a beam among the n best of those that ended.
+  /// Adds a beam to the finished ones, of which the n best are kept.
   static void keep(beam b, std::vector<beam>& finished, const beam_options& o) {
     b.score = b.log_probability / o.penalty_of(b.tokens.size());
     const auto place = std::upper_bound(finished.begin(), finished.end(), b, [](const beam& x, const beam& y) { return x.score > y.score; });
@@ -291,11 +296,11 @@ class basic_beam_search {
     if (finished.size() > o.n_best) finished.pop_back();
   }
 
-  /// Returns whether no live beam can change the result, or the host does not want to wait for it.
+  /// Returns whether no live beam can change the result any more, or the host does not want to wait for that.
   [[nodiscard]] static bool is_decided(std::span<const beam> live, std::span<const beam> finished, const beam_options& o) {
     if (finished.size() < o.n_best) return false;
     if (o.stopping == beam_stopping::when_enough) return true;
-    // A probability only shrinks from here; what divides its logarithm is largest at the end where the penalty grows with the length.
+    // A beam's probability can only shrink. Its logarithm is negative, so the score is best with the largest lp, which is that of the shortest or longest text.
     const std::size_t n = live.front().tokens.size();
     const double best = live.front().log_probability / std::max(o.penalty_of(n + 1), o.penalty_of(o.max_tokens));
     return best <= finished.back().score;
@@ -304,11 +309,11 @@ class basic_beam_search {
   cria::model model_;
   beam_limits limits_;
   detail::paged_compute<Type> compute_;
-  adapter_set adapters_;                   // of the search
+  adapter_set adapters_;                   // of the current search
   std::vector<cache_type> caches_, spare_; // of the live beams; of the next ones
   std::optional<token_filter> filter_;     // none without a grammar
-  std::vector<sampler_state> places_;      // of the live beams in the grammar
-  vocabulary_trees trees_;                 // none before the first grammar
+  std::vector<sampler_state> places_;      // of the live beams: states of filter_
+  vocabulary_trees trees_;                 // empty before the first grammar
   std::optional<error> stuck_;             // why a beam could not go on
 };
 

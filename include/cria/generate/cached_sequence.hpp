@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// generate/cached_sequence.hpp - a cache together with the tokens that its positions stand for: what makes re-using a prompt's beginning possible.
+// generate/cached_sequence.hpp - a cache together with the tokens at its positions, so that the beginning of a prompt can be reused.
 //
 // Ensures   tokens().size() == the cache's length(), whatever fails
 // Errors    make_room: out_of_memory; replace: out_of_memory, what the cache's reserve returns
@@ -21,7 +21,7 @@ namespace cria::inline v0 {
 template <kv_cache Cache>
 class cached_sequence {
  public:
-  /// Takes a cache and forgets what it holds.
+  /// Takes a cache, and forgets what it holds.
   explicit cached_sequence(Cache cache) : cache_(std::move(cache)) { cache_.truncate(0); }
 
   [[nodiscard]] Cache& cache() noexcept { return cache_; }
@@ -29,7 +29,7 @@ class cached_sequence {
   [[nodiscard]] std::span<const token_id> tokens() const noexcept { return tokens_; }
   [[nodiscard]] std::size_t length() const noexcept { return tokens_.size(); }
 
-  /// Reserves the list of tokens for n in all, so that committing them allocates nothing.
+  /// Reserves room for n tokens in all, so that committing them allocates nothing.
   [[nodiscard]] result<void> make_room(std::size_t n) {
     if (n <= tokens_.capacity()) return {};
     return catch_bad_alloc([&]() -> result<void> {
@@ -38,10 +38,10 @@ class cached_sequence {
     }, "tokens");
   }
 
-  /// Notes tokens that a pass has just put into the cache. Requires room for them.
+  /// Adds the tokens that a pass has just put into the cache. Requires room for them.
   void commit(std::span<const token_id> tokens) { tokens_.insert(tokens_.end(), tokens.begin(), tokens.end()); }
 
-  /// Returns the largest length up to n that truncate() can go back to: n, but where windows have forgotten what it needs.
+  /// Returns the largest length up to n that truncate() accepts. That is n, unless windowed layers no longer hold what length n needs.
   [[nodiscard]] std::size_t keepable(std::size_t n) const noexcept {
     if constexpr (requires { { cache_.keepable(n) } noexcept; }) {
       return cache_.keepable(n);
@@ -56,7 +56,8 @@ class cached_sequence {
     tokens_.resize(n);
   }
 
-  /// Keeps of the cache what `prompt` begins with, but for its last token, whose logits must be computed; returns how many tokens that is.
+  /// Truncates the cache to the beginning that it shares with `prompt`, at most all but the prompt's last token, whose logits must be computed. Returns its
+  /// length.
   std::size_t keep_common(std::span<const token_id> prompt) noexcept {
     const std::size_t limit = std::min(tokens_.size(), prompt.empty() ? 0 : prompt.size() - 1);
     const auto kept = std::mismatch(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(limit), tokens_.begin()).first;
@@ -65,7 +66,7 @@ class cached_sequence {
     return n;
   }
 
-  /// Holds `tokens` instead, with their positions as [layer][kv head][position]. Where there is no room for them nothing changes.
+  /// Replaces the contents by `tokens` with their exported positions, [layer][kv head][position]. If there is no room for them, nothing changes.
   [[nodiscard]] result<void> replace(std::span<const token_id> tokens, std::span<const std::byte> positions)
     requires saved_kv_cache<Cache>
   {

@@ -95,7 +95,8 @@ struct token_candidate {
 
 namespace detail {
 template <class F, class... Args>
-concept callback_of = std::invocable<F&, Args...> && (std::is_void_v<std::invoke_result_t<F&, Args...>> || std::convertible_to<std::invoke_result_t<F&, Args...>, bool>);
+concept callback_of = std::invocable<F&, Args...> &&
+                      (std::is_void_v<std::invoke_result_t<F&, Args...>> || std::convertible_to<std::invoke_result_t<F&, Args...>, bool>);
 }
 
 /// Called with each piece of text that is not empty; may return false to stop.

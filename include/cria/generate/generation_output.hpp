@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// generate/generation_output.hpp - what a generation has said so far: keeps to the grammar, takes the chosen tokens, makes their events, knows when it is over.
+// generate/generation_output.hpp - the output of a generation: follows the grammar, turns chosen tokens into events, and knows when the generation is over.
 //
-// Ensures   no allocation by push() for up to as many tokens as create() was told
-// Errors    create: bad_argument (a stop token out of the vocabulary, an empty stop string, ignore_eos with a grammar), out_of_memory; choose: those of
+// Ensures   push() allocates nothing for up to as many tokens as create() was told
+// Errors    create: bad_argument (a stop token that is not in the vocabulary, an empty stop string, ignore_eos with a grammar), out_of_memory; choose: those of
 //           sampler and grammar; finish: out_of_memory
 // Threads   one at a time
 // Lifetime  refers to the tokenizer; an event is valid until the next step
@@ -31,15 +31,15 @@ class generation_output {
  public:
   static constexpr std::size_t most_tokens_reserved = std::size_t{1} << 20;
 
-  /// room: tokens that fit the context beside the prompt, to reserve memory by. trees: those of the tokenizer, for a grammar; where it is null one is made
-  /// here, at its price.
+  /// room: how many tokens fit the context beside the prompt, for reserving memory. trees: of the tokenizer's vocabulary, used with a grammar; if it is null, a
+  /// tree is made here, which takes a while.
   [[nodiscard]] static result<generation_output> create(const cria::tokenizer& tokenizer, const generation_options& options, std::size_t room,
                                                         vocabulary_trees* trees = nullptr);
 
-  /// Returns bad_argument for a token that the tokenizer does not have.
+  /// Returns bad_argument if the token is not in the vocabulary.
   [[nodiscard]] static result<void> check_token(const cria::tokenizer& tokenizer, std::string_view where, token_id id);
 
-  /// Returns what the sampler takes of the tokens that the grammar allows, which then must be pushed. There is no other way past a grammar.
+  /// Lets the sampler draw one of the tokens that the grammar allows. The token must then be pushed.
   template <class Sampler>
   [[nodiscard]] result<token_id> choose(Sampler& sampler, std::span<const float> logits) {
     result<token_id> sampled = guard_.sample(sampler, logits);
@@ -49,16 +49,16 @@ class generation_output {
     return sampled;
   }
 
-  /// Returns whether the grammar's text is whole and no token could say so: end it.
+  /// Returns whether the grammar is complete but the vocabulary has no token to end the text with: the caller ends it.
   [[nodiscard]] bool is_over() const noexcept { return guard_.is_over(); }
 
-  /// Takes the token that was chosen; event() is then its event. Requires !is_done() and a token of the vocabulary.
+  /// Adds the token that was chosen; event() is then its event. Requires !is_done() and a token of the vocabulary.
   void push(token_id token);
 
-  /// Ends without a token. Returns whether text that was held back makes one more event.
+  /// Ends without a token. Returns whether there is one more event, with text that was held back.
   bool end(finish_reason reason);
 
-  /// Ends because the host wants no more, if it has not ended by itself.
+  /// Ends because the host's callback said so, unless it has ended by itself.
   void stop_by_callback() noexcept {
     if (!std::exchange(is_done_, true)) summary_.reason = finish_reason::stopped_by_callback;
   }
@@ -66,14 +66,14 @@ class generation_output {
   [[nodiscard]] bool is_done() const noexcept { return is_done_; }
   /// Returns how many more tokens max_tokens allows.
   [[nodiscard]] std::size_t tokens_left() const noexcept { return max_tokens_ - summary_.tokens.size(); }
-  /// Returns whether no token was wanted from the start.
+  /// Returns whether max_tokens is 0.
   [[nodiscard]] bool wants_none() const noexcept { return max_tokens_ == 0; }
   [[nodiscard]] const token_event& event() const noexcept { return event_; }
-  /// Returns the summary as far as it is known: all but the text, which finish() adds.
+  /// Returns the summary so far: everything but the text, which finish() adds.
   [[nodiscard]] generation& summary() noexcept { return summary_; }
   [[nodiscard]] const generation& summary() const noexcept { return summary_; }
 
-  /// Returns the summary. Call it once.
+  /// Returns the summary. To be called once.
   [[nodiscard]] result<generation> finish();
 
  private:
@@ -171,7 +171,7 @@ CRIA_INLINE bool generation_output::end(finish_reason reason) {
 
 CRIA_INLINE result<generation> generation_output::finish() {
   return catch_bad_alloc([&]() -> result<generation> {
-    // What was handed out is the beginning of the pieces: stop strings and what was held back are cut off their end.
+    // The text that was handed out is a prefix of the tokens' pieces: stop strings, and text that was held back, are cut off at the end.
     const std::size_t n = text_.released_bytes();
     summary_.text.reserve(n);
     for (const token_id token : summary_.tokens) {

@@ -2,13 +2,12 @@
 // generate/generation_run.hpp - one generation, step by step: the loop under callbacks and streams.
 //
 //   prompt: keep what the cache has of it, process the rest in passes
-//   step:   sample from the last logits; hand out token and text; (next step) put the token into the cache
+//   step:   process the last token, unless the prompt was just processed; draw a token from the logits; hand it out with its text
 //
-// So a token's text never waits for the next token's pass, and the last token is never evaluated in vain.
-// Ensures   no allocation by advance() after the first one, but where a grammar meets something new
-// Errors    create: those of sampler and stop strings, bad_argument; advance: bad_argument, context_full (the prompt), non_finite, what the sampler and the
-//           grammar return.
-//           After an error, or when a callback, sampler or executor throws, the session holds whole tokens and goes on.
+// So the text of a token never waits for the next pass, and the last token is never processed in vain.
+// Ensures   advance() allocates nothing after the first step, except where a grammar meets something new
+// Errors    create: those of the sampler and the stop strings, bad_argument; advance: bad_argument, context_full (the prompt), non_finite, those of the sampler
+//           and the grammar. After an error, or an exception of a callback, sampler or executor, the session holds whole tokens and can be used.
 // Threads   as its session
 // Lifetime  refers to its session
 #pragma once
@@ -30,27 +29,28 @@
 
 namespace cria::inline v0::detail {
 
-/// Sampler: a sampler type to own, or a reference to the host's.
+/// Sampler: the type of a sampler to own, or a reference to one of the host's.
 template <kv_cache Cache, class Sampler>
   requires sampler<std::remove_reference_t<Sampler>>
 class generation_run {
  public:
-  /// Requires the caller to be inside of the session, or to own it.
-  [[nodiscard]] static result<generation_run> create(session_state<Cache>& state, std::vector<token_id> prompt, const generation_options& options, Sampler&& sampler) {
+  /// Requires a caller that is inside the session or owns it (session_state).
+  [[nodiscard]] static result<generation_run> create(session_state<Cache>& state, std::vector<token_id> prompt, const generation_options& options,
+                                                     Sampler&& sampler) {
     const std::size_t capacity = state.sequence().cache().capacity();
-    const std::size_t room = capacity > prompt.size() ? capacity - prompt.size() + 1 : 1;   // the last token need not fit
+    const std::size_t room = capacity > prompt.size() ? capacity - prompt.size() + 1 : 1;   // the last token needs no position
     CRIA_TRY(auto output, generation_output::create(state.model().tokenizer(), options, room, &state.trees()));
     return generation_run(state, std::move(prompt), options, std::forward<Sampler>(sampler), std::move(output));
   }
 
-  /// Takes one step of a caller who is outside. Returns whether there is an event; if not, all is said and finish() tells the rest.
+  /// Takes one step for a caller outside the session. Returns whether there is an event; if not, the generation is over, and finish() returns its summary.
   [[nodiscard]] result<bool> advance() {
     return attempt([&]() -> result<bool> {
       CRIA_TRY([[maybe_unused]] const auto use, state_->enter(ticket_));
       return step();
     });
   }
-  /// As above, of the session's owner.
+  /// As above, for the owner of the session.
   [[nodiscard]] result<bool> advance_owned() {
     return attempt([&]() -> result<bool> {
       [[maybe_unused]] const auto inside = state_->go_in();
@@ -60,10 +60,10 @@ class generation_run {
 
   [[nodiscard]] const token_event& event() const noexcept { return output_.event(); }
 
-  /// Ends the generation because the host wants no more, if it has not ended by itself.
+  /// Ends the generation because the host's callback said so, unless it has ended by itself.
   void stop_by_callback() noexcept { output_.stop_by_callback(); }
 
-  /// Returns the summary. Call it once, after advance() has said that there is nothing more, or stop_by_callback().
+  /// Returns the summary. To be called once, after advance() has returned false, or after stop_by_callback().
   [[nodiscard]] result<generation> finish() { return output_.finish(); }
 
  private:
@@ -85,7 +85,7 @@ class generation_run {
   template <class F>
   [[nodiscard]] result<bool> attempt(F&& f) {
     if (has_failed_ || output_.is_done()) return false;
-    has_failed_ = true;   // where a sampler or executor throws, nothing knows how far the step came
+    has_failed_ = true;   // stays so if a sampler or executor throws: how far the step came is then unknown
     auto stepped = catch_bad_alloc(std::forward<F>(f), "generation");
     has_failed_ = !stepped;
     return stepped;
@@ -118,7 +118,7 @@ class generation_run {
     return state_->append(std::span<const token_id>(prompt_).subspan(output_.summary().n_reused), stop_);
   }
 
-  /// Samples the next token and makes its event.
+  /// Draws the next token and makes its event.
   [[nodiscard]] result<void> choose() {
     result<token_id> sampled = output_.choose(sampler_, state_->logits());
     if (!sampled) return std::move(sampled).error();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// generate/grammar_guard.hpp - the grammar of one generation, between the logits and any sampler; without a grammar it is not there.
+// generate/grammar_guard.hpp - applies the grammar of a generation, if it has one, between the logits and any sampler.
 //
 // Shapes    logits[V]
-// Ensures   a token that the grammar does not allow is never sampled: where none is allowed, there is an error or an end instead
+// Ensures   a token that the grammar does not allow is never sampled: if none is allowed, there is an error or the text ends
 // Errors    create: bad_argument, mismatch, out_of_memory; sample: those of the sampler, mismatch (no token fits), limit_exceeded, out_of_memory
 // Threads   one at a time
 #pragma once
@@ -29,10 +29,10 @@
 
 namespace cria::inline v0 {
 
-/// Makes the tree of a model's vocabulary; `more_ends` end a text beside the model's own end tokens. Takes some 20 to 40 ms for 50,000 tokens: keep it.
+/// Makes the tree of a model's vocabulary. `more_ends` are tokens that end a text beside the model's own. It takes 20 to 40 ms for 50,000 tokens: keep it.
 [[nodiscard]] result<std::shared_ptr<const token_trie>> make_token_trie(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends = {});
 
-/// The trees of one model's vocabulary, made when they are wanted first: one for each set of tokens that end a text. The latest few are kept.
+/// The trees of one model's vocabulary, one for each set of tokens that end a text. Trees are made when they are first needed; the latest few are kept.
 class vocabulary_trees {
  public:
   static constexpr std::size_t most_kept = 4;
@@ -46,17 +46,17 @@ class vocabulary_trees {
 
 class grammar_guard {
  public:
-  /// Lets everything pass.
+  /// Allows everything.
   grammar_guard() = default;
 
-  /// vocabulary: make_token_trie() of the tokenizer and the options' stop tokens; made here where it is null or of other stop tokens.
+  /// vocabulary: make_token_trie() of the tokenizer and the options' stop tokens. If it is null or of other stop tokens, it is made here.
   [[nodiscard]] static result<grammar_guard> create(const cria::tokenizer& tokenizer, const generation_options& options,
                                                     std::shared_ptr<const token_trie> vocabulary);
 
-  /// Returns whether the text is whole and there is no end token that could say so.
+  /// Returns whether the text is complete but the vocabulary has no token to end it with.
   [[nodiscard]] bool is_over() const noexcept { return filter_ && filter_->is_complete() && filter_->vocabulary().end_tokens().empty(); }
 
-  /// Returns what the sampler takes of the tokens that are allowed.
+  /// Lets the sampler draw one of the allowed tokens.
   template <class Sampler>
     requires sampler<Sampler>
   [[nodiscard]] result<token_id> sample(Sampler& sampler, std::span<const float> logits) {
@@ -72,7 +72,7 @@ class grammar_guard {
     }
   }
 
-  /// Takes the token that was sampled.
+  /// Advances the grammar by the token that was sampled.
   [[nodiscard]] result<void> accept(token_id token);
 
   [[nodiscard]] grammar_statistics statistics() const noexcept { return filter_ ? filter_->statistics() : grammar_statistics{}; }
@@ -81,7 +81,7 @@ class grammar_guard {
   [[nodiscard]] result<void> mask(std::span<const float> logits);
 
   std::optional<token_filter> filter_;
-  std::vector<float> masked_;   // for samplers that take no filter
+  std::vector<float> masked_;   // for samplers whose sample() takes no filter
 };
 
 #if CRIA_HAS_DEFINITIONS

@@ -70,7 +70,9 @@ namespace detail {
 [[nodiscard]] inline std::uint64_t activation_bytes_of(const nn::activation_shape& s, precision p) noexcept {
   const std::size_t queries = s.n_heads * s.head_dim, keys = s.n_kv_heads * s.head_dim;
   std::uint64_t per_token = 0;
-  for (const std::size_t width : {s.dim, s.dim, queries, queries, keys, keys, 2 * s.n_angles * s.rope_dim, s.n_experts, nn::low_rank_pair::max_rank}) per_token += round_up(width, 16);
+  for (const std::size_t width : {s.dim, s.dim, queries, queries, keys, keys, 2 * s.n_angles * s.rope_dim, s.n_experts, nn::low_rank_pair::max_rank}) {
+    per_token += round_up(width, 16);
+  }
   const std::uint64_t per_ffn_row = 2 * round_up(s.ffn_dim, 16) + (s.n_experts == 0 ? 0 : round_up(s.dim, 16));
   return 4 * (s.max_tokens * per_token + s.ffn_rows() * per_ffn_row + s.quantised_words(p) + s.mixed_words(p) + s.gate_words(p));
 }

@@ -226,7 +226,8 @@ class basic_session {
   }
 
   template <class Sampler, class Prompt>
-  [[nodiscard]] result<std::unique_ptr<detail::generation_run<Cache, Sampler>>> make_run(const Prompt& prompt, const generation_options& options, Sampler&& sampler) {
+  [[nodiscard]] result<std::unique_ptr<detail::generation_run<Cache, Sampler>>> make_run(const Prompt& prompt, const generation_options& options,
+                                                                                         Sampler&& sampler) {
     using run_type = detail::generation_run<Cache, Sampler>;
     return catch_bad_alloc([&]() -> result<std::unique_ptr<run_type>> {
       CRIA_TRY(auto tokens, detail::tokens_of(model().tokenizer(), prompt, options.encode, capacity()));
