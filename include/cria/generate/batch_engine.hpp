@@ -9,9 +9,9 @@
 //   }
 //
 // Ensures   The tokens, text and logits of a request have the bits that it would have alone, with its own adapters, whichever other requests come, go, fail
-//           or share pages with it. Requests start in the order of arrival. When the pages run out, the youngest request gives its pages back and is computed again
-//           later. Memory is taken by create(), add(), and the start and end of a request, never per token. For layers with a window the cache holds the
-//           windows of all sequences and of one kept prompt.
+//           or share pages with it. Requests start in the order of arrival. When the pages run out, the youngest request gives its pages back and is computed
+//           again later. Memory is taken by create(), add(), and the start and end of a request, never per token. For layers with a window the cache holds
+//           the windows of all sequences and of one kept prompt.
 // Errors    create: bad_argument, out_of_memory. add: bad_argument (also for an adapter of another model), context_full ("prompt", "sequences", "pages"),
 //           limit_exceeded, out_of_memory, those of the tokenizer and the sampler. step: cancelled, bad_argument (from inside a callback). An error that
 //           concerns one request only is in the outcome of that request.

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// generate/logits_file.hpp - what a model foretold at the scored positions of a text, kept in a file: what other files of the model are compared with.
+// generate/logits_file.hpp - the predictions of a model at the scored positions of a text, kept in a file with which other files of the model are compared.
 //
 //   byte 0 magic "criaLOGP" | 8 version u32 | 12 vocabulary u32 | 16 window u32 | 20 windows u32 | 24 checksum of the vocabulary u64
-//   32 checksum of each window's tokens u64[windows] | checksum of what stands before u64
+//   32 checksum of each window's tokens u64[windows] | checksum of everything before u64
 //   rows, one for each scored position of each window: low f32 | step f32 | best token u32 | code u16[vocabulary] | checksum of the row u64
 //   ln p(i) = low + step code[i]
 //
-// Units     bytes; all numbers little-endian
-// Ensures   A logit is kept to half a 65,535th of the row's range (64 at most: what is less likely than e^-64 of the best counts as that), which adds
-//           less than 5e-8 to a divergence. Two bytes for each logit. Written whole or not at all (core/byte_sink.hpp).
+// Units     bytes; all numbers are little-endian
+// Ensures   A logit takes two bytes and is exact to half a 65,535th of its row's range, which adds less than 5e-8 to a divergence. The range is at most 64:
+//           what is less than e^-64 as likely as the best token is stored as that. A file is written whole or not at all (core/byte_sink.hpp).
 // Errors    io, out_of_memory; open: bad_magic, unsupported_version, truncated, bad_value; check: mismatch; compare: bad_value (a damaged row), io
 // Threads   one at a time
 #pragma once
@@ -38,14 +38,14 @@
 
 namespace cria::inline v0 {
 
-/// How far a model's probabilities are from a reference's, over the positions so far.
+/// How far a model's probabilities are from those of a reference, over the positions so far.
 struct divergence {
   running_mean kl;            ///< KL(reference || model) in nats
   running_mean reference_nll; ///< -ln p of the text's tokens by the reference
   double largest = 0;
   std::size_t n_same_best = 0;
 
-  /// Returns the share of positions where both have the same likeliest token.
+  /// Returns the share of positions at which both have the same likeliest token.
   [[nodiscard]] double agreement() const noexcept { return kl.count() == 0 ? 1 : static_cast<double>(n_same_best) / static_cast<double>(kl.count()); }
 };
 
@@ -69,7 +69,7 @@ struct logits_file_layout {
   }
 };
 
-/// Returns a number that says which tokens a vocabulary has.
+/// Returns a checksum of the vocabulary's tokens.
 [[nodiscard]] inline std::uint64_t vocabulary_checksum(const tokenizer& t) noexcept {
   checksum64 sum;
   for (std::size_t i = 0; i < t.vocab_size(); ++i) {
@@ -88,7 +88,7 @@ void put(std::vector<std::byte>& out, T number) {
 
 }  // namespace detail
 
-/// Writes the rows of windows in their order; give it to measure_perplexity as the observer, then commit().
+/// Writes the rows of windows in their order. Pass it to measure_perplexity() as the observer, then call commit().
 class logits_file_writer {
  public:
   [[nodiscard]] static result<logits_file_writer> create(std::unique_ptr<byte_sink> sink, const tokenizer& t, const text_windows& windows);
@@ -98,7 +98,7 @@ class logits_file_writer {
     return catch_bad_alloc([&] { return write(p); }, "logits file");
   }
 
-  /// Puts the file in its place. Requires all rows.
+  /// Completes the file. Errors: bad_argument while rows are missing.
   [[nodiscard]] result<void> commit();
 
  private:
@@ -111,10 +111,10 @@ class logits_file_writer {
   std::vector<std::byte> row_;
 };
 
-/// Reads such a file and compares a model with it; give compare() to measure_perplexity as the observer.
+/// Reads such a file and compares a model with it. Pass compare() to measure_perplexity() as the observer.
 class logits_file {
  public:
-  /// Opens a file whose header and length are whole.
+  /// Opens a file and checks its header and length.
   [[nodiscard]] static result<logits_file> open(std::shared_ptr<const byte_source> source);
   [[nodiscard]] static result<logits_file> open(const std::filesystem::path& path);
 
@@ -122,10 +122,10 @@ class logits_file {
   [[nodiscard]] std::size_t window() const noexcept { return layout_.window; }
   [[nodiscard]] std::size_t n_windows() const noexcept { return layout_.n_windows; }
 
-  /// Fails with mismatch, saying what differs, where the file is of another vocabulary, window length or text; it may have more windows.
+  /// Returns mismatch, and says what differs, if the file is of another vocabulary, window length or text. The file may have more windows.
   [[nodiscard]] result<void> check(const tokenizer& t, const text_windows& windows) const;
 
-  /// Adds a position to the sum. Requires a position of windows that check() has passed.
+  /// Adds a position to the sum. Requires a position of windows that check() has accepted.
   [[nodiscard]] result<void> compare(const scored_position& p, divergence& sum);
 
  private:
@@ -164,7 +164,9 @@ CRIA_INLINE result<logits_file> logits_file::read_head(std::shared_ptr<const byt
   found.vocabulary = load_le<std::uint64_t>(fixed.data() + 24);
   if (found.vocab_size == 0 || found.window < 4 || found.n_windows == 0) return refuse(errc::bad_value, "its sizes are no sizes");
   const auto expected = found.file_bytes().get();
-  if (!expected || size < *expected) return refuse(errc::truncated, std::to_string(size) + " of " + (expected ? std::to_string(*expected) : "more") + " bytes are there");
+  if (!expected || size < *expected) {
+    return refuse(errc::truncated, std::to_string(size) + " of " + (expected ? std::to_string(*expected) : "more") + " bytes are there");
+  }
   if (size > *expected) return refuse(errc::bad_value, std::to_string(size - *expected) + " bytes stand behind its end");
   std::vector<std::byte> head(found.head_bytes());   // no larger than the file
   CRIA_CHECK(source->read_at(0, head));

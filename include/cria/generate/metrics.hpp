@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// generate/metrics.hpp - the counts of a batch engine as text for Prometheus and what reads its format.
+// generate/metrics.hpp - the counts of a batch engine in the text format of Prometheus.
 //
 //   reply(200, "text/plain; version=0.0.4", cria::prometheus_text(engine.statistics(), {.labels = {{"model", "tinyllama"}}}));
 //
 // Units     seconds, bytes, tokens, as the names say; counters end in _total and only grow
-// Errors    none; out of memory throws
-// Threads   pure. statistics() is taken by the thread that steps the engine; the snapshot may go to any other
+// Errors    none; std::bad_alloc passes through
+// Threads   pure. The thread that steps the engine calls statistics(); the result may go to any other thread.
 // Source    Prometheus text exposition format 0.0.4, and its guide to names of metrics and labels
 #pragma once
 
@@ -25,8 +25,8 @@
 namespace cria::inline v0 {
 
 struct metrics_options {
-  std::string prefix = "cria";                                       ///< letters, digits and _; what is not becomes _
-  std::vector<std::pair<std::string, std::string>> labels = {};      ///< of every line, values any text; names that are taken (`reason` is) get a _ behind
+  std::string prefix = "cria";                                       ///< of every name; characters other than letters, digits and _ become _
+  std::vector<std::pair<std::string, std::string>> labels = {};      ///< on every line; values are any text; a name that is taken (as `reason` is) gets a _
 };
 
 namespace detail {
@@ -34,7 +34,7 @@ namespace detail {
 class prometheus_writer {
  public:
   explicit prometheus_writer(const metrics_options& options) : prefix_(name_of(options.prefix)) {
-    std::vector<std::string> taken{"reason"};   // that some lines have of their own
+    std::vector<std::string> taken{"reason"};   // a label of requests_finished_total
     for (const auto& [label, value] : options.labels) {
       std::string unique = name_of(label);
       while (std::find(taken.begin(), taken.end(), unique) != taken.end()) unique += '_';
@@ -43,7 +43,7 @@ class prometheus_writer {
     }
   }
 
-  /// Begins a metric; its values follow.
+  /// Begins a metric, whose values follow.
   void begin(std::string_view name, std::string_view type, std::string_view help) {
     name_ = prefix_ + "_" + std::string(name);
     text_.append("# HELP ").append(name_).append(" ").append(help).append("\n# TYPE ").append(name_).append(" ").append(type).append("\n");
@@ -116,7 +116,7 @@ class prometheus_writer {
 
 }  // namespace detail
 
-/// Returns the counts in Prometheus' text format, each with a line that says what it is.
+/// Returns the counts in Prometheus' text format, each with a line of help.
 [[nodiscard]] std::string prometheus_text(const batch_statistics& s, const metrics_options& options = {});
 
 #if CRIA_HAS_DEFINITIONS

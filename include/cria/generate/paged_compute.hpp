@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// generate/paged_compute.hpp - what many sequences over one model compute with: threads, buffers, a pool of pages, and room for their logits.
+// generate/paged_compute.hpp - what is needed to compute many sequences over one model: threads, buffers, a pool of pages, and room for their logits.
 //
-// Shapes    logits: [n_rows][V], each row's memory rounded up to 16
-// Ensures   everything is allocated by create(); forward() allocates nothing
+// Shapes    logits: [n_rows][V], rows in memory rounded up to 16 floats
+// Ensures   create() allocates everything, forward() nothing
 // Errors    create: bad_argument (`where` is the option), out_of_memory; forward: those of model::forward
 // Threads   one at a time
-// Lifetime  with the host's executor that must outlive it
+// Lifetime  a host's executor must outlive it
 #pragma once
 
 #include <cria/core/aligned_buffer.hpp>
@@ -27,11 +27,11 @@
 namespace cria::inline v0::detail {
 
 struct paged_compute_options {
-  std::size_t n_rows;            ///< logits that a pass asks for at most: one for each sequence
-  std::size_t n_caches;          ///< over the pool at once
-  std::size_t n_kept_prefixes;   ///< whose windows are kept beside those of the caches
-  std::size_t context_size;      ///< of one sequence; 0: the model's own, within reason
-  std::size_t cache_positions;   ///< of all sequences together; 0: room for n_caches full contexts
+  std::size_t n_rows;            ///< the most rows of logits that a pass asks for: one for each sequence
+  std::size_t n_caches;          ///< the most caches that use the pool at once
+  std::size_t n_kept_prefixes;   ///< prefixes whose windows are kept beside those of the caches
+  std::size_t context_size;      ///< positions of one sequence; 0: as in session_options
+  std::size_t cache_positions;   ///< positions of all sequences together; 0: room for n_caches full contexts
   std::size_t page_size;
   std::size_t max_batch;
   std::size_t n_threads;
@@ -66,19 +66,19 @@ class paged_compute {
     return paged_compute(std::move(threads), executor, std::move(activations), std::move(logits), std::move(pool), capacity, m.vocab_size());
   }
 
-  /// Computes the slices' tokens; row(i) is then the i-th of the logits that they ask for, of which there are n_rows.
+  /// Computes the slices' tokens. row(i) then has the i-th of the n_rows rows of logits that the slices ask for.
   [[nodiscard]] result<void> forward(const model& m, std::span<slice> slices, std::size_t n_rows, const stop_query& stop) {
     return m.template forward<cache_type>(executor_, activations_, slices, {logits_.data(), round_up(vocab_size_, 16), n_rows, vocab_size_}, stop);
   }
   [[nodiscard]] std::span<const float> row(std::size_t i) const noexcept { return logits_.span().subspan(i * round_up(vocab_size_, 16), vocab_size_); }
 
-  /// Returns the positions that one sequence may have.
+  /// Returns how many positions one sequence may have.
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] const std::shared_ptr<pool_type>& pool() const noexcept { return pool_; }
 
  private:
-  paged_compute(std::unique_ptr<thread_pool> threads, executor_ref executor, nn::activations activations, array_buffer<float> logits, std::shared_ptr<pool_type> pool,
-                std::size_t capacity, std::size_t vocab_size)
+  paged_compute(std::unique_ptr<thread_pool> threads, executor_ref executor, nn::activations activations, array_buffer<float> logits,
+                std::shared_ptr<pool_type> pool, std::size_t capacity, std::size_t vocab_size)
       : threads_(std::move(threads)),
         executor_(executor),
         activations_(std::move(activations)),
@@ -88,7 +88,9 @@ class paged_compute {
         vocab_size_(vocab_size) {}
 
   [[nodiscard]] static result<void> check(const paged_compute_options& o) {
-    const auto refuse = [](const char* field, std::size_t highest) { return error{errc::bad_argument, field, "is not in 1 to " + std::to_string(highest)}; };
+    const auto refuse = [](const char* field, std::size_t highest) {
+      return error{errc::bad_argument, field, "is not in 1 to " + std::to_string(highest)};
+    };
     if (o.max_batch == 0 || o.max_batch > session_options::most_batch) return refuse("max_batch", session_options::most_batch);
     if (o.context_size > session_options::max_context) return refuse("context_size", session_options::max_context);
     if (o.cache_positions > session_options::max_context) return refuse("cache_positions", session_options::max_context);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// generate/perplexity.hpp - how well a model foretells a text: e to the mean of -ln p(token), over the second half of each window of the text.
+// generate/perplexity.hpp - how well a model predicts a text: e to the mean of -ln p(token), over the second half of each window of the text.
 //
 //   auto windows = cria::text_windows::create(model.tokenizer(), text, {.window = 512});
 //   auto measured = cria::measure_perplexity(session, *windows);                            // measured->value(), measured->error()
 //
-// The definition is llama-perplexity's, so that figures compare: the text's tokens (no special tokens parsed) are cut into windows, the rest at the end
-// is left out, the first token of each window becomes BOS where the model wants one, and positions window/2 to window - 2 are scored.
-// Ensures   the logits of a few positions are held at once, never those of a window; the same bits for any threads and batches
+// The definition is that of llama-perplexity, so that figures can be compared: the tokens of the text (special tokens are not parsed) are cut into windows, the
+// rest at the end is dropped, the first token of each window is replaced by BOS if the model wants one, and positions window/2 to window - 2 are scored.
+// Ensures   only the logits of a few positions are held at once; the same bits for any number of threads and any batch size
 // Errors    bad_argument (window, a text of less than two windows), context_full, cancelled, non_finite, out_of_memory, those of an observer
-// Threads   the session's
+// Threads   those of the session
 // Source    llama.cpp's perplexity tool (August 2026)
 #pragma once
 
@@ -35,26 +35,26 @@
 namespace cria::inline v0 {
 
 struct text_window_options {
-  std::size_t window = 512;                                           ///< tokens of a window, 4 at least
-  std::size_t max_windows = std::numeric_limits<std::size_t>::max();  ///< of the beginning of the text
+  std::size_t window = 512;                                           ///< tokens in a window, at least 4
+  std::size_t max_windows = std::numeric_limits<std::size_t>::max();  ///< only so many from the beginning of the text
 };
 
-/// A text's tokens, cut into windows of one length.
+/// The tokens of a text, cut into windows of equal length.
 class text_windows {
  public:
   [[nodiscard]] static result<text_windows> create(const tokenizer& t, std::string_view text, const text_window_options& options = {});
 
-  /// Cuts tokens; each window's first one becomes `first`, unless that is no_token.
+  /// As above, from tokens. The first one of each window is replaced by `first`, unless that is no_token.
   [[nodiscard]] static result<text_windows> create(std::vector<token_id> tokens, token_id first, const text_window_options& options = {});
 
   [[nodiscard]] std::size_t size() const noexcept { return n_windows_; }
   /// Returns the tokens of one window. Requires i < size().
   [[nodiscard]] std::span<const token_id> operator[](std::size_t i) const noexcept { return std::span(tokens_).subspan(i * length_, length_); }
   [[nodiscard]] std::size_t length() const noexcept { return length_; }
-  /// Returns the first position whose logits count, and how many there are in a window.
+  /// Return the first scored position of a window, and how many follow from there.
   [[nodiscard]] std::size_t first_scored() const noexcept { return length_ / 2; }
   [[nodiscard]] std::size_t n_scored() const noexcept { return length_ - 1 - length_ / 2; }
-  /// Returns a number that says which tokens a window has.
+  /// Returns a checksum of a window's tokens.
   [[nodiscard]] std::uint64_t checksum(std::size_t i) const noexcept {
     checksum64 sum;
     for (const token_id id : (*this)[i]) sum.update(id);
@@ -70,7 +70,7 @@ class text_windows {
   std::size_t length_, n_windows_;
 };
 
-/// Mean and standard error of numbers that are added one by one.
+/// The mean and standard error of numbers that are added one by one.
 class running_mean {
  public:
   void add(double x) noexcept {
@@ -92,7 +92,7 @@ class running_mean {
   double mean_ = 0, squares_ = 0;
 };
 
-/// -ln p of the scored tokens so far, and what follows from it.
+/// The mean of -ln p over the scored tokens so far, and the perplexity.
 struct perplexity {
   running_mean nll;
   std::size_t n_windows = 0;
@@ -106,23 +106,23 @@ struct perplexity_options {
   stop_token stop = {};
 };
 
-/// The logits of one scored position, as an observer gets them.
+/// A scored position, as an observer gets it.
 struct scored_position {
   std::size_t window;
   std::size_t index;             ///< from 0 to n_scored() - 1
   std::span<const float> logits;
   double log_sum_exp;            ///< ln p(i) = logits[i] - log_sum_exp
-  token_id next;                 ///< the token that the text has there
+  token_id next;                 ///< the token that follows in the text
 };
 
-/// Takes positions, wants nothing.
+/// The observer that ignores everything.
 struct no_observer {
   result<void> operator()(const scored_position&) const noexcept { return {}; }
 };
 
 namespace detail {
 
-/// Returns ln of the sum of e^x; NaN or infinity where a number is.
+/// Returns the logarithm of the sum of e^x; NaN or infinity if one of the numbers is.
 [[nodiscard]] inline double log_sum_exp(std::span<const float> logits) noexcept {
   const double highest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
@@ -132,7 +132,7 @@ namespace detail {
 
 }  // namespace detail
 
-/// Measures the perplexity of windows with a session, which is reset. The observer gets every scored position in order and returns result<void>.
+/// Measures the perplexity of the windows with a session, which is reset. The observer gets every scored position in order and returns a result<void>.
 template <class Session, class Observer = no_observer>
   requires std::is_invocable_r_v<result<void>, Observer&, const scored_position&>
 [[nodiscard]] result<perplexity> measure_perplexity(Session& runner, const text_windows& windows, const perplexity_options& options = {},
@@ -152,7 +152,7 @@ template <class Session, class Observer = no_observer>
         CRIA_CHECK(runner.evaluate(tokens.subspan(first + done, n), rows, options.stop));
         for (std::size_t i = 0; i < n; ++i, ++done) {
           const auto logits = std::span<const float>(rows).subspan(i * stride, n_vocab);
-          const token_id next = tokens[first + done + 1];   // the last one of a window is looked at only here
+          const token_id next = tokens[first + done + 1];   // evaluate() checks all tokens of a window but the last
           if (next < 0 || static_cast<std::size_t>(next) >= n_vocab) {
             return error{errc::bad_argument, "tokens", "token " + std::to_string(next) + " is not in the vocabulary of " + std::to_string(n_vocab)};
           }
@@ -183,7 +183,8 @@ CRIA_INLINE result<text_windows> text_windows::create(std::vector<token_id> toke
 CRIA_INLINE result<text_windows> text_windows::cut(std::vector<token_id> tokens, token_id first, const text_window_options& options) {
   if (options.window < 4 || options.window > tokens.max_size() / 2) return error{errc::bad_argument, "window", "is not in 4 to 2^60"};
   if (tokens.size() < 2 * options.window) {
-    return error{errc::bad_argument, "text", "has " + std::to_string(tokens.size()) + " tokens, two windows of " + std::to_string(options.window) + " are needed"};
+    return error{errc::bad_argument, "text",
+                 "has " + std::to_string(tokens.size()) + " tokens, two windows of " + std::to_string(options.window) + " are needed"};
   }
   const std::size_t n = std::min(options.max_windows, tokens.size() / options.window);
   if (n == 0) return error{errc::bad_argument, "max_windows", "is 0"};

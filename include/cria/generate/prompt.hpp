@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// generate/prompt.hpp - the tokens of a prompt, which is a text or tokens already.
+// generate/prompt.hpp - the tokens of a prompt, which may be given as text or as tokens.
 //
-// Errors    context_full (a text that cannot fit, found before it is tokenised: a megabyte takes up to a second), those of tokenizer::encode, out_of_memory
+// Errors    context_full (a text that cannot fit; found before it is tokenised, which takes up to a second per megabyte), those of tokenizer::encode,
+//           out_of_memory
 // Threads   pure
 #pragma once
 

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
-// generate/session_file.hpp - a session as a file: tokens, cache, last logits, a sampler's state, and what the host adds by name.
+// generate/session_file.hpp - a session as a file: tokens, cache, last logits, the state of a sampler, and sections that the host adds by name.
 //
 //   cria::save_session(session, "talk.cria", {.sampler = sampler.save(), .sections = {{"conversation", bytes}}});
 //   auto file = cria::session_file::open("talk.cria", session);
 //   if (file) file->restore(session, sampler);
 //
-// Ensures   what follows restore() is what would have followed save_session(), bit by bit, also with other threads or a longer context.
-//           The file appears whole or not at all. open() changes nothing and has checked everything when it returns; restore() changes all or nothing.
-//           Reading takes the memory of the file, which is what this session would have written, and sections up to a limit: never more.
-// Errors    save: io, bad_argument (sections; another caller is inside the session), out_of_memory
+// Ensures   After restore() the session continues with the same bits as after save_session(), even with another number of threads or a longer context.
+//           A file is written whole or not at all. open() changes nothing and has checked everything when it returns; restore() changes all or nothing.
+//           Reading takes no more memory than the file of this session would have, and sections up to a limit.
+// Errors    save: io, bad_argument (sections; another call is using the session), out_of_memory
 //           open: io, bad_magic, unsupported_version, truncated, bad_value (altered), mismatch (another model, precision or type of cache),
 //           context_full (more tokens than the session holds), limit_exceeded, non_finite, out_of_memory
-// Threads   as the session's
-// Source    layout: session_file_header.hpp. The checksum tells accidents, not intent; whatever a file says, values are checked before they are used.
+// Threads   those of the session
+// Source    layout: session_file_header.hpp. The checksum detects accidents, not intent; whatever a file contains, values are checked before they are used.
 #pragma once
 
 #include <cria/core/aligned_buffer.hpp>
@@ -39,15 +39,15 @@
 
 namespace cria::inline v0 {
 
-/// Bytes of the host, found again by name.
+/// Bytes of the host, which it finds again by name.
 struct session_section {
-  std::string name;               ///< 1 to 255 bytes, different from the others'
+  std::string name;               ///< 1 to 255 bytes, different from the names of other sections
   std::vector<std::byte> bytes;
 };
 
-/// What is saved beside the session.
+/// What is saved with the session.
 struct session_extras {
-  sampler_state sampler = {};     ///< of runtime_sampler::save(); none where the host keeps no sampler
+  sampler_state sampler = {};     ///< from runtime_sampler::save(); empty if the host keeps no sampler
   std::vector<session_section> sections = {};
 };
 
@@ -59,7 +59,7 @@ struct session_file_limits {
 
 namespace detail {
 
-/// Writes to a sink and sums up what was written.
+/// Writes to a sink and keeps a checksum of what was written.
 class summed_sink {
  public:
   explicit summed_sink(byte_sink& sink) : sink_(sink) {}
@@ -155,23 +155,23 @@ template <saved_kv_cache Cache>
 
 }  // namespace detail
 
-/// Writes the session to a sink and commits it.
+/// Writes the session to a sink, and commits it.
 template <saved_kv_cache Cache>
 [[nodiscard]] result<void> save_session(const basic_session<Cache>& source, byte_sink& sink, const session_extras& extras = {}) {
   return catch_bad_alloc([&] { return detail::write_session(source, sink, extras); }, "save_session");
 }
 
-/// Writes the session to a file, in the place of one that is there.
+/// Writes the session to a file, which replaces one that exists.
 template <saved_kv_cache Cache>
 [[nodiscard]] result<void> save_session(const basic_session<Cache>& source, const std::filesystem::path& path, const session_extras& extras = {}) {
   CRIA_TRY(const auto sink, replace_file(path));
   return save_session(source, *sink, extras);
 }
 
-/// A session file that was read and checked against a session. It holds what it read, not the file.
+/// The contents of a session file, read and checked against a session. The file itself is no longer needed.
 class session_file {
  public:
-  /// Reads a file that was written by a session like this one.
+  /// Reads a file and checks that a session like `target` has written it.
   template <saved_kv_cache Cache>
   [[nodiscard]] static result<session_file> open(const byte_source& source, const basic_session<Cache>& target, const session_file_limits& limits = {}) {
     return catch_bad_alloc([&]() -> result<session_file> {
@@ -188,13 +188,14 @@ class session_file {
     }, "session_file");
   }
   template <saved_kv_cache Cache>
-  [[nodiscard]] static result<session_file> open(const std::filesystem::path& path, const basic_session<Cache>& target, const session_file_limits& limits = {}) {
+  [[nodiscard]] static result<session_file> open(const std::filesystem::path& path, const basic_session<Cache>& target,
+                                                 const session_file_limits& limits = {}) {
     CRIA_TRY(const auto source, open_file(path));
     return open(*source, target, limits);
   }
 
   [[nodiscard]] std::span<const token_id> tokens() const noexcept { return tokens_; }
-  /// Returns the words for runtime_sampler::restore(), none where no sampler was saved.
+  /// Returns the state for runtime_sampler::restore(); empty if no sampler was saved.
   [[nodiscard]] const sampler_state& sampler() const noexcept { return sampler_; }
   [[nodiscard]] std::span<const session_section> sections() const noexcept { return sections_; }
   /// Returns the section of that name, or nullptr.
@@ -203,7 +204,7 @@ class session_file {
     return found == sections_.end() ? nullptr : &*found;
   }
 
-  /// Puts the session where the saved one was. Errors: mismatch, context_full, out_of_memory, bad_argument (in use); nothing has changed then.
+  /// Makes `target` continue where the saved session was. Errors: mismatch, context_full, out_of_memory, bad_argument (in use); they change nothing.
   template <saved_kv_cache Cache>
   [[nodiscard]] result<void> restore(basic_session<Cache>& target) const {
     return catch_bad_alloc([&]() -> result<void> {
@@ -212,7 +213,7 @@ class session_file {
     }, "session_file");
   }
 
-  /// As above, together with a sampler of the saved one's config.
+  /// As above, and restores a sampler, which must have the config of the saved one.
   template <saved_kv_cache Cache>
   [[nodiscard]] result<void> restore(basic_session<Cache>& target, runtime_sampler& sampler) const {
     return catch_bad_alloc([&]() -> result<void> {

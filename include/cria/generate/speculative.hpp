@@ -4,14 +4,14 @@
 //   cria::lookup_drafter drafter;                       or cria::model_drafter::create(small_model, model)
 //   auto done = cria::generate_speculatively(session, prompt, {.max_tokens = 200}, drafter, [](std::string_view text) { ... });
 //
-// A pass computes the last token and the guesses behind it. From each row of logits the reply's own sampler draws, as it would without guesses; while
-// it draws what was guessed, the next row is right, too. So tokens are those of plain decoding with the same seed, bit for bit, greedy or sampled.
-// It is the rejection rule of speculative sampling for guesses that are made before anything is drawn: the proposal's distribution is all on the guess g,
-// so g is accepted with probability min(1, p(g) / 1), and a rejected draw is one of p without g: exactly what drawing from p and comparing does.
-// Ensures   tokens, text and reason of session.generate(); the session holds what it would hold then, but no logits(). In a callback, logits() and top_logits()
-//           are what the token was drawn from; tokens() holds guesses that may be wrong, so that nothing can be saved there.
+// A pass computes the last token and the guesses that follow it. The reply's own sampler draws from each row of logits, as it would without guesses. As long
+// as it draws what was guessed, the next row is valid as well. So the tokens are those of plain decoding with the same seed, bit for bit, greedy or sampled.
+// This is the rejection rule of speculative sampling for guesses that are made before anything is drawn: the proposal puts all probability on the guess g, so
+// g is accepted with probability min(1, p(g) / 1), and a rejected draw is one from p without g. Drawing from p and comparing does exactly that.
+// Ensures   tokens, text and reason are those of session.generate(). The session then holds what it would hold after that, but has no logits(). In a callback,
+//           logits() and top_logits() are those that the token was drawn from; tokens() contains guesses that may be wrong, so a session cannot be saved there.
 // Errors    those of session.generate() and of the drafter; the session then holds whole tokens
-// Threads   as its session, which nobody else can use before it returns
+// Threads   those of the session, which nobody else can use before this returns
 // Source    Y. Leviathan, M. Kalman, Y. Matias, Fast Inference from Transformers via Speculative Decoding, arXiv 2211.17192 (the rule: appendix A.1);
 //           C. Chen et al., arXiv 2302.01318
 #pragma once
@@ -38,8 +38,8 @@
 
 namespace cria::inline v0 {
 
-/// draft() writes guesses of the tokens behind `context`, at most out.size() and never more than max_guesses(), and returns how many (or a result of it);
-/// it may want to see the reply's sampler, and its stop token: a reply whose drafter was cancelled by it has ended.
+/// Guesses tokens. draft() writes guesses of the tokens that follow `context`, at most out.size() and never more than max_guesses(), and returns how many (or a
+/// result of that). It may also take the reply's sampler, and its stop token: if the drafter returns `cancelled` because of it, the reply ends.
 template <class D, class Sampler = runtime_sampler>
 concept token_drafter = requires(const D& d) {
   { d.max_guesses() } noexcept -> std::same_as<std::size_t>;
@@ -56,11 +56,11 @@ struct speculative_statistics {
   std::size_t n_passes = 0;      ///< after the prompt
   std::size_t n_guessed = 0;
   std::size_t n_accepted = 0;
-  double seconds = 0;            ///< of these passes, drafting and sampling included
-  double plain_seconds = 0;      ///< estimate for as many tokens one by one, from the passes without guesses; 0: there were none
+  double seconds = 0;            ///< for these passes, including drafting and sampling
+  double plain_seconds = 0;      ///< estimate for the same tokens one by one, from the passes without guesses; 0: there were none
 
   [[nodiscard]] double acceptance() const noexcept { return n_guessed > 0 ? static_cast<double>(n_accepted) / static_cast<double>(n_guessed) : 0; }
-  /// Returns how many times faster than one by one it was, as far as known.
+  /// Returns the estimated speed relative to decoding one by one; 1 if there is no estimate.
   [[nodiscard]] double speed_up() const noexcept { return seconds > 0 && plain_seconds > 0 ? plain_seconds / seconds : 1; }
 };
 
@@ -70,7 +70,7 @@ struct speculative_generation : generation {
 
 namespace detail {
 
-/// Requires the caller to be inside of the session.
+/// Requires a caller that is inside the session.
 template <kv_cache Cache, class Sampler, class Drafter>
 class speculative_run {
  public:
@@ -124,7 +124,7 @@ class speculative_run {
     return {};
   }
 
-  /// Draws the next token from its logits and hands it out.
+  /// Draws the next token from its logits, and hands it out.
   template <class Callback>
   [[nodiscard]] result<void> take(std::span<const float> logits, Callback& callback) {
     if (output_.is_over()) return end(finish_reason::end_of_text), result<void>{};
@@ -140,7 +140,7 @@ class speculative_run {
     return {};
   }
 
-  /// Asks for guesses; what follows one that is no token is not taken.
+  /// Asks the drafter for guesses. Ignores a guess that is not a token, and those after it.
   [[nodiscard]] result<std::size_t> guess(std::size_t n) {
     if (n == 0) return std::size_t{0};
     const auto out = std::span(guesses_).subspan(1, n);
@@ -160,7 +160,7 @@ class speculative_run {
     }
   }
 
-  /// Computes the last token with guesses behind it, and takes what is right.
+  /// Computes the last token and the guesses that follow it, and keeps those that are right.
   template <class Callback>
   [[nodiscard]] result<void> pass(Callback& callback) {
     const std::size_t base = state_.sequence().length(), room = state_.sequence().cache().capacity() - base;
@@ -175,7 +175,7 @@ class speculative_run {
     const std::size_t stride = state_.logits_stride();
     auto fed = state_.evaluate(std::span<const token_id>(guesses_).first(n + 1), stop_, rows_.data());
     if (!fed) CRIA_CHECK(state_.go_back(base));
-    if (!fed && fed.error().code == errc::context_full && n > 0) {   // a pool that others use too has no pages for guesses
+    if (!fed && fed.error().code == errc::context_full && n > 0) {   // a pool that is shared has no pages for guesses
       n = 0;
       fed = state_.evaluate(std::span<const token_id>(guesses_).first(1), stop_, rows_.data());
     }
@@ -186,11 +186,11 @@ class speculative_run {
     const rewind back{state_, base, n_right};
     for (bool is_right = true; is_right && !output_.is_done();) {
       if (stop_.stop_requested()) {
-        n_right -= n_right > 0;   // without guesses the last token would not have been computed
+        n_right -= n_right > 0;   // plain decoding would not have computed the last token
         return end(finish_reason::cancelled), result<void>{};
       }
       const auto row = rows_.span().subspan(n_right * stride, state_.model().vocab_size());
-      if (n > 0) state_.show(row);   // for who looks from a callback
+      if (n > 0) state_.show(row);   // logits() of a callback
       CRIA_CHECK(take(row, callback));
       is_right = n_right < n && tokens_.back() == guesses_[n_right + 1];
       if (is_right && !output_.is_done()) ++n_right;
@@ -199,7 +199,7 @@ class speculative_run {
     return {};
   }
 
-  /// Takes guesses that were wrong out of the cache, however the pass ends.
+  /// Removes wrong guesses from the cache, however the pass ends.
   struct rewind {
     session_state<Cache>& state;
     std::size_t base;
@@ -241,7 +241,7 @@ class speculative_run {
 
 }  // namespace detail
 
-/// As session.generate(prompt, options, sampler, callback), with guesses of the drafter. A sampler that the drafter copies must be copyable.
+/// As session.generate(prompt, options, sampler, callback), with guesses of the drafter. If the drafter copies the sampler, it must be copyable.
 template <kv_cache Cache, class Prompt, class Sampler, class Drafter, class Callback = no_callback>
   requires((prompt_text<Prompt> || prompt_tokens<Prompt>) && sampler<Sampler> && token_drafter<Drafter, Sampler>)
 result<speculative_generation> generate_speculatively(basic_session<Cache>& target, const Prompt& prompt, const generation_options& options, Sampler& sampler,

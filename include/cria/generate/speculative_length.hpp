@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// generate/speculative_length.hpp - how many tokens to guess next: as many as pay by what was measured, seldom one where guesses fail.
+// generate/speculative_length.hpp - decides how many tokens to guess next: as many as pay off by what was measured, and seldom one if guesses fail.
 //
-//   tokens(k) = 1 + a + ... + a^k        a: how often a guess is right, lately          the k of the best tokens(k) / seconds(k) is taken
-//   seconds(k) = plain + k extra         of a pass with k guesses, making them included
+//   tokens(k) = 1 + a + ... + a^k        a: how often a guess was right, lately          the k with the best tokens(k) / seconds(k) is taken
+//   seconds(k) = plain + k extra         of a pass with k guesses, including the time to make them
 //
-// Ensures   after five failures guesses are one token in every 32 passes or fewer, whatever the clock says. Nothing here changes a text, only its speed.
+// Ensures   after five failures, one token is guessed in every 32 passes or fewer, whatever the clock says. Nothing here changes a text, only its speed.
 // Errors    none (noexcept)
 // Threads   a value
 // Source    the geometric estimate: Y. Leviathan, M. Kalman, Y. Matias, arXiv 2211.17192, section 3
@@ -19,13 +19,13 @@ namespace cria::inline v0 {
 
 class speculative_length {
  public:
-  /// most: guesses of one pass.
+  /// most: the most guesses in one pass.
   explicit speculative_length(std::size_t most) noexcept : most_(most) {}
 
   /// Returns how many guesses the next pass is worth.
   [[nodiscard]] std::size_t next() noexcept {
     if (most_ == 0) return 0;
-    if (!has_extra_) return has_plain_ ? 1 : 0;   // the first pass and the first guess say what they cost
+    if (!has_extra_) return has_plain_ ? 1 : 0;   // a first pass without a guess and one with a guess show what each costs
     const std::size_t best = best_length();
     if (best > 0) return best;
     if (++n_skipped_ < interval_) return 0;
@@ -33,7 +33,7 @@ class speculative_length {
     return 1;
   }
 
-  /// Tells of a pass: n guesses, of which the first n_right were right, and what it took all in all.
+  /// Notes a pass: it had n guesses, the first n_right of which were right, and took `seconds` in all.
   void note(std::size_t n, std::size_t n_right, double seconds) noexcept {
     if (n == 0) {
       plain_ = has_plain_ ? blend(plain_, seconds) : seconds;
@@ -53,15 +53,15 @@ class speculative_length {
     }
   }
 
-  /// Returns how often a guess is right, by the latest passes.
+  /// Returns how often a guess was right in the latest passes.
   [[nodiscard]] double acceptance() const noexcept { return right_ / tried_; }
 
  private:
   static constexpr std::size_t shortest_interval = 4, longest_interval = 32;
   static constexpr double most_tried = 16;
-  static constexpr double least_gain = 1.02;   // of guesses: what a busy machine's clock says of them is not that exact
+  static constexpr double least_gain = 1.02;   // smaller gains are within the error of timing on a busy machine
 
-  /// One slow pass, when the machine was busy with something else, moves an estimate little.
+  /// Moves an estimate towards a measurement. One slow pass on a busy machine changes it little.
   [[nodiscard]] static double blend(double old, double seen) noexcept { return old + 0.2 * (std::min(seen, 4 * old + 1e-9) - old); }
 
   [[nodiscard]] std::size_t best_length() const noexcept {
@@ -82,7 +82,7 @@ class speculative_length {
 
   std::size_t most_;
   double plain_ = 0, extra_ = 0;       // seconds
-  double right_ = 1, tried_ = 2;       // guesses, the older the less
+  double right_ = 1, tried_ = 2;       // guesses, older ones weighted less
   bool has_plain_ = false, has_extra_ = false;
   std::size_t interval_ = shortest_interval, n_skipped_ = 0;
 };

@@ -1,7 +1,7 @@
-// SPDX-License-Identifier: MIT
-// generate/speculative_lookup.hpp - guesses by looking up: what followed when the last few tokens were there before, in the context or a text of the host.
+// SPDX-License-Identifier: MIT generate/speculative_lookup.hpp - guesses by looking up what followed the last few tokens where they occurred before, in the
+// context or in a text of the host.
 //
-// Good where a reply repeats: editing, summarising, code, answers from documents. Costs a pass over the tokens for each guess, no model.
+// Good for replies that repeat: editing, summarising, code, answers from documents. A guess costs a pass over the tokens, and no model.
 // Errors    add_text: out_of_memory
 // Threads   one at a time
 // Source    A. Saxena, Prompt Lookup Decoding (2023); J. Yang et al., Inference with Reference, arXiv 2304.04487
@@ -18,8 +18,8 @@
 namespace cria::inline v0 {
 
 struct lookup_options {
-  std::size_t min_match = 2;   ///< tokens that must agree before a guess is made
-  std::size_t max_match = 8;   ///< where so many agree, no better place is looked for
+  std::size_t min_match = 2;   ///< how many tokens must agree before a guess is made
+  std::size_t max_match = 8;   ///< once so many agree, no better place is searched for
   std::size_t max_guesses = 16;
 };
 
@@ -27,7 +27,7 @@ class lookup_drafter {
  public:
   explicit lookup_drafter(const lookup_options& options = {}) noexcept : options_(options) {}
 
-  /// Gives a text that the reply may repeat and that is not in the prompt.
+  /// Adds a text that is not in the prompt but that the reply may repeat.
   [[nodiscard]] result<void> add_text(std::span<const token_id> tokens) {
     return catch_bad_alloc([&]() -> result<void> {
       texts_.emplace_back(tokens.begin(), tokens.end());
@@ -37,7 +37,7 @@ class lookup_drafter {
 
   [[nodiscard]] std::size_t max_guesses() const noexcept { return options_.max_guesses; }
 
-  /// Writes guesses of what follows `context`, at most out.size(); returns how many.
+  /// Writes guesses of what follows `context`, at most out.size(), and returns how many.
   [[nodiscard]] std::size_t draft(std::span<const token_id> context, std::span<token_id> out) const noexcept {
     place best;
     if (!context.empty()) look(context, context.first(context.size() - 1), best);
@@ -54,7 +54,7 @@ class lookup_drafter {
     std::size_t n_match = 0;
   };
 
-  /// Finds the last place in `text`, a beginning of the context or another text, behind which the context's end has been.
+  /// Finds the last place in `text` (the beginning of the context, or another text) whose preceding tokens are those at the end of the context.
   void look(std::span<const token_id> context, std::span<const token_id> text, place& best) const noexcept {
     const token_id last = context.empty() ? no_token : context.back();
     const bool is_context = text.data() == context.data();

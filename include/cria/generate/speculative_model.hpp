@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// generate/speculative_model.hpp - guesses by a smaller model of the same vocabulary.
+// generate/speculative_model.hpp - guesses by a smaller model with the same vocabulary.
 //
-// It draws its guesses with a copy of the reply's own sampler, random numbers included: where the two models agree about what is likely, the same
-// number draws the same token from both, also at high temperature.
-// Errors    create: mismatch (another vocabulary), those of basic_session::create; draft: those of the session (cancelled: its first pass goes over the whole
+// It draws its guesses with a copy of the reply's own sampler, random numbers included. Where both models agree about what is likely, the same random number
+// draws the same token from both, even at a high temperature.
+// Errors    create: mismatch (another vocabulary), those of basic_session::create; draft: those of the session (cancelled: its first pass processes the whole
 //           prompt) and of the sampler
 // Threads   one at a time
 // Source    one random number for both: M. Daliri, C. Musco, A. T. Suresh, Coupling without Communication and Drafter-Invariant Speculative Decoding,
@@ -25,8 +25,10 @@ namespace cria::inline v0 {
 template <kv_cache Cache = contiguous_kv_cache<kv_type::f16>>
 class basic_model_drafter {
  public:
-  /// Makes a drafter of `draft` for replies of `target`. Its context should be as long as the target's session's: beyond it there are no guesses.
-  [[nodiscard]] static result<basic_model_drafter> create(cria::model draft, const cria::model& target, const session_options& options = {}, std::size_t max_guesses = 8) {
+  /// Makes a drafter that uses the model `draft` for replies of `target`. Its context should be as long as that of the target's session, as there are no
+  /// guesses beyond it.
+  [[nodiscard]] static result<basic_model_drafter> create(cria::model draft, const cria::model& target, const session_options& options = {},
+                                                          std::size_t max_guesses = 8) {
     CRIA_CHECK(check_same_vocabulary(draft.tokenizer(), target.tokenizer()));
     CRIA_TRY(auto guessing, basic_session<Cache>::create(std::move(draft), options));
     return basic_model_drafter(std::move(guessing), max_guesses);
@@ -34,7 +36,7 @@ class basic_model_drafter {
 
   [[nodiscard]] std::size_t max_guesses() const noexcept { return max_guesses_; }
 
-  /// Writes guesses of what follows `context`, at most out.size(); returns how many. `sampler` is the reply's, as it stands.
+  /// Writes guesses of what follows `context`, at most out.size(), and returns how many. `sampler` is the reply's sampler in its current state.
   template <class Sampler>
   [[nodiscard]] result<std::size_t> draft(std::span<const token_id> context, std::span<token_id> out, const Sampler& sampler, const stop_token& stop = {}) {
     if (context.size() + out.size() > session_.capacity()) return std::size_t{0};

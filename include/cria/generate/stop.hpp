@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// generate/stop.hpp - finds the first of several strings in a stream of bytes and holds back what may still become one.
+// generate/stop.hpp - finds the first of several strings in a stream of bytes, and holds back what may still become one.
 //
-// Ensures   out of all calls together come the bytes before the match that ends first (of several, the longest), or all bytes; none is handed
-//           out before it is certain, none is held longer. Linear in the bytes, whatever they and the strings are (Knuth, Morris, Pratt).
+// Ensures   The calls together return the bytes before the match that ends first (of several that end together, the longest), or all bytes. No byte is returned
+//           before it is certain, and none is held longer. Time is linear in the number of bytes, whatever they and the strings are (Knuth, Morris, Pratt).
 // Errors    create: bad_argument (an empty string), out_of_memory
 // Threads   one at a time
 // Lifetime  a returned view is valid until the next call
@@ -22,15 +22,15 @@ namespace cria::inline v0 {
 
 class stop_matcher {
  public:
-  /// Matches nothing: hands out what it gets.
+  /// Matches nothing: returns what it gets.
   stop_matcher() = default;
 
   [[nodiscard]] static result<stop_matcher> create(std::span<const std::string> strings);
 
-  /// Makes room, so that pieces of up to `bytes` never allocate.
+  /// Reserves memory, so that pieces of up to `bytes` bytes never allocate.
   void reserve(std::size_t bytes) { buffer_.reserve(bytes + longest()); }
 
-  /// Returns what has become certain. After a match: nothing.
+  /// Returns what has become certain; after a match, nothing.
   std::string_view push(std::string_view bytes) {
     buffer_.erase(0, given_);
     given_ = 0;
@@ -52,7 +52,7 @@ class stop_matcher {
     return std::string_view(buffer_).substr(0, given_);
   }
 
-  /// Returns what is held, for the end of the stream, and starts anew.
+  /// Returns what is still held, at the end of the stream, and starts anew.
   std::string_view flush() noexcept {
     buffer_.erase(0, given_);
     given_ = buffer_.size();
@@ -62,7 +62,7 @@ class stop_matcher {
 
   [[nodiscard]] bool is_stopped() const noexcept { return is_stopped_; }
   [[nodiscard]] std::size_t held_bytes() const noexcept { return buffer_.size() - given_; }
-  /// Returns the length of the longest string: no more than that minus one is held.
+  /// Returns the length of the longest string. At most one byte less is held.
   [[nodiscard]] std::size_t longest() const noexcept {
     std::size_t n = 0;
     for (const pattern& p : patterns_) n = std::max(n, p.text.size());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// generate/text_output.hpp - from the pieces of tokens to text for people: whole characters, nothing of a stop string.
+// generate/text_output.hpp - turns the pieces of tokens into text for people: whole characters, and nothing of a stop string.
 //
-// Ensures   the texts of all calls together are the pieces up to the first stop string; a character is cut only where the pieces end within one.
-//           No allocation after create() for pieces that are no longer than it was told.
+// Ensures   The texts of all calls together are the pieces up to the first stop string. A character is cut only if the pieces end within it. Nothing is
+//           allocated after create() for pieces that are no longer than it was told.
 // Errors    create: bad_argument (an empty stop string), out_of_memory
 // Threads   one at a time
 // Lifetime  a returned view is valid until the next call
@@ -24,15 +24,15 @@ class text_output {
  public:
   [[nodiscard]] static result<text_output> create(std::span<const std::string> stop_strings, std::size_t longest_piece);
 
-  /// Returns the text that became certain with this piece; for the last piece of all, everything that is left.
+  /// Returns the text that has become certain with this piece; with the last piece, everything that is left.
   std::string_view push(std::string_view piece, bool is_last = false);
 
-  /// Returns what is held, for an end without a piece.
+  /// Returns what is still held, if the text ends without another piece.
   std::string_view flush() { return push({}, true); }
 
   /// Returns whether a stop string was reached.
   [[nodiscard]] bool is_stopped() const noexcept { return stops_.is_stopped(); }
-  /// Returns the bytes handed out so far.
+  /// Returns how many bytes were returned so far.
   [[nodiscard]] std::size_t released_bytes() const noexcept { return released_; }
 
  private:

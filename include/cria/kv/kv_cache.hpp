@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
-// kv/kv_cache.hpp - what attention needs of a cache of keys and values: the concept and its protocol.
+// kv/kv_cache.hpp - what attention needs of a cache of keys and values: the concept kv_cache, and its protocol.
 //
-// Shapes    per layer and kv head: keys in panels of 16 positions (position = lane), values row-major with a stride that is a multiple of 16
-// Protocol  reserve(n) makes room for n positions behind length(), or fails and changes nothing;
-//           every layer writes the same n positions (write), and reads them at once (segments cover length() + n);
-//           commit(n) after the last layer advances length() once; a forward pass that fails leaves length() as it was;
-//           truncate(n) rolls back. Positions are absolute: a cache that forgets keeps the numbers of what it still has.
-//           A cache that forgets also says how many tokens a pass may have (max_pass) and how far back it can go: truncate(n) wants keepable(n) == n,
-//           and keepable(n) is the largest length up to n of which that is true.
-// Threads   write() from several threads for different (layer, head, position); everything else by one thread at a time
-// Lifetime  segments point into the cache and hold until the next reserve, truncate or move
+// Shapes    for each layer and kv head: keys in panels of 16 positions (position = lane), values row-major with a stride that is a multiple of 16
+// Protocol  1. reserve(n) makes room for n positions after length(), or fails and changes nothing.
+//           2. Every layer writes these n positions (write), and may read them at once: segments() cover length() + n positions.
+//           3. commit(n), after the last layer, advances length(). A forward pass that fails truncates to length() instead.
+//           truncate(n) rolls back to n <= length(). Positions are absolute: a cache that forgets old positions does not renumber the others.
+//           A cache that forgets also has max_pass(), the most tokens of a pass, and keepable(n), the largest length up to n that it can still be
+//           truncated to; truncate(n) then requires keepable(n) == n.
+// Threads   write() may be called by several threads for different (layer, head, position); everything else by one thread at a time
+// Lifetime  segments point into the cache and are valid until the next reserve, truncate or move
 #pragma once
 
 #include <cria/core/result.hpp>
@@ -24,7 +24,7 @@
 
 namespace cria::inline v0 {
 
-/// Positions that a query of each layer sees, itself included; 0: all.
+/// For each layer, how many positions a query sees, its own included; 0: all.
 using layer_windows = std::shared_ptr<const std::vector<std::size_t>>;
 
 /// The dimensions of a cache.
@@ -32,10 +32,10 @@ struct kv_shape {
   std::size_t n_layers;
   std::size_t n_kv_heads;
   std::size_t head_dim;        ///< of keys and of values
-  layer_windows windows = {};  ///< [n_layers]; none: all layers see all positions
+  layer_windows windows = {};  ///< [n_layers]; nullptr: all layers see all positions
 
   [[nodiscard]] std::size_t window_of(std::size_t layer) const noexcept { return windows == nullptr ? 0 : (*windows)[layer]; }
-  /// Returns the most positions that a layer with a window sees; 0: there is none.
+  /// Returns the widest window of a layer; 0 if no layer has one.
   [[nodiscard]] std::size_t widest_window() const noexcept {
     std::size_t widest = 0;
     for (std::size_t i = 0; windows != nullptr && i < windows->size(); ++i) widest = (*windows)[i] > widest ? (*windows)[i] : widest;
@@ -43,10 +43,10 @@ struct kv_shape {
   }
 };
 
-/// Positions that a pass may add to a layer with a window, and that truncate() may take back, whatever the window.
+/// How many positions a pass may add to a layer with a window, and truncate() may take back, whatever the size of the window.
 inline constexpr std::size_t window_slack = 1024;
 
-/// Returns the positions that a layer keeps, whole panels, in a cache of so many.
+/// Returns how many positions, in whole panels, a layer with this window (0: none) keeps in a cache of `capacity` positions.
 [[nodiscard]] constexpr std::uint64_t kept_positions(std::uint64_t window, std::uint64_t capacity) noexcept {
   const std::uint64_t all = (capacity + 15) / 16 * 16, ring = (window + window_slack + 15) / 16 * 16 + 16;
   return window != 0 && ring < all ? ring : all;
@@ -70,16 +70,17 @@ struct kv_row {
   const float* v;
 };
 
-/// Positions of one head.
+/// A range of positions of one head.
 struct kv_range {
   kv_head head;
   std::size_t first;
   std::size_t n;
 };
 
+/// A store of keys and values that follows the protocol above.
 template <class C>
 concept kv_cache = requires(C& c, const C& cc, std::size_t n, kv_slot slot, kv_head head, kv_row row, std::span<kv_segment> out) {
-  { C::type } -> std::convertible_to<kv_type>;                        // how elements are stored
+  { C::type } -> std::convertible_to<kv_type>;                        // how elements are stored; the segments have this layout (core/types.hpp)
   { cc.length() } noexcept -> std::same_as<std::size_t>;              // committed positions, counted from 0
   { cc.capacity() } noexcept -> std::same_as<std::size_t>;
   { cc.bytes() } noexcept -> std::same_as<std::size_t>;
@@ -92,8 +93,8 @@ concept kv_cache = requires(C& c, const C& cc, std::size_t n, kv_slot slot, kv_h
   { cc.segments(head, out) } noexcept -> std::same_as<std::size_t>;   // fills `out` in order of position, returns how many
 };
 
-/// A cache whose positions can be taken out as bytes and put back, into a cache of the same shape and type however it lays them out. A position
-/// of a head is its key, then its value: head_dim elements each; for q8_0 blocks of 32 channels, the last padded with zeros.
+/// A cache whose positions can be exported as bytes and imported into any cache of the same shape and type, whatever its layout. The bytes of a position
+/// of a head are its key, then its value: head_dim elements each; with q8_0, blocks of 32 channels, the last one padded with zeros.
 template <class C>
 concept saved_kv_cache = kv_cache<C> && requires(C& c, const C& cc, kv_range range, std::span<std::byte> out, std::span<const std::byte> in) {
   { cc.shape() } noexcept -> std::convertible_to<kv_shape>;

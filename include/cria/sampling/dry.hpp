@@ -4,7 +4,8 @@
 //   logit -= multiplier * base^(length - allowed_length)     length = the longest run of tokens that ends the sequence, stands earlier
 //                                                            in it too, and was followed there by this token; if >= allowed_length
 // Requires  accept() sees the tokens of the sequence in order; ids outside the vocabulary are ignored
-// Ensures   time is linear in the window, and for each breaker in its length; a run never reaches back over a breaker; a token that is a breaker by itself is not penalised
+// Ensures   time is linear in the window, and for each breaker in its length; a run never reaches back over a breaker; a token that is a breaker by itself is
+//           not penalised
 // Errors    none (noexcept), but for memory at construction
 // Threads   one user at a time; copies are independent
 // Source    github.com/oobabooga/text-generation-webui pull request 5677
