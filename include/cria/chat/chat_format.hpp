@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT
-// chat/chat_format.hpp - how a model is talked with, whoever generates: makes what a session or a batch engine is asked for of a conversation.
+// chat/chat_format.hpp - how to talk with a model, whatever generates: turns a conversation into a request for a session or a batch engine.
 //
-//   auto format = cria::chat_format::create(model);                   // the model's own template; shared by all conversations
+//   auto format = cria::chat_format::create(model);                   // the model's own template; one serves all conversations
 //   talk.add("user", "What is a cria?");
-//   auto asked = format->prepare(talk, options, engine.capacity());   // fits the context: turns may have gone, by options.history
+//   auto asked = format->prepare(talk, options, engine.capacity());   // fits the context: options.history decides what has to go
 //   auto id = engine.add(asked->prompt, asked->generation, [&](const cria::token_event& e) { return asked->reader.read(e, show); });
-//   ...                                                               // engine.step() until next_finished() has it
+//   ...                                                               // engine.step() until next_finished() returns it
 //   auto reply = asked->reader.finish(std::move(ended->outcome), show);   // shows the rest; text, thinking, calls
-//   if (reply) talk = asked->reader.take_conversation();              // with the reply; an error has changed nothing
+//   if (reply) talk = asked->reader.take_conversation();              // now with the reply; after an error `talk` is unchanged
 //
-// chat_session is this over one session: a batch engine's replies are the bits that it gives to the same conversation with the same options and capacity.
-// Ensures   the generation has the host's options, and beside them what ends a reply by the template (with a grammar, which says itself where the text ends,
-//           its tokens only) and the tags of calls and thinking that are control tokens, shown. A reply to a prompt that ends in <think> begins with
-//           thinking, unless a grammar describes it
-// Errors    create: those of chat_template. prepare: context_full (the prompt alone leaves no room for the reply, or the policy is stop: found before
-//           it is tokenised, as far as its bytes tell), cancelled (the stop token, while there is no prompt yet; later it makes a reply), bad_argument
-//           (tools that the template has no place for), those of chat_template::encode, out_of_memory. usage: those of chat_template::encode
-// Threads   immutable, shared freely; a request and its reader are for one at a time
-// Lifetime  keeps its model alive, and so does a request. A callback that reads refers to the reader: both stay where they are until the outcome is there
+// chat_session does this with one session. A batch engine gives the same replies, bit for bit, to the same conversation with the same options and capacity.
+// Ensures   The request has the host's generation options, and in addition: the tokens and strings that end a reply by the template (with a grammar, which
+//           itself says where the text ends, only the tokens), and, shown as text, the tags of calls and thinking that are control tokens. A reply to a
+//           prompt that ends in <think> begins with thinking, unless a grammar describes the reply.
+// Errors    create: those of chat_template. prepare: context_full (the prompt alone leaves no room for the reply, or the policy is `stop`; found before
+//           tokenising, as far as the number of bytes tells), cancelled (the stop token, before there is a prompt; later it only ends the reply), bad_argument
+//           (the template has no place for tools), those of chat_template::encode, out_of_memory. usage: those of chat_template::encode
+// Threads   immutable, shared freely; a request and its reader are for one thread at a time
+// Lifetime  keeps its model alive, as a request does. A callback that uses the reader refers to it, so the request must not move until its outcome is there.
 #pragma once
 
 #include <cria/chat/chat_options.hpp>
@@ -40,7 +40,7 @@
 
 namespace cria::inline v0 {
 
-/// A conversation that waits for its reply: what to generate, and what makes the reply of it.
+/// What to generate as the reply to a conversation, and the reader that turns what is generated into the reply.
 struct chat_request {
   std::vector<token_id> prompt;
   generation_options generation;
@@ -49,14 +49,14 @@ struct chat_request {
 
 class chat_format {
  public:
-  /// Talks by the model's own template, or by another.
+  /// Uses the model's own template, or the given one.
   [[nodiscard]] static result<chat_format> create(cria::model m);
   [[nodiscard]] static result<chat_format> create(cria::model m, chat_template t);
 
-  /// Makes a conversation ready to be answered in a context of so many positions: a session's or engine's capacity().
+  /// Makes a request for the reply to a conversation, for a context of `capacity` positions: the capacity() of the session or engine.
   [[nodiscard]] result<chat_request> prepare(const conversation& talk, const chat_options& options, std::size_t capacity) const;
 
-  /// Counts the tokens of a conversation, turn by turn: it is rendered once for each.
+  /// Counts the tokens of a conversation by turns. This renders it once for each turn.
   [[nodiscard]] result<context_use> usage(const conversation& talk, const render_options& rendering, std::size_t capacity) const;
 
   [[nodiscard]] const chat_template& used_template() const noexcept { return template_; }
@@ -66,7 +66,7 @@ class chat_format {
   chat_format(cria::model m, chat_template t, reply_ends ends) noexcept : model_(std::move(m)), template_(std::move(t)), ends_(std::move(ends)) {}
 
   [[nodiscard]] reply_syntax syntax_of(const chat_options& options) const;
-  /// As above, for what the prompt ends with.
+  /// As above, for a prompt, whose end may begin the thinking.
   [[nodiscard]] reply_syntax syntax_for(const chat_options& options, std::span<const token_id> prompt) const;
   [[nodiscard]] generation_options options_for(const chat_options& chosen) const;
   [[nodiscard]] result<context_use> count(const conversation& talk, const render_options& rendering, std::size_t capacity) const;
@@ -140,7 +140,7 @@ CRIA_INLINE result<context_use> chat_format::count(const conversation& talk, con
   const auto turns = talk.turns();
   const auto all = talk.messages();
   std::size_t n_counted = 0;
-  // What a template refuses to write alone (a system message without a turn) is counted with what follows.
+  // Messages that a template refuses to write alone, such as a system message without a turn, are counted with what follows.
   const auto count_to = [&](std::size_t n_messages) {
     const auto part = template_.encode(conversation({all.begin(), all.begin() + static_cast<std::ptrdiff_t>(n_messages)}), model_.tokenizer(), rendering);
     const std::size_t n = part ? std::clamp(part->size(), n_counted, use.n_tokens) : n_counted;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// chat/chat_options.hpp - what a host chooses for a chat, and what it gets.
+// chat/chat_options.hpp - the options of a chat, and what a reply consists of.
 //
 // Units     tokens, positions
-// Errors    none here; chat_format::prepare() checks what chats have of their own, generating the rest
+// Errors    none here; chat_format::prepare() checks the options of chats, and generating the others
 #pragma once
 
 #include <cria/chat/chat_template.hpp>
@@ -32,12 +32,12 @@ enum class history_policy : std::uint8_t { drop_oldest, slide, stop };
   return names[static_cast<std::size_t>(p)];
 }
 
-/// What happens when the context is full. In positions.
+/// What happens when the context is full (chat_session.hpp describes the policies). In positions.
 struct history_options {
   history_policy policy = history_policy::drop_oldest;
-  std::optional<std::size_t> reply_room = {};  ///< kept free for the reply; empty: 512, a quarter of the context at most. Never more than max_tokens.
-  std::optional<std::size_t> slack = {};       ///< made free beyond that once something has to go, so that the next turns find theirs in the cache; empty: 1/8
-  std::size_t n_sinks = 4;                     ///< slide: tokens kept at the beginning, where the system message takes no more
+  std::optional<std::size_t> reply_room = {};  ///< kept free for the reply, at most max_tokens; empty: 512, but at most a quarter of the context
+  std::optional<std::size_t> slack = {};       ///< freed beyond that when something has to go, so that later turns can reuse the cache; empty: an eighth
+  std::size_t n_sinks = 4;                     ///< slide: tokens kept at the beginning, if those before the first turn are not more
 
   [[nodiscard]] std::size_t room_in(std::size_t capacity, std::size_t max_tokens) const noexcept {
     return std::min(reply_room.value_or(std::min<std::size_t>(512, capacity / 4)), max_tokens);
@@ -46,41 +46,41 @@ struct history_options {
 };
 
 struct chat_options {
-  generation_options generation = {};   ///< the template's end of turn ends a reply beside stop_tokens and stop_strings
-  std::optional<reply_syntax> syntax = {}; ///< how thinking and calls are written; empty: as the template does, calls only where there are tools
+  generation_options generation = {};   ///< besides stop_tokens and stop_strings, the template's end of a turn ends a reply
+  std::optional<reply_syntax> syntax = {}; ///< how thinking and calls are written; empty: as the template does, with calls only if there are tools
   render_options rendering = {};        ///< tools, variables, the clock
   history_options history = {};
 };
 
 struct chat_reply {
-  std::string text;                    ///< of the message that was added, also where it is partial
-  std::string thinking;                ///< what came before it
-  std::vector<tool_call> calls;        ///< what the model wants to be run; each has an id
-  generation done;                     ///< tokens, why it ended, times, how much of the prompt was found in the cache
-  std::vector<chat_message> dropped;   ///< drop_oldest: messages that are no longer part of the conversation
+  std::string text;                    ///< of the message that was added, even if it is partial
+  std::string thinking;                ///< the thinking before the text
+  std::vector<tool_call> calls;        ///< the functions that the model wants to call; each call has an id
+  generation done;                     ///< tokens, the reason for the end, times, how much of the prompt was found in the cache
+  std::vector<chat_message> dropped;   ///< drop_oldest: messages that were removed from the conversation
   std::size_t n_left_out = 0;          ///< slide: tokens of the conversation that the model did not see
 
-  /// Returns whether the model came to its end by itself.
+  /// Returns whether the model ended the reply by itself.
   [[nodiscard]] bool is_whole() const noexcept { return done.reason == finish_reason::end_of_text || done.reason == finish_reason::stop_string; }
 };
 
-/// Called with each piece of a reply: thinking, text, calls; may return false to stop. What takes a std::string_view or a token_event is none.
+/// Called with each piece of a reply: thinking, text, calls. May return false to stop. A callable that takes a std::string_view or a token_event is not one.
 template <class F>
 concept reply_callback = !text_callback<F> && !token_callback<F> && detail::callback_of<std::remove_reference_t<F>, const reply_piece&>;
 
-/// What say() takes. A text_callback gets the text for people; a token_callback everything that the model says, as it says it.
+/// A callback for say(). A text_callback gets the text for people, a token_callback everything as the model writes it, a reply_callback the pieces.
 template <class F>
 concept chat_callback = text_callback<F> || token_callback<F> || reply_callback<F>;
 
-/// How much of the context is taken. Turns add up to n_tokens; a template that writes old turns otherwise once there are new ones makes parts approximate.
+/// How much of the context is taken. The parts add up to n_tokens; they are approximate if the template writes old turns differently once there are newer ones.
 struct context_use {
-  std::size_t n_tokens = 0;          ///< of the conversation as it stands, were it rendered now
+  std::size_t n_tokens = 0;          ///< of the conversation, as it would be rendered now
   std::size_t capacity = 0;
-  std::size_t n_before_turns = 0;    ///< the system message, and what the template writes at the beginning
-  std::vector<std::size_t> turns;    ///< one per conversation::turns()
+  std::size_t n_before_turns = 0;    ///< of the system message, and of what the template writes at the beginning
+  std::vector<std::size_t> turns;    ///< for each of conversation::turns()
 };
 
-/// Returns the message that a reply becomes.
+/// Returns the message that a reply adds to the conversation.
 [[nodiscard]] inline chat_message to_message(const chat_reply& reply) {
   chat_message m("assistant", reply.text);
   if (!reply.thinking.empty()) m.set("reasoning_content", reply.thinking);
@@ -92,7 +92,7 @@ struct context_use {
 
 namespace detail {
 
-/// Returns the number in an id of give_ids(), 0 for others.
+/// Returns the number in an id that give_ids() made, or 0.
 [[nodiscard]] inline std::size_t number_of_id(const json* id) noexcept {
   const std::string* text = id == nullptr ? nullptr : id->get_if<std::string>();
   std::size_t n = 0;
@@ -100,7 +100,7 @@ namespace detail {
   return n;
 }
 
-/// Numbers the calls to which the model gave no id: "call00001" and so on, nine letters and digits, as some templates insist on.
+/// Gives an id to the calls without one: "call00001" and so on; some templates insist on nine letters and digits.
 inline void give_ids(std::vector<tool_call>& calls, const conversation& talk) {
   std::size_t last = 0;
   for (const chat_message& m : talk.messages()) {
@@ -108,7 +108,7 @@ inline void give_ids(std::vector<tool_call>& calls, const conversation& talk) {
     const json::array* list = made == nullptr ? nullptr : made->get_if<json::array>();
     for (std::size_t i = 0; list != nullptr && i < list->size(); ++i) last = std::max(last, number_of_id((*list)[i].find("id")));
   }
-  for (const tool_call& call : calls) {   // models copy ids that they have seen
+  for (const tool_call& call : calls) {   // models may repeat ids that they have seen
     const json id(call.id);
     last = std::max(last, number_of_id(&id));
   }

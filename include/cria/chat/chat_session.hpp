@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
-// chat/chat_session.hpp - a chat with a model: say something, get a reply as it is made, take it back, go on when the context is full.
+// chat/chat_session.hpp - a chat with a model: say something, get the reply as it is made, take it back, and go on when the context is full.
 //
 //   auto chat = cria::chat_session::create(model);
 //   chat->set_system("Be brief.");
 //   auto reply = chat->say("What is a cria?", {}, [](std::string_view text) { show(text); });
 //
-// Thinking and calls of tools (reply_parser.hpp) are no part of a reply's text; the message that is added has them as reasoning_content and tool_calls:
+// Thinking and calls of tools (reply_parser.hpp) are not part of a reply's text. The message that is added to the conversation has them as reasoning_content
+// and tool_calls:
 //
 //   auto reply = chat->say("Is it raining in Lima?", options);                       // options.rendering.tools: describe_tools(...)
 //   while (reply && !reply->calls.empty()) {
@@ -14,20 +15,22 @@
 //     reply = chat->say_all(std::move(answers), options);
 //   }
 //
-// The conversation is the truth, the cache an aid: every prompt is rendered anew, and what the cache holds of its beginning is not computed again.
-// When a prompt and the room for the reply do not fit the context, chat_options::history decides:
-//   drop_oldest  whole turns go from the conversation, the oldest first; what stands before the first turn stays, and so does its part of the cache.
-//                The rest is computed again: keys are kept rotated to their position, and values saw what was dropped, so moving them would not be exact.
-//   slide        the conversation stays; of its tokens those before the first turn (the system message) and the newest are taken, also from the midst of
-//                a turn on. What moved is computed again at its new position, from the tokens that remain: exact for that shortened text, at the cost of a prompt.
+// The conversation is the state; the cache only saves work: every prompt is rendered anew, and what the cache holds of its beginning is not computed again.
+// If a prompt and the room for the reply do not fit the context, chat_options::history decides:
+//   drop_oldest  Whole turns are removed from the conversation, the oldest first. What precedes the first turn stays, and so does its part of the cache.
+//                The rest is computed again: keys are stored rotated by their position, and values depend on what was dropped, so moving them would not
+//                be exact.
+//   slide        The conversation stays whole. Of its tokens, those before the first turn (the system message) and the newest are used, possibly from the
+//                middle of a turn on. What moved is computed again at its new position, from the tokens that remain: exact for the shortened text, for the
+//                price of a prompt.
 //   stop         context_full
-// Ensures   after a reply the conversation has what was said and the reply to it. A stop, whenever it comes, by the stop token (also before there is a
-//           prompt) or the callback, makes a reply, too: of what was said until then, which may be nothing; done.reason tells. So undo() behind a stop takes
-//           back the turn that was stopped, never an older one. After an error, or an exception of the callback, the conversation is as before
-// Errors    say, say_all, regenerate: those of chat_format::prepare but cancelled, those of basic_session::generate, bad_argument (regenerate: nothing to
-//           answer; say_all: nothing said)
-// Threads   one at a time: who asks for a reply while one is made, on another thread or in its callback, gets bad_argument, and the first reply goes on. The
-//           conversation must not be read or changed by other threads meanwhile; what a callback changes in it is lost when the reply ends.
+// Ensures   After a reply the conversation contains what was said and the reply. A stop, by the stop token (even before there is a prompt) or by the
+//           callback, also gives a reply: what was said until then, perhaps nothing; done.reason tells. So undo() after a stop removes the turn that was
+//           stopped, never an older one. After an error, or an exception of the callback, the conversation is as before.
+// Errors    say, say_all, regenerate: those of chat_format::prepare except cancelled, those of basic_session::generate, bad_argument (regenerate: there is
+//           nothing to answer; say_all: nothing was said)
+// Threads   One at a time: a second request for a reply, from another thread or from a callback, gets bad_argument, and the first one goes on. Other threads
+//           must not read or change the conversation meanwhile; changes by a callback are lost when the reply ends.
 // Lifetime  owns its session, which keeps the model alive; the template is shared
 #pragma once
 
@@ -60,7 +63,7 @@ class basic_chat_session {
  public:
   using session_type = basic_session<Cache>;
 
-  /// Chats through a session of the host's, by the model's own template.
+  /// Uses a session of the host's, and the model's own template.
   [[nodiscard]] static result<basic_chat_session> create(session_type made) {
     CRIA_TRY(auto format, chat_format::create(made.model()));
     return create(std::move(made), std::move(format));
@@ -69,7 +72,7 @@ class basic_chat_session {
     CRIA_TRY(auto format, chat_format::create(made.model(), std::move(t)));
     return create(std::move(made), std::move(format));
   }
-  /// As above, by what other chats and engines use, too.
+  /// As above, with a format that other chats and engines may use as well.
   [[nodiscard]] static result<basic_chat_session> create(session_type made, chat_format format) {
     return catch_bad_alloc([&]() -> result<basic_chat_session> {
       return basic_chat_session(std::move(made), std::move(format), std::make_unique<detail::one_user>());
@@ -80,7 +83,7 @@ class basic_chat_session {
     return create(std::move(made));
   }
 
-  /// Adds what the user says, or a message of another role (a tool's), and lets the model answer.
+  /// Adds what the user says, or a message of another role such as a tool's, and lets the model answer.
   template <class Callback = no_callback>
     requires chat_callback<Callback>
   result<chat_reply> say(std::string_view user_text, const chat_options& options = {}, Callback&& callback = {}) {
@@ -103,7 +106,7 @@ class basic_chat_session {
     return reply_to(std::move(next), options, sampler, detail::to_steps(callback));
   }
 
-  /// Adds several messages, as the answers of tools, and lets the model answer.
+  /// Adds several messages, such as the answers of tools, and lets the model answer.
   template <class Callback = no_callback>
     requires chat_callback<Callback>
   result<chat_reply> say_all(std::vector<chat_message> messages, const chat_options& options = {}, Callback&& callback = {}) {
@@ -122,7 +125,7 @@ class basic_chat_session {
     return reply_to(std::move(next), options, sampler, detail::to_steps(callback));
   }
 
-  /// Answers the last message anew: the model's last reply, if there is one, is replaced. Another seed gives another reply.
+  /// Answers the last message again; a last reply of the model is replaced. Another seed gives another reply.
   template <class Callback = no_callback>
     requires chat_callback<Callback>
   result<chat_reply> regenerate(const chat_options& options = {}, Callback&& callback = {}) {
@@ -139,18 +142,18 @@ class basic_chat_session {
     return reply_to(std::move(next), options, sampler, detail::to_steps(callback));
   }
 
-  /// Takes the last turn back and returns its messages; none where there is no turn.
+  /// Removes the last turn and returns its messages; none if there is no turn.
   std::vector<chat_message> undo() { return talk_.undo(); }
-  /// Takes all turns back; the system message stays.
+  /// Removes all turns; the system message stays.
   void clear() { talk_.clear(); }
-  /// Sets the system message from the next reply on; an empty one is none.
+  /// Sets the system message from the next reply on; an empty text removes it.
   void set_system(std::string_view text) { talk_.set_system(text); }
 
-  /// The conversation, which may be changed freely between replies.
+  /// Returns the conversation, which may be changed freely between replies.
   [[nodiscard]] cria::conversation& conversation() noexcept { return talk_; }
   [[nodiscard]] const cria::conversation& conversation() const noexcept { return talk_; }
   [[nodiscard]] const chat_template& used_template() const noexcept { return format_.used_template(); }
-  /// Writes the conversation by another template from the next reply on.
+  /// Uses another template from the next reply on.
   [[nodiscard]] result<void> set_template(chat_template t) {
     CRIA_TRY(format_, chat_format::create(model(), std::move(t)));
     return {};
@@ -159,7 +162,7 @@ class basic_chat_session {
   [[nodiscard]] const session_type& session() const noexcept { return session_; }
   [[nodiscard]] const cria::model& model() const noexcept { return session_.model(); }
 
-  /// Counts the tokens of the conversation, turn by turn: it is rendered once for each.
+  /// Counts the tokens of the conversation by turns. This renders it once for each turn.
   [[nodiscard]] result<context_use> usage(const render_options& rendering = {}) const {
     return format_.usage(talk_, rendering, session_.capacity());
   }
@@ -209,7 +212,7 @@ class basic_chat_session {
     return reply;
   }
 
-  /// The reply of a model that was stopped before it had a prompt.
+  /// Returns the reply of a model that was stopped before there was a prompt.
   [[nodiscard]] result<chat_reply> nothing_to(cria::conversation next) {
     return catch_bad_alloc([&]() -> result<chat_reply> {
       reply_reader reader(model(), std::move(next), {});

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
-// chat/chat_template.hpp - a conversation as the prompt that its model was trained with: text that knows which of its bytes are the template's, and tokens.
+// chat/chat_template.hpp - a conversation as the prompt that its model was trained with: as text that records which bytes the template wrote, and as tokens.
 //
 //   auto t = cria::chat_template::from_model(model);                        // tokenizer.chat_template; or named("chatml", ...), compile(text, ...)
 //   auto tokens = t->encode(talk, model.tokenizer());                       // or render(talk)->text
 //
-// What a template reads: messages, tools, documents (none), add_generation_prompt, bos_token, eos_token, unk_token, pad_token and the host's variables.
-// Ensures   text of messages, tools and variables is text: only what the template itself writes becomes control tokens. The usual roles
-//           (system, user, assistant, tool ...) count as the template's own: many write '<|' + role + '|>'. The tokens begin with one BOS, or none, whoever writes it; no EOS is added.
-// Errors    from_model, from_metadata: missing_key (the file has none, and its vocabulary fits none that is known), wrong_type, and those of compile: syntax, limit_exceeded. named: bad_argument.
-//           render: bad_value (the template refuses: `message` is what it says), limit_exceeded. encode: those of render and of tokenizer::encode.
-//           In all of them out_of_memory
+// A template can read messages, tools, documents (always none), add_generation_prompt, bos_token, eos_token, unk_token, pad_token and the host's variables.
+// Ensures   Text of messages, tools and variables stays text: only what the template itself writes becomes control tokens. The usual roles (system, user,
+//           assistant, tool ...) count as written by the template, as many templates write '<|' + role + '|>'. The tokens begin with one BOS if the model wants
+//           one, no matter who writes it. No EOS is added.
+// Errors    from_model, from_metadata: missing_key (the file has no template, and its vocabulary fits no known family), wrong_type, and those of compile:
+//           syntax, limit_exceeded. named: bad_argument. render: bad_value (the template refuses; `message` is what it says), limit_exceeded. encode: those
+//           of render and of tokenizer::encode. All of them: out_of_memory
 // Threads   immutable, shared freely; copies share one compiled template
 // Source    Hugging Face transformers, chat templates (apply_chat_template: names, tool_use alternate); the language: jinja/template.hpp
 #pragma once
@@ -41,7 +42,7 @@
 
 namespace cria::inline v0 {
 
-/// The special tokens as templates write them; one that the model does not have is undefined in a template.
+/// The special tokens as templates write them. One that the model lacks is undefined in the template.
 struct special_texts {
   std::optional<std::string> bos, eos, unk, pad;
 
@@ -51,31 +52,31 @@ struct special_texts {
   }
 };
 
-/// A variable of the host for the template: enable_thinking, documents, ...
+/// A variable that the host sets for the template: enable_thinking, documents, ...
 struct template_variable {
   std::string name;
   json value;
-  bool is_content = true;   ///< false: its texts may become control tokens
+  bool is_content = true;   ///< false: the template counts as its author, so that its texts may become control tokens
 };
 
 struct render_options {
-  bool add_generation_prompt = true;             ///< ends where the model is to answer
+  bool add_generation_prompt = true;             ///< end with the beginning of the model's answer
   std::optional<json> tools = {};                ///< a list of function descriptions
-  std::vector<template_variable> variables = {}; ///< over all other names
+  std::vector<template_variable> variables = {}; ///< they take precedence over all other names
   std::optional<jinja::civil_time> now = {};     ///< for strftime_now; empty: the system's clock, UTC
   jinja::limits limits = {};
 };
 
-/// How a reply ends where the model's own end tokens do not.
+/// What ends a reply, besides the model's own end tokens.
 struct reply_ends {
   std::vector<token_id> tokens;
   std::vector<std::string> strings;
 };
 
-/// Returns the moment of the system's clock, UTC.
+/// Returns the time of the system's clock, in UTC.
 [[nodiscard]] jinja::civil_time utc_now();
 
-/// Returns the tokens of a rendered conversation: one BOS where the model wants one, control tokens where the template wrote them.
+/// Returns the tokens of a rendered conversation: one BOS if the model wants one, and control tokens only where the template wrote them.
 [[nodiscard]] result<std::vector<token_id>> encode_rendered(const jinja::rendered& r, const tokenizer& t);
 
 class chat_template {
@@ -83,27 +84,27 @@ class chat_template {
   /// Compiles a template given as text.
   [[nodiscard]] static result<chat_template> compile(std::string_view source, special_texts texts = {});
 
-  /// Takes one of named_templates; the names of models that write the same are not known here.
+  /// Uses one of named_templates, by its name there.
   [[nodiscard]] static result<chat_template> named(std::string_view name, special_texts texts = {});
 
-  /// Takes the templates of a model's file: tokenizer.chat_template and, for conversations with tools, tokenizer.chat_template.tool_use.
-  /// Where the file has none: the named one whose markers are tokens of the vocabulary.
+  /// Uses the templates of a model's file: tokenizer.chat_template and, for conversations with tools, tokenizer.chat_template.tool_use.
+  /// If the file has none, uses the named template whose markers are tokens of the vocabulary.
   [[nodiscard]] static result<chat_template> from_metadata(const gguf::metadata& data, const tokenizer& t);
   [[nodiscard]] static result<chat_template> from_model(const model& m);
 
-  /// Writes the conversation; `spans` tell whose each byte is.
+  /// Writes the conversation as text; its `spans` tell which bytes the template wrote and which are content.
   [[nodiscard]] result<jinja::rendered> render(const conversation& talk, const render_options& options = {}) const;
   [[nodiscard]] result<std::vector<token_id>> encode(const conversation& talk, const tokenizer& t, const render_options& options = {}) const;
 
   /// Returns whether the template reads a variable of that name: "tools", "enable_thinking" ...
   [[nodiscard]] bool mentions(std::string_view variable) const noexcept;
   [[nodiscard]] std::string_view source() const noexcept;
-  /// Returns the text of the template that writes conversations with tools.
+  /// Returns the text of the template for conversations with tools.
   [[nodiscard]] std::string_view tool_source() const noexcept;
 
-  /// Returns what ends a reply: the special token that the template writes behind what the model says, where it is one of the vocabulary; for a named
-  /// template whose token the vocabulary lacks, its text; and the mark of the user's turn where that is mere text, as with Zephyr's <|user|>. A word and
-  /// a colon (User:) ends a reply at the beginning of a line only, and not of its first one: within lines replies have that, as in `class User:`.
+  /// Returns what ends a reply: the special token that the template writes after what the model says, if the vocabulary has it; for a named template whose
+  /// token the vocabulary lacks, the text of that token; and the mark of the user's turn if it is plain text, such as Zephyr's <|user|>. A word with a colon
+  /// (User:) ends a reply only at the beginning of a line other than the first, since within a line replies may contain it, as in `class User:`.
   [[nodiscard]] result<reply_ends> ends(const tokenizer& t) const;
 
  private:
@@ -117,12 +118,12 @@ class chat_template {
     return t.kind(id) == token_kind::control || t.kind(id) == token_kind::user_defined;
   }
 
-  /// Returns the named template of the family that the vocabulary tells by its markers, nullptr where it tells none.
+  /// Returns the named template of the family whose markers the vocabulary has, or nullptr.
   [[nodiscard]] static const named_template* fitting_template(const tokenizer& t);
 
-  /// Lets the model say a letter, and returns the token that the template writes right behind it.
+  /// Renders a conversation in which the model says one letter, and returns the token that the template writes right after it.
   [[nodiscard]] std::optional<token_id> token_behind_reply(const tokenizer& t) const;
-  /// Lets both talk, and adds the text that the template writes before the user's second turn, unless it is a special token or like a word.
+  /// Renders a conversation with two turns, and adds the text that the template writes before the second one, unless it is a special token or like a word.
   void add_user_mark(const tokenizer& t, std::vector<std::string>& out) const;
 
   std::shared_ptr<const state> state_;
@@ -132,7 +133,7 @@ class chat_template {
 
 namespace detail {
 
-/// Returns whether the role is one that templates know, and put into their own markers.
+/// Returns whether the role is one that templates know and write into their own markers.
 [[nodiscard]] inline bool is_usual(std::string_view role) noexcept {
   constexpr std::string_view usual[] = {"system", "developer", "user", "assistant", "model", "tool", "function", "ipython"};
   return std::find(std::begin(usual), std::end(usual), role) != std::end(usual);

@@ -6,10 +6,10 @@
 //   talk.add("user", "What is a cria?").add("assistant", "A young llama.");
 //   talk.to_json().dump();   // [{"role": "system", "content": "Be brief."}, {"role": "user", ...
 //
-// A turn is a user's message and what follows it up to the next one; what stands before the first user's message (the system message) is no turn.
-// Ensures   a message has a role and keeps every other member as it was given: content (a text, null, or a list of parts), name, reasoning_content,
+// A turn is a message of the user and what follows it, up to the user's next message. What precedes the first one (the system message) belongs to no turn.
+// Ensures   a message has a role, and keeps every other member as it was given: content (a text, null, or a list of parts), name, reasoning_content,
 //           tool_calls, tool_call_id, and whatever else a template reads
-// Errors    from_json: wrong_type (no list of objects, no role), limit_exceeded and syntax from parsing; `where` is "messages[N]"
+// Errors    from_json: wrong_type (not a list of objects, a message without a role), limit_exceeded and syntax from parsing; `where` is "messages[N]"
 // Threads   values; nothing is shared
 // Source    the messages of OpenAI's chat completions interface, as Hugging Face's templates read them
 #pragma once
@@ -28,7 +28,7 @@
 
 namespace cria::inline v0 {
 
-/// One message: a JSON object, as templates see it, that has a role.
+/// One message: a JSON object with a role, as templates see it.
 class chat_message {
  public:
   chat_message(std::string_view role, std::string_view content) {
@@ -43,12 +43,12 @@ class chat_message {
   }
 
   [[nodiscard]] std::string_view role() const noexcept { return text_of("role"); }
-  /// Returns the content where it is a text, nothing where it is null, absent or a list of parts.
+  /// Returns the content if it is a text; empty if it is null, absent or a list of parts.
   [[nodiscard]] std::string_view content() const noexcept { return text_of("content"); }
   [[nodiscard]] const json& fields() const noexcept { return fields_; }
   [[nodiscard]] const json* find(std::string_view name) const noexcept { return fields_.find(name); }
 
-  /// Sets a member: tool_calls, tool_call_id, name, reasoning_content ... A role that is no text is not taken.
+  /// Sets a member: tool_calls, tool_call_id, name, reasoning_content ... A role that is not a text is ignored.
   chat_message& set(std::string_view name, json value) {
     if (name != "role" || value.get_if<std::string>() != nullptr) fields_.set(name, std::move(value));
     return *this;
@@ -104,10 +104,10 @@ class conversation {
   }
   conversation& add(std::string_view role, std::string_view content) { return add(chat_message(role, content)); }
 
-  /// Returns the text of the system message that the conversation begins with; empty where there is none.
+  /// Returns the text of the system message at the beginning of the conversation; empty if there is none.
   [[nodiscard]] std::string_view system_text() const noexcept { return has_system() ? messages_[0].content() : std::string_view{}; }
   [[nodiscard]] bool has_system() const noexcept { return !messages_.empty() && is_system(messages_[0]); }
-  /// Puts a system message at the beginning, in place of the one that is there; an empty one is none.
+  /// Sets or replaces the system message at the beginning; an empty text removes it.
   void set_system(std::string_view content) {
     if (has_system()) messages_.erase(messages_.begin());
     if (!content.empty()) messages_.insert(messages_.begin(), chat_message("system", content));
@@ -126,12 +126,12 @@ class conversation {
     return out;
   }
 
-  /// Takes the last turn away and returns its messages; none where there is no turn.
+  /// Removes the last turn and returns its messages; none if there is no turn.
   std::vector<chat_message> undo() {
     const auto all = turns();
     return all.empty() ? std::vector<chat_message>{} : take(all.back());
   }
-  /// Takes the `n` oldest turns away, or as many as there are, and returns their messages.
+  /// Removes the `n` oldest turns, or as many as there are, and returns their messages.
   std::vector<chat_message> drop_oldest(std::size_t n) {
     const auto all = turns();
     n = std::min(n, all.size());
@@ -139,13 +139,13 @@ class conversation {
     const std::size_t last = n - 1, first = all[0].first;
     return take({first, all[last].first + all[last].count - first});
   }
-  /// Takes the messages at the end that the model said since the last message of somebody else.
+  /// Removes the model's messages at the end, and returns them.
   std::vector<chat_message> take_reply() {
     std::size_t first = messages_.size();
     while (first > 0 && messages_[first - 1].role() == "assistant") --first;
     return take({first, messages_.size() - first});
   }
-  /// Takes all turns away; what stands before them stays.
+  /// Removes all turns; what precedes them stays.
   void clear() noexcept {
     messages_.erase(std::find_if(messages_.begin(), messages_.end(), [](const chat_message& m) { return m.role() == "user"; }), messages_.end());
   }

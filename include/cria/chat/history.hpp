@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// chat/history.hpp - a conversation as a prompt that leaves room for the reply: what has to go when the context is full.
+// chat/history.hpp - makes a prompt of a conversation that leaves room for the reply, and decides what has to go when the context is full.
 //
 // Units     tokens
-// Ensures   fit: what is too long for the context, whatever goes, is refused before it is tokenised (up to a second a megabyte), as far as its bytes tell
-// Errors    fit: context_full, cancelled (the stop token, which is looked at before each rendering and tokenising), bad_argument (tools that the
-//           template has no place for), those of chat_template::encode. n_before_turns: out_of_memory; what a template refuses to write counts as nothing
+// Ensures   fit: text that is too long for the context in any case is refused before it is tokenised (which takes up to a second per megabyte), as far as the
+//           number of its bytes tells
+// Errors    fit: context_full, cancelled (the stop token, checked before each rendering and tokenising), bad_argument (the template has no place for tools),
+//           those of chat_template::encode. n_before_turns: out_of_memory; what a template refuses to write counts as nothing
 // Threads   pure functions
 #pragma once
 

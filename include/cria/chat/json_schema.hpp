@@ -7,9 +7,9 @@
 //             pattern (chat/schema/pattern.hpp), format (date, time, date-time, uuid), minimum, maximum, exclusiveMinimum, exclusiveMaximum (of integers;
 //             of numbers minimum 0), anyOf, oneOf (of schemas that cannot overlap), allOf (of one), $ref to a place in the schema (also recursive), true.
 //             title, description, default, examples, $comment, deprecated, readOnly, writeOnly and $schema say nothing about the value.
-// Ensures     Everything else is an error, never ignored. The grammar makes valid values only, not all of them: properties in the order written; no
-//             members or elements that the schema does not name, unless additionalProperties or items say so; between parts at most a line break and
-//             20 blanks; numbers of at most 18 digits, 15 behind the point and an exponent of 2; no key twice but for equal free-form keys.
+// Ensures     Everything else is an error, never ignored. What the grammar allows is valid, but not every valid value is allowed: properties come in the
+//             order written; there are no members or elements that the schema does not name, unless additionalProperties or items say so; at most a line
+//             break and 20 blanks between parts; numbers of at most 18 digits, 15 after the point and 2 in the exponent; no key twice, except free-form ones.
 // Errors      syntax (`where` is the JSON pointer of the keyword), bad_value (nothing satisfies it), limit_exceeded, out_of_memory; those of json::parse
 // Source      JSON Schema 2020-12, core and validation
 #pragma once

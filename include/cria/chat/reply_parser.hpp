@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// chat/reply_parser.hpp - what a model says, parted while it says it: thinking, text for people, calls of tools.
+// chat/reply_parser.hpp - divides what a model writes, while it writes it, into thinking, text for people, and calls of tools.
 //
-//   <think> thinking </think> text                                    before any text only
+//   <think> thinking </think> text                                    only before any text
 //   text <tool_call> {"name": ..., "arguments": {...}} </tool_call>   Hermes, Qwen and others; several in a row; a list of calls inside, too
 //   text [TOOL_CALLS] [{"name": ..., "arguments": {...}}, ...]        Mistral; also [TOOL_CALLS]name[ARGS]{...}
 //   {"name": ..., "parameters": {...}}; {...}                         Llama 3: as the whole reply, or behind <|python_tag|>
 //
-// Ensures   the texts of all pieces, one after another, are the reply, byte for byte, however it is cut; parts do not depend on the cuts.
-//           What looks like a call and is none (no JSON, no name, something else behind it) is text. Text is held back only while it may be a tag,
-//           white space before one, or a call. Time O(n) but for names of functions, which are looked at again, 256 bytes at most.
+// Ensures   The texts of all pieces, one after another, are the reply, byte for byte. How the reply is cut into calls of push() changes nothing.
+//           What looks like a call but is not one (not JSON, no name, followed by something else) is text. Text is held back only while it may be a tag,
+//           white space before a tag, or a call. Time is O(n), except that names of functions are read again, at most 256 bytes each.
 // Errors    none
 // Threads   one at a time
 // Lifetime  pieces are valid until the next push() or finish()
@@ -36,14 +36,14 @@ class reply_parser {
  public:
   explicit reply_parser(const reply_syntax& syntax = {}) : syntax_(syntax) { mode_ = syntax.starts_in_thinking ? mode::thinking : mode::start; }
 
-  /// Takes more of the reply; returns what became certain.
+  /// Takes more of the reply; returns the pieces that have become certain.
   std::span<const reply_piece> push(std::string_view text) {
     take(text);
     run(false);
     return finish_pieces();
   }
 
-  /// Takes the end of the reply; returns the rest.
+  /// Takes the end of the reply; returns the remaining pieces.
   std::span<const reply_piece> finish() {
     take({});
     run(true);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// chat/reply_reader.hpp - makes a chat's reply of what is generated: text, thinking and calls while it streams, the message in the end.
+// chat/reply_reader.hpp - turns what is generated into a chat's reply: pieces of text, thinking and calls while it streams, and the message at the end.
 //
-// Ensures   the reply and its pieces do not depend on how the text was cut into events, or whether any were read: finish() takes what was not.
-//           The space that vocabularies of whole words begin a reply with is no part of it, nor are the first bytes of a character that an end cut
-// Errors    finish: that of the outcome, out_of_memory; the conversation is then as it was asked
+// Ensures   The reply and its pieces do not depend on how the text was cut into events. Events need not be read at all: finish() takes what was not read. The
+//           reply contains neither the space that vocabularies of whole words put before its first word, nor the first bytes of a character that was cut off.
+// Errors    finish: that of the outcome, out_of_memory; the conversation is then as it was when it was asked
 // Threads   one at a time
-// Lifetime  keeps its model alive; pieces live until the callback returns
+// Lifetime  keeps its model alive; pieces are valid until the callback returns
 #pragma once
 
 #include <cria/chat/chat_options.hpp>
@@ -34,10 +34,10 @@ namespace cria::inline v0 {
 
 namespace detail {
 
-/// Gets each token with the pieces that it made certain; at the end no token, and the last pieces.
+/// Called with each token and the pieces that have become certain with it; at the end without a token, with the last pieces.
 using reply_steps = function_ref<bool(const token_event*, std::span<const reply_piece>)>;
 
-/// Makes one type of all callbacks, so that reading is compiled once.
+/// Wraps any callback in one type, so that reading is compiled once.
 template <class Callback>
 [[nodiscard]] auto to_steps(Callback& callback) {
   return [&callback]([[maybe_unused]] const token_event* event, [[maybe_unused]] std::span<const reply_piece> pieces) {
@@ -60,25 +60,25 @@ template <class Callback>
 
 class reply_reader {
  public:
-  /// asked: the conversation to which the model replies. dropped, n_left_out: what chat_reply says.
+  /// asked: the conversation to which the model replies. dropped, n_left_out: as in chat_reply.
   reply_reader(cria::model m, cria::conversation asked, const reply_syntax& syntax, std::vector<chat_message> dropped = {}, std::size_t n_left_out = 0)
       : model_(std::move(m)), talk_(std::move(asked)), dropped_(std::move(dropped)), n_left_out_(n_left_out), parser_(syntax) {}
 
-  /// Takes an event and tells the callback what it made certain; returns whether to go on. What the callback throws passes through.
+  /// Takes an event, and calls the callback with what has become certain; returns whether to go on. What the callback throws passes through.
   template <class Callback = no_callback>
     requires chat_callback<Callback>
   bool read(const token_event& event, Callback&& callback = {}) {
     return read(event, detail::reply_steps(detail::to_steps(callback)));
   }
 
-  /// Takes the end, tells the callback the rest, and adds the reply to the conversation. Call it once.
+  /// Takes the outcome, calls the callback with the rest, and adds the reply to the conversation. To be called once.
   template <class Callback = no_callback>
     requires chat_callback<Callback>
   [[nodiscard]] result<chat_reply> finish(result<generation> outcome, Callback&& callback = {}) {
     return finish(std::move(outcome), detail::reply_steps(detail::to_steps(callback)));
   }
 
-  /// Returns the conversation that was asked, without what had to go; after finish() with the reply.
+  /// Returns the conversation that was asked, without the turns that were dropped; after finish(), with the reply.
   [[nodiscard]] const cria::conversation& conversation() const noexcept { return talk_; }
   [[nodiscard]] cria::conversation take_conversation() noexcept { return std::move(talk_); }
 

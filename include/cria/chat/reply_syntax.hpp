@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// chat/reply_syntax.hpp - how models write thinking and calls of tools, and what a reply is parted into.
+// chat/reply_syntax.hpp - how models write thinking and calls of tools, and the pieces that a reply is divided into.
 //
 // Errors    none
 // Threads   values; nothing is shared
@@ -23,11 +23,11 @@ enum class reply_part : std::uint8_t {
   markup,      ///< tags, and white space around them
 };
 
-/// A stretch of a reply.
+/// A piece of a reply.
 struct reply_piece {
   reply_part part = reply_part::text;
   std::string_view text;              ///< as the model wrote it
-  const tool_call* call = nullptr;    ///< of a tool_call; the first of several has the text, the others none
+  const tool_call* call = nullptr;    ///< of a tool_call; if there are several calls in one text, only the first piece has the text
 };
 
 /// What to look for in a reply.
@@ -38,7 +38,7 @@ struct reply_syntax {
   bool has_call_list = false;        ///< [TOOL_CALLS]
   bool has_bare_calls = false;       ///< JSON as the whole reply
 
-  /// Returns the ways to call tools that a template's text mentions; all of them where it mentions none.
+  /// Returns the ways to call tools that a template's text mentions, or all of them if it mentions none.
   [[nodiscard]] static reply_syntax with_tools(std::string_view template_source) {
     reply_syntax s;
     s.has_call_tags = template_source.find("<tool_call>") != template_source.npos;
@@ -48,7 +48,7 @@ struct reply_syntax {
     return s;
   }
 
-  /// Returns the tags looked for, which a vocabulary may have as control tokens.
+  /// Returns the tags to look for, which may be control tokens of a vocabulary.
   [[nodiscard]] std::vector<std::string_view> tags() const {
     std::vector<std::string_view> out;
     if (has_thinking) out.insert(out.end(), {"<think>", "</think>"});
@@ -61,7 +61,7 @@ struct reply_syntax {
 
 namespace detail {
 
-/// Finds the end of a JSON object or array without building it; what is no JSON is mostly noticed at once.
+/// Finds the end of a JSON object or array without building it. Most text that is not JSON is noticed at once.
 class json_end_finder {
  public:
   enum class state : std::uint8_t { open, ended, bad };

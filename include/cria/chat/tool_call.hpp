@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// chat/tool_call.hpp - what a model is told about the host's functions, what it asks of them, and how the answer goes back.
+// chat/tool_call.hpp - how a model is told about the host's functions, how it calls them, and how it gets the answers.
 //
 //   options.rendering.tools = cria::describe_tools({{"get_weather", "Weather of a city now", *cria::json::parse(schema)}});
 //   auto reply = chat->say("Is it raining in Lima?", options);
 //   for (const cria::tool_call& call : reply->calls) answers.push_back(cria::tool_answer(call, run(call)));
 //
-// Errors    tool_call::from_json: bad_value (no name, arguments that are no object); tool_call::parse: those of json::parse as well
+// Errors    tool_call::from_json: bad_value (no name, arguments that are not an object); tool_call::parse: also those of json::parse
 // Threads   values; nothing is shared
 // Source    functions and tool_calls of OpenAI's chat completions interface, as Hugging Face's templates read them
 #pragma once
@@ -37,14 +37,14 @@ struct chat_tool {
   return out;
 }
 
-/// What the model asks for. Untrusted: name and arguments are whatever it wrote.
+/// A call that the model asks for. Untrusted: name and arguments are whatever the model wrote.
 struct tool_call {
-  std::string id;                     ///< empty where the model gave none
+  std::string id;                     ///< empty if the model gave none
   std::string name;
   json arguments = json::object{};    ///< an object
 
-  /// Reads {"name": ..., "arguments": {...}}, also with "parameters", with arguments as JSON inside a text, or inside "function".
-  /// No arguments, null and the empty text, which some hosts keep for calls without arguments, are {}.
+  /// Reads {"name": ..., "arguments": {...}}. The arguments may be called "parameters" and may be a text that holds JSON; the whole may be inside "function".
+  /// Arguments that are absent, null or an empty text, as some hosts write a call without arguments, are {}.
   [[nodiscard]] static result<tool_call> from_json(json value) {
     const json* inner = value.find("function");
     const json& fields = inner != nullptr && inner->get_if<json::object>() != nullptr ? *inner : value;
@@ -78,7 +78,7 @@ struct tool_call {
   bool operator==(const tool_call&) const = default;
 };
 
-/// Returns the message that brings a function's result to the model.
+/// Returns the message that tells the model a function's result.
 [[nodiscard]] inline chat_message tool_answer(const tool_call& call, std::string_view content) {
   chat_message m("tool", content);
   m.set("name", call.name);

@@ -1,5 +1,5 @@
-// SPDX-License-Identifier: MIT generate/speculative_lookup.hpp - guesses by looking up what followed the last few tokens where they occurred before, in the
-// context or in a text of the host.
+// SPDX-License-Identifier: MIT
+// generate/speculative_lookup.hpp - guesses by looking up what followed the last few tokens where they occurred before, in the context or in another text.
 //
 // Good for replies that repeat: editing, summarising, code, answers from documents. A guess costs a pass over the tokens, and no model.
 // Errors    add_text: out_of_memory
