@@ -11,6 +11,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <regex>
 #include <string>
 #include <vector>
@@ -172,6 +174,10 @@ const char* const schemas[] = {
     R"({"allOf":[{"type":"integer","minimum":3,"maximum":5}]})", R"({"type":"string","format":"date"})", R"({"type":"string","format":"time"})", R"({"type":"string","format":"date-time"})",
     R"({"type":"string","format":"uuid"})", R"({"pattern":"^[A-Z]{2}-\\d{3,4}$"})", R"({"pattern":"^(?:foo|ba[rz]+)?x$"})", R"x({"pattern":"^\\w+@\\w+\\.(com|org)$"})x", R"({"pattern":"^[^a-z]{2,3}"})",
     R"({"pattern":"^[!-~]\\s\"\\\\/$"})", R"({"pattern":"^\\t[\\n\\x41-\\u0043]*?$"})", R"({"pattern":"^\\S\\D\\W[^\\w]$"})", R"({"pattern":"^a|^b$"})", R"({"pattern":"^[\\]\\[^-]+$"})",
+    R"({"type":"number","minimum":0.25,"maximum":1})", R"({"type":"number","exclusiveMinimum":-90,"exclusiveMaximum":90.5})", R"({"type":["number","null"],"exclusiveMinimum":0})",
+    R"({"type":"number","maximum":-3.5})", R"({"type":"number","minimum":1e-7,"maximum":1e300})", R"({"type":"number","minimum":0.1,"maximum":0.30000000000000004})",
+    R"({"oneOf":[{"$ref":"#/$defs/a"},{"$ref":"#/$defs/b"}],"discriminator":{"propertyName":"kind","mapping":{"a":"#/$defs/a","b":"#/$defs/b"}},"$defs":{)"
+    R"("a":{"type":"object","properties":{"kind":{"const":"a"}},"required":["kind"]},"b":{"type":"object","properties":{"kind":{"const":"b"}},"required":["kind"]}}})",
     R"({"title":"t","description":"d","default":1,"examples":[1],"$comment":"c","type":"integer"})", R"({"type":"integer","minLength":3})"};
 
 }  // namespace
@@ -216,6 +222,50 @@ TEST_CASE("json_schema: the bounds of integers are exact") {
         n_wrong += (*m->advance(std::to_string(n)) && m->accepts()) != (n >= low && n <= high);
       }
       CHECK(n_wrong == 0);
+    }
+  }
+}
+
+TEST_CASE("json_schema: the bounds of numbers are exact, to the last digit that is written") {
+  constexpr double bounds[] = {-100.5, -10, -1, -0.75, -0.1, -1e-9, 0, 1e-9, 0.05, 0.1, 0.25, 0.999, 1, 1.5, 9.99, 100};
+  std::vector<std::string> texts = {"0.0", "1.00", "-1.0", "0.0000000005", "-0.0000000005", "0.000000001", "0.0000000015", "0.249999999999", "0.250000000000", "123456789012345678.5",
+                                    "-123456789012345678.5", "0.999999999999", "99.999999999999"};
+  for (const double bound : bounds) {
+    for (const int thousandths : {-1000, -500, -10, -1, 0, 1, 10, 500, 1000}) {
+      char text[32];
+      std::snprintf(text, sizeof text, "%.3f", bound + thousandths / 1000.0);
+      std::string digits = text;
+      if (std::strtod(text, nullptr) == 0 && digits.starts_with('-')) continue;   // 0 has no sign
+      texts.push_back(digits);
+      while (digits.ends_with('0')) digits.pop_back();
+      if (digits.ends_with('.')) digits.pop_back();
+      texts.push_back(digits);
+    }
+  }
+  for (const double low : bounds) {
+    for (const double high : bounds) {
+      for (int form = 0; form < 6; ++form) {   // open or closed; one bound only
+        json::object schema{{"type", "number"}};
+        const bool has_low = form != 5, has_high = form != 4, is_low_open = form % 2 == 1 && form < 4, is_high_open = form >= 2 && form < 4;
+        if (has_low) schema.emplace_back(is_low_open ? "exclusiveMinimum" : "minimum", low);
+        if (has_high) schema.emplace_back(is_high_open ? "exclusiveMaximum" : "maximum", high);
+        CAPTURE(json(schema).dump());
+        const auto g = json_schema_to_grammar(json(schema));
+        const bool is_none = has_low && has_high && (low > high || (low == high && (is_low_open || is_high_open)));
+        REQUIRE(g.has_value() != is_none);
+        if (is_none) {
+          CHECK(g.error().code == errc::bad_value);
+          continue;
+        }
+        auto m = grammar_matcher::create(*g);
+        REQUIRE(m);
+        for (const std::string& text : texts) {
+          const double n = std::strtod(text.c_str(), nullptr);
+          const bool is_inside = (!has_low || n > low || (n == low && !is_low_open)) && (!has_high || n < high || (n == high && !is_high_open));
+          REQUIRE(m->reset());
+          if ((*m->advance(text) && m->accepts()) != is_inside) FAIL_CHECK(text);
+        }
+      }
     }
   }
 }
@@ -333,7 +383,8 @@ TEST_CASE("json_schema: what is not supported or not possible is refused, with t
   const sample samples[] = {
       {R"({"type":"integer","foo":1})", errc::syntax, "#/foo"}, {R"({"type":"integer","multipleOf":3})", errc::syntax, "#/multipleOf"}, {R"({"not":{}})", errc::syntax, "#/not"},
       {"false", errc::bad_value, "#"}, {"3", errc::syntax, "#"}, {R"({"type":"foo"})", errc::syntax, "#/type"}, {R"({"type":[]})", errc::syntax, "#/type"},
-      {R"({"type":"number","maximum":3})", errc::syntax, "#/maximum"}, {R"({"minLength":-1})", errc::syntax, "#/minLength"}, {R"({"maxLength":100000000})", errc::limit_exceeded, "#/maxLength"},
+      {R"({"type":"number","maximum":"3"})", errc::syntax, "#/maximum"}, {R"({"type":"number","minimum":1,"maximum":0.5})", errc::bad_value, "#"},
+      {R"({"type":"number","exclusiveMinimum":0.5,"maximum":0.5})", errc::bad_value, "#"}, {R"({"type":"number","minimum":123456789012345})", errc::limit_exceeded, "#/minimum"}, {R"({"minLength":-1})", errc::syntax, "#/minLength"}, {R"({"maxLength":100000000})", errc::limit_exceeded, "#/maxLength"},
       {R"({"minLength":3,"maxLength":2})", errc::bad_value, "#/maxLength"}, {R"({"type":"integer","minimum":3,"maximum":2})", errc::bad_value, "#"}, {R"({"type":"integer","minimum":1.5})", errc::syntax, "#/minimum"},
       {R"({"pattern":"a","minLength":1})", errc::syntax, "#/pattern"}, {R"({"format":"email"})", errc::syntax, "#/format"}, {R"({"pattern":"^(?=a)$"})", errc::syntax, "#/pattern"},
       {R"({"pattern":"(a)\\1"})", errc::syntax, "#/pattern"}, {R"x({"pattern":"(^a|b$)"})x", errc::syntax, "#/pattern"}, {R"({"pattern":"[a"})", errc::syntax, "#/pattern"}, {R"({"pattern":"a{"})", errc::syntax, "#/pattern"},

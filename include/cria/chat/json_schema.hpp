@@ -4,12 +4,13 @@
 //   auto g = cria::json_schema_grammar(R"({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]})");
 //   session.generate(prompt, {.grammar = *g}, callback);
 // Understood  type (also a list), enum, const, properties, required, additionalProperties, items, prefixItems, minItems, maxItems, minLength, maxLength,
-//             pattern (chat/schema/pattern.hpp), format (date, time, date-time, uuid), minimum, maximum, exclusiveMinimum, exclusiveMaximum (of integers;
-//             of numbers minimum 0), anyOf, oneOf (of schemas that cannot overlap), allOf (of one), $ref to a place in the schema (also recursive), true.
-//             title, description, default, examples, $comment, deprecated, readOnly, writeOnly and $schema say nothing about the value.
+//             pattern (chat/schema/pattern.hpp), format (date, time, date-time, uuid), minimum, maximum, exclusiveMinimum, exclusiveMaximum, anyOf, oneOf
+//             (of schemas that cannot overlap), allOf (of one), $ref to a place in the schema (also recursive), true. title, description, default,
+//             examples, $comment, deprecated, readOnly, writeOnly, $schema and OpenAPI's discriminator say nothing about the value.
 // Ensures     Everything else is an error, never ignored. What the grammar allows is valid, but not every valid value is allowed: properties come in the
 //             order written; there are no members or elements that the schema does not name, unless additionalProperties or items say so; at most a line
-//             break and 20 blanks between parts; numbers of at most 18 digits, 15 after the point and 2 in the exponent; no key twice, except free-form ones.
+//             break and 20 blanks between parts; numbers of at most 18 digits, 15 after the point and 2 in the exponent, or no exponent where fractions
+//             have bounds (other than minimum 0); no key twice, except free-form ones.
 // Errors      syntax (`where` is the JSON pointer of the keyword), bad_value (nothing satisfies it), limit_exceeded, out_of_memory; those of json::parse
 // Source      JSON Schema 2020-12, core and validation
 #pragma once

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cria/chat/json.hpp>
+#include <cria/chat/schema/decimals.hpp>
 #include <cria/chat/schema/gbnf_text.hpp>
 #include <cria/chat/schema/pattern.hpp>
 #include <cria/core/result.hpp>
@@ -16,6 +17,7 @@
 #include <initializer_list>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -130,18 +132,40 @@ struct schema_count {
   return "(" + gbnf_any_of(ways) + ")";
 }
 
+/// Returns the numbers, with fractions, between the bounds under these keys.
+[[nodiscard]] inline result<std::string> write_fractions(const json& schema, const std::string& pointer, std::span<const std::string_view> keys) {
+  std::optional<number_bound> low, high;
+  bool is_positive = true;   // minimum 0, and no more
+  for (const std::string_view key : keys) {
+    const json* bound = schema.find(key);
+    if (bound == nullptr) continue;
+    const auto* whole = bound->get_if<std::int64_t>();
+    const auto* fraction = bound->get_if<double>();
+    if (whole == nullptr && fraction == nullptr) return unsupported_keyword(pointer, key, "is not a number");
+    const number_bound b{whole != nullptr ? static_cast<double>(*whole) : *fraction, key.starts_with("ex")};
+    const bool is_lower = key.ends_with("inimum");
+    is_positive &= key == "minimum" && b.value == 0;
+    constexpr double beyond = 1e18;   // all numbers that are written
+    if (is_lower ? b.value < -beyond : b.value > beyond) continue;
+    if (decimal::of(b.value).whole.size() > decimal_ranges::most_whole_digits) {
+      return refuse_schema(errc::limit_exceeded, pointer + pointer_part(key), "numbers with bounds of more than 14 digits before the point");
+    }
+    auto& known = is_lower ? low : high;
+    const bool is_closer = !known || (is_lower ? b.value > known->value : b.value < known->value);
+    if (is_closer || (b.value == known->value && b.is_open)) known = b;
+  }
+  if (is_positive) return std::string("positive-number");
+  if (!low && !high) return std::string("number");
+  auto piece = decimal_ranges::between(low, high);
+  if (!piece) return refuse_schema(errc::bad_value, pointer, "no number of at most 15 digits is between the bounds");
+  return *std::move(piece);
+}
+
 [[nodiscard]] inline result<std::string> write_number(const json& schema, const std::string& pointer, bool has_fractions) {
   constexpr std::string_view keys[] = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"};
   const bool is_bounded = std::any_of(std::begin(keys), std::end(keys), [&](std::string_view key) { return schema.find(key) != nullptr; });
   if (!is_bounded) return std::string(has_fractions ? "number" : "integer");
-  if (has_fractions) {
-    for (const std::string_view key : keys) {
-      if (schema.find(key) == nullptr) continue;
-      const bool is_zero = key == "minimum" && (*schema.find(key) == json(0) || *schema.find(key) == json(0.0));
-      if (!is_zero) return unsupported_keyword(pointer, key, "of numbers that may have fractions is not supported, but for minimum 0");
-    }
-    return std::string("positive-number");
-  }
+  if (has_fractions) return write_fractions(schema, pointer, keys);
   constexpr std::int64_t largest = 999'999'999'999'999'999;
   std::int64_t low = -largest, high = largest;
   for (const std::string_view key : keys) {

@@ -58,7 +58,7 @@ class schema_compiler {
 
   [[nodiscard]] static bool is_annotation(std::string_view key) noexcept {
     constexpr std::string_view keys[] = {"title",    "description", "default", "examples", "$comment",   "deprecated",
-                                         "readOnly", "writeOnly",   "$schema", "$defs",    "definitions"};
+                                         "readOnly", "writeOnly",   "$schema", "$defs",    "definitions", "discriminator"};
     return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
   }
 
