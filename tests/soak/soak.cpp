@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // soak MINUTES [SEED]: everything that a server does, over and over in one process, on a small model: loads of good and broken files, sessions, batches,
-// chats, saved and restored sessions, cancelled and forgotten ones. Says every now and then what the process holds. bash .ci/soak builds and runs it.
+// chats, saved and restored sessions, cancelled and forgotten ones, and hosts that do any of it in any order on models of many kinds. Says every now and
+// then what the process holds. bash .ci/soak builds and runs it.
 //
 // Exit       1 where a text is not the one that it was at first, a broken file hurts, or memory, descriptors or threads grow: what is resident at the end may
 //            be 1 MiB more than after the first tenth of the time
@@ -12,6 +13,7 @@
 #include <cria/generate/load.hpp>
 #include <cria/generate/session_file.hpp>
 
+#include <tests/generate/random_host.hpp>
 #include <tests/support/tiny_model.hpp>
 
 #include <algorithm>
@@ -60,7 +62,7 @@ struct holdings {
 };
 
 struct counts {
-  std::size_t n_loads = 0, n_refused = 0, n_sessions = 0, n_requests = 0, n_replies = 0, n_restored = 0, n_tokens = 0;
+  std::size_t n_loads = 0, n_refused = 0, n_sessions = 0, n_requests = 0, n_replies = 0, n_restored = 0, n_tokens = 0, n_compared = 0;
 };
 
 class soak {
@@ -68,12 +70,13 @@ class soak {
   explicit soak(std::uint32_t seed) : random_(seed), bytes_(make_bytes()), model_(load_bytes(bytes_).value()), expected_(text_of_fresh_session()) {}
 
   void round() {
-    const std::size_t what = random_() % 8;
+    const std::size_t what = random_() % 9;
     if (what < 2) hostile_load();
     else if (what == 2) good_load();
     else if (what == 3) sessions();
     else if (what == 4) batch();
     else if (what == 5) chat();
+    else if (what == 6) host();
     else save_and_restore();
   }
   [[nodiscard]] const counts& done() const { return counts_; }
@@ -140,6 +143,13 @@ class soak {
       expect(talk.say("t5t6t7", options).has_value(), "a reply");
     }
   }
+  void host() {   // its own assertions say what is wrong
+    const auto seed = static_cast<std::uint32_t>(random_());
+    random_host<kv_type::f16> h(make_world(seed), seed);
+    for (std::size_t n = random_() % 100; n > 0; --n) h.act();
+    h.finish();
+    counts_.n_compared += h.n_compared;
+  }
   void save_and_restore() {
     const auto path = folder_ / "session.cria";
     auto s = session::create(model_, {.context_size = 64, .n_threads = 1}).value();
@@ -183,8 +193,9 @@ int main(int argc, char** argv) {
   std::size_t n_lines = 0;
   const auto report = [&](const holdings& h) {
     const counts& c = work.done();
-    std::printf("%7.0f s: %7zu KiB, %zu descriptors, %zu threads; %zu loads (%zu refused), %zu sessions, %zu requests, %zu replies, %zu restored, %zu tokens\n", passed(),
-                h.resident_kib, h.n_descriptors, h.n_threads, c.n_loads, c.n_refused, c.n_sessions, c.n_requests, c.n_replies, c.n_restored, c.n_tokens);
+    std::printf("%7.0f s: %7zu KiB, %zu descriptors, %zu threads; %zu loads (%zu refused), %zu sessions, %zu requests, %zu replies, %zu restored, %zu tokens, "
+                "%zu compared\n", passed(), h.resident_kib, h.n_descriptors, h.n_threads, c.n_loads, c.n_refused, c.n_sessions, c.n_requests, c.n_replies,
+                c.n_restored, c.n_tokens, c.n_compared);
     std::fflush(stdout);
   };
   while (passed() < seconds) {
