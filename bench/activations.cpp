@@ -12,7 +12,7 @@ void run(benchmark::State& state, const kernel_table& table, std::size_t n_token
   const std::vector<float> x = random_floats(n_tokens * k);
   std::vector<std::int32_t> mine(cria::kernels::activation_capacity(n_tokens, k, precision)), reference = mine;
   const auto quantise = [&](const kernel_table& t, std::vector<std::int32_t>& out) {
-    t.quantize(x.data(), k, 0, n_tokens, n_tokens, k / 32, precision, out.data());
+    for (std::size_t token = 0; token < n_tokens; ++token) t.quantize({x.data(), k, n_tokens, k / 32, precision, out.data()}, token, 0, k / 32);
   };
   quantise(table, mine);
   // One token's layout is the same for all sets: then so are the bits. A tile's depends on its width and, at exact, on whether bytes have a direct product.

@@ -76,7 +76,9 @@ struct product {
     product p;
     p.x = random_floats(n_tokens * w.shape.k);
     p.quantised.resize(cria::kernels::activation_capacity(n_tokens, w.shape.k, precision));
-    table.quantize(p.x.data(), w.shape.k, 0, n_tokens, n_tokens, w.shape.k / 32, precision, p.quantised.data());
+    for (std::size_t t = 0; t < n_tokens; ++t) {
+      table.quantize({p.x.data(), w.shape.k, n_tokens, w.shape.k / 32, precision, p.quantised.data()}, t, 0, w.shape.k / 32);
+    }
     auto y = cria::array_buffer<float>::allocate(n_tokens * w.shape.n);
     if (!y) return std::nullopt;
     p.y = *std::move(y);

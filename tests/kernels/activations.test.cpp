@@ -106,10 +106,10 @@ TEST_CASE("activations: every table makes the same numbers, however the tokens a
         }
         CHECK(is_equal);
         activations parts{std::vector<std::int32_t>(whole.words.size(), 0x55555555), p, n_tokens, k / 32};
-        for (std::size_t begin = n_tokens; begin > 0;) {  // backwards: no call depends on another
-          const std::size_t end = begin;
-          begin -= std::min<std::size_t>(begin, 1 + begin % 3);
-          table->quantize(x.data(), k, begin, end, n_tokens, k / 32, p, parts.words.data());
+        for (std::size_t g = 0; g < k / 32; ++g) {
+          for (std::size_t t = n_tokens; t-- > 0;) {  // backwards: no call depends on another
+            table->quantize({x.data(), k, n_tokens, k / 32, p, parts.words.data()}, t, g, g + 1);
+          }
         }
         CHECK(parts.words == whole.words);
       }

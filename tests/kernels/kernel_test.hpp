@@ -171,7 +171,7 @@ struct activations {
 
 inline activations quantize(const kernel_table& table, std::span<const float> x, std::size_t n_tokens, std::size_t k, cria::precision p) {
   activations a{std::vector<std::int32_t>(cria::kernels::activation_capacity(n_tokens, k, p), 0x55555555), p, n_tokens, k / 32};
-  table.quantize(x.data(), k, 0, n_tokens, n_tokens, k / 32, p, a.words.data());
+  for (std::size_t t = 0; t < n_tokens; ++t) table.quantize({x.data(), k, n_tokens, k / 32, p, a.words.data()}, t, 0, k / 32);
   return a;
 }
 

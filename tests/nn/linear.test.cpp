@@ -199,7 +199,7 @@ TEST_CASE("linear: groups quantised one by one in any order are what prepare giv
         std::vector<std::int32_t> whole(size, 0x55555555), parts = whole;
         nn::prepare(c, x.view(), true, whole);
         for (const std::size_t g : {1u, 2u, 0u}) {
-          for (std::size_t t = n_tokens; t-- > 0;) nn::quantize_groups(c, x.view(), t, g, g + 1, parts);
+          for (std::size_t t = n_tokens; t-- > 0;) nn::quantize_groups(c, x.view(), t, g, g + 1, parts.data());
         }
         CHECK(parts == whole);
       }

@@ -13,13 +13,13 @@ namespace cria::inline v0::kernels {
 /// Returns the 32-bit words that one token's group takes.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t activation_words(precision p) noexcept { return (p == precision::exact ? 16 : 8) + 7; }
 
-/// The tiles of a set: up to `widest` tokens, a multiple of 4; fewer than `fewest` (at most 4) go one by one.
+/// The tiles of an instruction set: `widest` tokens, a multiple of 4, or 4. Fewer than `fewest` (at most 4) go one by one.
 struct token_tiles {
   std::size_t widest, fewest;
 };
 
-/// Returns the width of the tile that begins with `remaining` tokens to go: full tiles first, then one of 4 or a padded full one, whichever takes fewer,
-/// then single tokens.
+/// Returns the width of the next tile when `remaining` tokens are left: full tiles first, then a padded full one for more than 8, else tiles of 4 (the last
+/// one padded), then single tokens.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t tile_width(std::size_t remaining, token_tiles tiles) noexcept {
   if (remaining >= tiles.widest || remaining > 8) return tiles.widest;
   return remaining < tiles.fewest ? 1 : 4;
@@ -41,9 +41,12 @@ struct token_tile {
   return tile;
 }
 
+/// Zero tokens that the last tile is padded with at most: the widest tile of any set has 12 tokens.
+inline constexpr std::size_t most_padding = 11;
+
 /// Returns the words that `n_tokens` of `k` values take at most, on any set.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t activation_capacity(std::size_t n_tokens, std::size_t k, precision p) noexcept {
-  return (n_tokens + 11) * (k / 32) * activation_words(p);
+  return (n_tokens + most_padding) * (k / 32) * activation_words(p);
 }
 
 }  // namespace cria::inline v0::kernels

@@ -24,6 +24,7 @@
 #include <cria/isa/f32x16.hpp>
 #include <cria/kernels/activation_size.hpp>
 #include <cria/kernels/int8_dot.hpp>
+#include <cria/kernels/kernel_table.hpp>
 #include <cria/kernels/panel.hpp>
 
 #include <cstddef>
@@ -110,22 +111,16 @@ struct quantize_activations {
   using v = isa::f32x16<Isa>;
   using op = isa::vec<Isa>;
 
-  /// Quantises groups [begin, end) of token t, whose values are at `row`, into the tile that it belongs to. `out` is the whole buffer.
-  static void groups(const float* row, std::size_t t, std::size_t begin, std::size_t end, std::size_t n_tokens, std::size_t n_groups, precision p,
-                     std::int32_t* out) noexcept {
-    const auto [first, width] = tile_of(t, n_tokens, tiles_of<Isa>);
-    const place to{out + first * n_groups * activation_words(p), t - first, width, t + 1 == n_tokens, n_groups};
-    if (p == precision::exact) {
+  /// Quantises groups [begin, end) of token t into the tile that it belongs to.
+  static void run(const quantize_args& a, std::size_t t, std::size_t begin, std::size_t end) noexcept {
+    const auto [first, width] = tile_of(t, a.n_tokens, tiles_of<Isa>);
+    const place to{a.out + first * a.n_groups * activation_words(a.activations_precision), t - first, width, t + 1 == a.n_tokens, a.n_groups};
+    const float* row = a.x + t * a.ldx;
+    if (a.activations_precision == precision::exact) {
       range<2>(row, begin, end, to);
     } else {
       range<1>(row, begin, end, to);
     }
-  }
-
-  /// Quantises tokens [begin, end) of X.
-  static void rows(const float* x, std::size_t ldx, std::size_t begin, std::size_t end, std::size_t n_tokens, std::size_t n_groups, precision p,
-                   std::int32_t* out) noexcept {
-    for (std::size_t t = begin; t < end; ++t) groups(x + t * ldx, t, 0, n_groups, n_tokens, n_groups, p, out);
   }
 
  private:

@@ -16,11 +16,11 @@ namespace detail {
 
 template <class Isa, class... Float, class... Quantised>
 consteval kernel_table make_table(type_list<Float...>, type_list<Quantised...>) noexcept {
+  static_assert(Isa::tile_tokens <= most_padding + 1);
   kernel_table t{};
   t.set = Isa::set;
   t.tiles = tiles_of<Isa>;
-  t.quantize_groups = &quantize_activations<Isa>::groups;
-  t.quantize = &quantize_activations<Isa>::rows;
+  t.quantize = &quantize_activations<Isa>::run;
   t.rms_norm = &elementwise<Isa>::rms_norm;
   t.layer_norm = &elementwise<Isa>::layer_norm;
   t.silu_mul = &elementwise<Isa>::silu_mul;

@@ -37,6 +37,16 @@ struct gemm_args {
   bool accumulate;                         ///< add to Y instead of writing it
 };
 
+/// X[n_tokens, 32 n_groups] in float32, and where its integers go; activations.hpp.
+struct quantize_args {
+  const float* x;
+  std::size_t ldx;                         ///< from one token to the next
+  std::size_t n_tokens;
+  std::size_t n_groups;
+  precision activations_precision;
+  std::int32_t* out;                       ///< activation_capacity words
+};
+
 /// How RoPE pairs the channels of a head.
 enum class rope_pairing : std::uint8_t {
   adjacent,  ///< (2 i, 2 i + 1): GGUF files of the llama architecture
@@ -83,12 +93,8 @@ struct kernel_table {
   isa::id set;
   token_tiles tiles;                                                  ///< of activations
 
-  /// Quantises groups [begin, end) of token t of n_tokens, as `quantize` does with all of them.
-  void (*quantize_groups)(const float* row, std::size_t t, std::size_t begin, std::size_t end, std::size_t n_tokens, std::size_t n_groups, precision p,
-                          std::int32_t* out) noexcept;
-  /// Quantises tokens [begin, end) of X[n_tokens, n_groups * 32] into `out`, which holds activation_capacity words.
-  void (*quantize)(const float* x, std::size_t ldx, std::size_t begin, std::size_t end, std::size_t n_tokens, std::size_t n_groups, precision p,
-                   std::int32_t* out) noexcept;
+  /// Quantises groups [begin, end) of token t. `out` is complete when all groups of all tokens have had their turn, in any order.
+  void (*quantize)(const quantize_args& a, std::size_t t, std::size_t begin, std::size_t end) noexcept;
   /// out = x / sqrt(mean(x^2) + eps) * weight.
   void (*rms_norm)(const float* x, const float* weight, float eps, std::size_t n, float* out) noexcept;
   /// out = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias.

@@ -38,7 +38,7 @@ struct gemma3 : rotary_decoder {
 
   void begin(const nn::pass& p, const loaded_decoder& m) const {
     rotary_decoder::begin(p, m, std::sqrt(static_cast<float>(m.config.dim)));
-    nn::rope_tables(p.compute(), p.activations(), p.n_tokens(), window_rope, p.activations().rope_of_windows);
+    nn::rope_table(p.compute(), p.activations(), p.n_tokens(), window_rope, p.activations().rope_of_windows);
   }
 
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {

@@ -54,9 +54,9 @@ struct granite : llama {
     granite g{llama{rotary_decoder(c)}, static_cast<float>(embedding / residual), static_cast<float>(double{c.norm_eps} / (residual * residual)),
               static_cast<float>(1 / logits), has_positions};
     if (scores != 0) g.q_scale = scores;
-    if (!is_scale(g.embedding_scale)) return error{errc::bad_value, read.key("embedding_scale"), "is too small or too large for the residual scale", error::no_offset};
-    if (!is_scale(g.norm_eps)) return error{errc::bad_value, read.key("residual_scale"), "is too small or too large", error::no_offset};
-    if (!is_scale(g.logit_scale)) return error{errc::bad_value, read.key("logit_scale"), "is too small or too large", error::no_offset};
+    if (!is_scale(g.embedding_scale)) return error{errc::bad_value, read.key("embedding_scale"), "is too small or too large for the residual scale"};
+    if (!is_scale(g.norm_eps)) return error{errc::bad_value, read.key("residual_scale"), "is too small or too large"};
+    if (!is_scale(g.logit_scale)) return error{errc::bad_value, read.key("logit_scale"), "is too small or too large"};
     return g;
   }
 

@@ -86,7 +86,7 @@ class model {
       nn::attend(c, a, phase.seen, phase.layer, slices);
     };
     if (!state_->decoder.run(nn::pass(c, a, n_tokens, attend), logits, stop)) return nn::cancel_pass(slices);
-    nn::commit(slices);
+    nn::commit_pass(slices);
     return {};
   }
 

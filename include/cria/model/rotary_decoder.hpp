@@ -41,7 +41,7 @@ struct rotary_decoder {
   static void begin(const nn::pass& p, const loaded_decoder& m) {
     nn::activations& a = p.activations();
     nn::embed(p.compute(), a, p.n_tokens(), [&](const nn::pass_row& row, std::span<float> h) { m.weights.embed(row.token, h); });
-    nn::rope_tables(p.compute(), a, p.n_tokens(), m.weights.rope, a.rope);
+    nn::rope_table(p.compute(), a, p.n_tokens(), m.weights.rope, a.rope);
   }
   /// As begin, with embeddings times a scale.
   static void begin(const nn::pass& p, const loaded_decoder& m, float scale) {
@@ -50,7 +50,7 @@ struct rotary_decoder {
       m.weights.embed(row.token, h);
       for (float& x : h) x *= scale;
     });
-    nn::rope_tables(p.compute(), a, p.n_tokens(), m.weights.rope, a.rope);
+    nn::rope_table(p.compute(), a, p.n_tokens(), m.weights.rope, a.rope);
   }
   static void head(const nn::pass& p, const loaded_decoder& m, nn::rows_view logits) { p.head(m.rms_norm(m.weights.output_norm), m.weights.output, logits); }
 

@@ -39,7 +39,7 @@ struct activation_shape {
   [[nodiscard]] constexpr std::size_t quantised_words(precision p) const noexcept {
     const std::size_t dense = kernels::activation_capacity(max_tokens, std::max({dim, n_heads * head_dim, n_experts == 0 ? ffn_dim : 0}), p);
     const std::size_t n_groups = std::min(n_experts, ffn_rows());
-    const std::size_t sparse = n_groups == 0 ? 0 : kernels::activation_capacity(ffn_rows() + 11 * (n_groups - 1), std::max(dim, ffn_dim), p);
+    const std::size_t sparse = n_groups == 0 ? 0 : kernels::activation_capacity(ffn_rows() + kernels::most_padding * (n_groups - 1), std::max(dim, ffn_dim), p);
     return std::max(dense, sparse);
   }
   /// Return the words of the integers that attention and the gate leave behind: 0 where what one item writes does not fill groups of 32.

@@ -13,7 +13,11 @@
 #pragma once
 
 #include <cria/core/scalar_math.hpp>
-#include <cria/nn/layer.hpp>
+#include <cria/nn/activations.hpp>
+#include <cria/nn/compute.hpp>
+#include <cria/nn/feed_forward.hpp>
+#include <cria/nn/linear.hpp>
+#include <cria/nn/residual_stream.hpp>
 
 #include <algorithm>
 #include <bitset>
@@ -52,7 +56,7 @@ inline void choose_experts(const float* scores, std::size_t n_experts, float sca
   }
 }
 
-/// Sorts the choices by expert: gives each its slot, each slot its choice and group; returns the groups.
+/// Sorts the choices by expert: gives each choice a slot, and each slot its choice and group. Returns the groups.
 inline std::span<expert_group> group_choices(activations& a, std::size_t n_choices, std::size_t n_experts) noexcept {
   std::fill_n(a.expert_counts.begin(), n_experts, 0u);
   for (std::size_t i = 0; i < n_choices; ++i) ++a.expert_counts[a.choices[i].expert];
@@ -74,57 +78,69 @@ inline std::span<expert_group> group_choices(activations& a, std::size_t n_choic
   return std::span(a.groups).first(n_groups);
 }
 
-/// The groups' rows of an input; each group has integers of its own.
+/// An input whose rows are sorted by group. Each group has integers of its own, as the input of a product of its own.
 class grouped_input {
  public:
   grouped_input(const compute& c, activations& a, float_rows& x, std::span<const expert_group> groups) noexcept : c_(c), a_(a), x_(x), groups_(groups) {}
 
-  [[nodiscard]] prepared_input of(std::size_t group) const noexcept {
-    const expert_group& g = groups_[group];
-    // Before it lie first + 11 `group` tokens' words at most (activation_capacity).
-    return {{x_.row(g.first), x_.stride(), g.n, x_.width}, a_.quantised.data() + (g.first + 11 * group) * (x_.width / 32) * kernels::activation_words(c_.precision)};
-  }
+  [[nodiscard]] prepared_input of(std::size_t group) const noexcept { return {rows_of(group), words_of(group)}; }
 
-  /// Quantises all rows if they are wanted as integers.
+  /// Quantises all rows, if a weight that reads them is quantised.
   void prepare(std::size_t n_slots, bool is_quantised) const {
     if (!is_quantised) return;
     for_each_token(c_, n_slots, [&](std::size_t slot) {
       const std::size_t group = a_.slots[slot].group, t = slot - groups_[group].first;
-      const prepared_input in = of(group);
-      c_.kernels.quantize(in.x.data, in.x.stride, t, t + 1, in.x.n_tokens, in.x.k / 32, c_.precision, const_cast<std::int32_t*>(in.quantised));
+      quantize_row(c_, rows_of(group), t, words_of(group));
     });
   }
 
  private:
+  [[nodiscard]] rows_view rows_of(std::size_t group) const noexcept {
+    const expert_group& g = groups_[group];
+    return {x_.row(g.first), x_.stride(), g.n, x_.width};
+  }
+  /// The groups before this one have `first` tokens, and each of them may have a tile's padding (activation_capacity).
+  [[nodiscard]] std::int32_t* words_of(std::size_t group) const noexcept {
+    const std::size_t n_before = groups_[group].first + kernels::most_padding * group;
+    return a_.quantised.data() + n_before * (x_.width / 32) * kernels::activation_words(c_.precision);
+  }
+
   const compute& c_;
   activations& a_;
   float_rows& x_;
   std::span<const expert_group> groups_;
 };
 
-}  // namespace detail
-
-/// h += the chosen experts' outputs by their shares.
-inline void experts(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const expert_weights& w, gate_function act) {
-  const std::size_t n_slots = n_tokens * w.n_used, n_experts = w.gate.size();
+/// Chooses the experts of each token by router norm(h), sorts the choices into groups by expert, and copies norm(h) to the rows of the choices' slots.
+inline std::span<const expert_group> route(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const expert_weights& w) {
   norm_rows(c, a.h.view(n_tokens), n, a.normed.view(n_tokens));
   const product router{&w.router, a.router.memory.data(), a.router.stride()};
   multiply(c, prepare(c, a.normed.view(n_tokens), w.router.is_quantised(), a.quantised.span()), {&router, 1});
-  for_each_token(c, n_tokens, [&](std::size_t t) { detail::choose_experts(a.router.row(t), n_experts, w.scale, std::span(a.choices).subspan(t * w.n_used, w.n_used)); });
-  const std::span<const expert_group> groups = detail::group_choices(a, n_slots, n_experts);
+  for_each_token(c, n_tokens, [&](std::size_t t) {
+    choose_experts(a.router.row(t), w.gate.size(), w.scale, std::span(a.choices).subspan(t * w.n_used, w.n_used));
+  });
+  const std::size_t n_slots = n_tokens * w.n_used;
+  const std::span<const expert_group> groups = group_choices(a, n_slots, w.gate.size());
+  for_each_token(c, n_slots, [&](std::size_t slot) {
+    std::copy_n(a.normed.row(a.slots[slot].choice / w.n_used), a.normed.width, a.expert_rows.row(slot));
+  });
+  return groups;
+}
 
-  for_each_token(c, n_slots, [&](std::size_t slot) { std::copy_n(a.normed.row(a.slots[slot].choice / w.n_used), a.normed.width, a.expert_rows.row(slot)); });
-  const detail::grouped_input in(c, a, a.expert_rows, groups);
+/// gate = act(gate_e x) * (up_e x) for the rows x of each group.
+inline void gated_experts(const compute& c, activations& a, std::size_t n_slots, std::span<const expert_group> groups, const expert_weights& w,
+                          gate_function act) {
+  const grouped_input in(c, a, a.expert_rows, groups);
   in.prepare(n_slots, w.gate.front().is_quantised() || w.up.front().is_quantised());
   const auto join = act == gate_function::silu ? c.kernels.silu_mul : c.kernels.gelu_mul;
-  const std::size_t n_inner = w.gate.front().n_panels();
-  parallel_for(c.executor, groups.size() * n_inner, 1, [&](std::size_t, std::size_t begin, std::size_t end) {
+  const std::size_t n_panels = w.gate.front().n_panels();
+  parallel_for(c.executor, groups.size() * n_panels, 1, [&](std::size_t, std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end;) {
-      const expert_group& g = groups[i / n_inner];
-      const std::size_t first = i % n_inner, last = std::min({n_inner, first + end - i, first + 2});
-      const prepared_input x = in.of(i / n_inner);
-      detail::multiply_panels(c, x, {&w.gate[g.expert], a.gate.row(g.first), a.gate.stride()}, first, last);
-      detail::multiply_panels(c, x, {&w.up[g.expert], a.up.row(g.first), a.up.stride()}, first, last);
+      const expert_group& g = groups[i / n_panels];
+      const std::size_t first = i % n_panels, last = std::min({n_panels, first + end - i, first + 2});
+      const prepared_input x = in.of(i / n_panels);
+      multiply_panels(c, x, {&w.gate[g.expert], a.gate.row(g.first), a.gate.stride()}, first, last);
+      multiply_panels(c, x, {&w.up[g.expert], a.up.row(g.first), a.up.stride()}, first, last);
       for (std::size_t t = 0; t < g.n; ++t) {
         float* gate = a.gate.row(g.first + t) + 16 * first;
         join(gate, a.up.row(g.first + t) + 16 * first, 16 * (last - first), gate);
@@ -132,18 +148,31 @@ inline void experts(const compute& c, activations& a, std::size_t n_tokens, cons
       i += last - first;
     }
   });
+}
 
-  const detail::grouped_input inner(c, a, a.gate, groups);
-  inner.prepare(n_slots, w.down.front().is_quantised());
-  const std::size_t n_outer = w.down.front().n_panels();
-  parallel_for(c.executor, groups.size() * n_outer, 1, [&](std::size_t, std::size_t begin, std::size_t end) {
+/// The rows of each group become down_e gate.
+inline void expert_outputs(const compute& c, activations& a, std::size_t n_slots, std::span<const expert_group> groups, const expert_weights& w) {
+  const grouped_input in(c, a, a.gate, groups);
+  in.prepare(n_slots, w.down.front().is_quantised());
+  const std::size_t n_panels = w.down.front().n_panels();
+  parallel_for(c.executor, groups.size() * n_panels, 1, [&](std::size_t, std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end;) {
-      const expert_group& g = groups[i / n_outer];
-      const std::size_t first = i % n_outer, last = std::min(n_outer, first + end - i);
-      detail::multiply_panels(c, inner.of(i / n_outer), {&w.down[g.expert], a.expert_rows.row(g.first), a.expert_rows.stride()}, first, last);
+      const expert_group& g = groups[i / n_panels];
+      const std::size_t first = i % n_panels, last = std::min(n_panels, first + end - i);
+      multiply_panels(c, in.of(i / n_panels), {&w.down[g.expert], a.expert_rows.row(g.first), a.expert_rows.stride()}, first, last);
       i += last - first;
     }
   });
+}
+
+}  // namespace detail
+
+/// h += the outputs of the chosen experts, each times its share.
+inline void add_experts(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const expert_weights& w, gate_function act) {
+  const std::size_t n_slots = n_tokens * w.n_used;
+  const std::span<const expert_group> groups = detail::route(c, a, n_tokens, n, w);
+  detail::gated_experts(c, a, n_slots, groups, w, act);
+  detail::expert_outputs(c, a, n_slots, groups, w);
   for_each_token(c, n_tokens, [&](std::size_t t) {
     for (const expert_choice& choice : std::span(a.choices).subspan(t * w.n_used, w.n_used)) {
       c.kernels.add_scaled(a.expert_rows.row(choice.slot), choice.share, a.h.width, a.h.row(t));

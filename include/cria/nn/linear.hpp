@@ -94,21 +94,23 @@ void for_each_token(const compute& c, std::size_t n_tokens, F&& fn) {
   }
 }
 
-/// Quantises groups [begin, end) of 32 values of row t, as prepare does with all: who makes some values of an input can quantise them while they are in
-/// the first-level cache. When every group of every row has had its turn, in any order, `words` is what prepare gives. Requires x.k % 32 == 0.
-inline void quantize_groups(const compute& c, rows_view x, std::size_t t, std::size_t begin, std::size_t end, std::span<std::int32_t> words) noexcept {
-  c.kernels.quantize_groups(x.row(t), t, begin, end, x.n_tokens, x.k / 32, c.precision, words.data());
+/// Quantises groups [begin, end) of 32 values of row t. The operation that makes an input can quantise it piece by piece, while it is in the first-level
+/// cache; when all groups of all rows have had their turn, in any order, `words` is what prepare() makes. Requires x.k % 32 == 0.
+inline void quantize_groups(const compute& c, rows_view x, std::size_t t, std::size_t begin, std::size_t end, std::int32_t* words) noexcept {
+  c.kernels.quantize({.x = x.data, .ldx = x.stride, .n_tokens = x.n_tokens, .n_groups = x.k / 32, .activations_precision = c.precision, .out = words}, t,
+                     begin, end);
 }
 
-/// Returns the input with its integers, if one of the weights is quantised: those that its producer made, or else made now, into `words`, which must hold
+/// Quantises row t.
+inline void quantize_row(const compute& c, rows_view x, std::size_t t, std::int32_t* words) noexcept { quantize_groups(c, x, t, 0, x.k / 32, words); }
+
+/// Returns the input with its integers, if one of the weights is quantised: those that its producer made, or new ones in `words`, which must hold
 /// activation_capacity of X.
 inline prepared_input prepare(const compute& c, const prepared_input& in, bool is_quantised, std::span<std::int32_t> words) {
   if (!is_quantised || in.quantised != nullptr) return in;
   const rows_view& x = in.x;
   CRIA_ASSERT(x.k % 32 == 0);
-  for_each_token(c, x.n_tokens, [&](std::size_t t) {
-    c.kernels.quantize(x.data, x.stride, t, t + 1, x.n_tokens, x.k / 32, c.precision, words.data());
-  });
+  for_each_token(c, x.n_tokens, [&](std::size_t t) { quantize_row(c, x, t, words.data()); });
   return {x, words.data()};
 }
 
