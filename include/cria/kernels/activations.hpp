@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: MIT
-// kernels/activations.hpp - activations quantised to integers, as the matrix products read them.
+// kernels/activations.hpp - activations quantised to integers, laid out as the matrix products read them.
 //
-// Shapes    X[T,K], K a multiple of 32. Tokens go in tiles of a width that suits the registers: as many full tiles as fit, then one
-//           narrower tile or single tokens for the rest, a tile padded with zero tokens where no width fits. A tile is its groups of 32 k one after another:
+// Shapes    X[T,K], K a multiple of 32. Tokens form tiles of a width that suits the registers (activation_size.hpp). Where no width fits the last tokens, their
+//           tile is padded with zero tokens. A tile consists of its groups of 32 k, one after another:
 //
 //             group: | plane h: word[step][token] | plane l: word[step][token] | d[token] | bias[3][token] | ds[3][token] |
 //
-//           A tile of one token has the words of all groups first, then d of all groups, then each bias and each ds of all: a product reads the
-//           few fields that it needs, which share the first-level cache with the weights that stream through it (16 KB as one record a group,
-//           13 KB so, for 5,632 values at exact).
-//           word = int8 x 4 consecutive k, so that one token's word is one broadcast load and a step's loads are consecutive.
-//           x = d (128 h + l) at precision::exact, x = d h at precision::fast (no plane l).
-//           Where bytes have no direct product (int8_dot.hpp), `exact` tiles of several tokens hold pairs of int16 in the place of the planes: of a step's
-//           four numbers q = 128 h + l the first and third, in the place of plane l the second and fourth.
-//           bias = -8 sum q, ds = d sum q: [0] of the whole group, [1] of its first 16 values, [2] of the others.
+//           A word is int8 x 4 consecutive k, so that a token's word is one broadcast load, and the loads of a step are adjacent.
+//           A tile of one token has the words of all groups first, then d of all groups, then each bias and each ds of all groups. A product reads only the
+//           fields that it needs, and these share the first-level cache with the weights that stream through it (for 5,632 values at `exact`, 13 KB
+//           instead of the 16 KB that records by group would take).
+// Values    x = d (128 h + l) at precision::exact; x = d h at precision::fast, which has no plane l.
+//           If bytes have no direct product (int8_dot.hpp), `exact` tiles of several tokens have pairs of int16 instead of planes: of the four numbers
+//           q = 128 h + l of a step, the first and third in the place of plane h, the second and fourth in the place of plane l.
+//           bias = -8 sum q and ds = d sum q: [0] of the whole group, [1] of its first 16 values, [2] of the others.
 // Units     words of 32 bits; floats are stored by their bits
-// Ensures   |q| <= 16256 (exact) or 127 (fast); |h| <= 127, -64 <= l < 64; the largest |x| of a group is met exactly
-//           up to rounding; a group of zeros has d = 0. inf or NaN in a group make its d, and so every output it meets, non-finite.
+// Ensures   |q| <= 16256 (exact) or 127 (fast); |h| <= 127, -64 <= l < 64. The largest |x| of a group is represented exactly, up to rounding. A group of zeros
+//           has d = 0. inf or NaN in a group makes its d non-finite, and so every output that it contributes to.
 #pragma once
 
 #include <cria/core/bit_cast.hpp>
@@ -36,7 +36,7 @@ namespace cria::inline v0::kernels {
 template <class Isa>
 inline constexpr token_tiles tiles_of{Isa::tile_tokens, Isa::fewest_tile_tokens};
 
-/// Where the fields of one group of a tile of W > 1 tokens lie, in words; plane h is at 0, plane l at `plane`. Of bias and ds each next one is `step` on.
+/// The places of the fields of a group, in words, in a tile of W > 1 tokens. Plane h is at 0 and plane l at `plane`; the biases, and the ds, are `step` apart.
 template <std::size_t W>
 struct activation_group {
   static constexpr std::size_t plane = group_steps * W, step = W;
@@ -46,7 +46,7 @@ struct activation_group {
       : d(n_planes * plane), bias(d + W), ds(bias + 3 * W), words(ds + 3 * W) {}
 };
 
-/// The same for a tile of one token, from where the group's d lies.
+/// The same for a tile of one token, relative to the group's d.
 struct row_fields {
   static constexpr std::size_t d = 0;
   std::size_t bias, ds, step;
@@ -54,17 +54,17 @@ struct row_fields {
   explicit CRIA_ALWAYS_INLINE constexpr row_fields(std::size_t n_groups) noexcept : bias(n_groups), ds(4 * n_groups), step(n_groups) {}
 };
 
-/// Activations as pairs of int16, for sets without a direct product of bytes.
+/// Turns activations into pairs of int16, for sets without a direct product of bytes.
 template <class Isa>
 struct activation_pairs {
   using op = isa::vec<Isa>;
   using dot = int8_dot<Isa>;
 
-  /// Words that `make` may write: two for each of a plane's, and as many more as a vector may be longer than they are.
+  /// How many words `make` may write: two for each word of a plane, and what a vector may be longer than they are.
   template <std::size_t W>
   static constexpr std::size_t room = (2 * W * group_steps) + op::lanes;
 
-  /// Takes the words of a group of W tokens, plane h and with Planes == 2 plane l behind it. May read up to `lanes` words behind them.
+  /// Takes the words of a group of W tokens: plane h, and with Planes == 2 plane l after it. May read up to `lanes` words beyond them.
   template <std::size_t Planes, std::size_t W>
   static CRIA_ALWAYS_INLINE void make(const void* words, std::int32_t* pairs) noexcept {
     constexpr std::size_t n_words = W * group_steps;
@@ -84,19 +84,20 @@ struct activation_pairs {
  private:
   template <std::size_t Planes>
   static constexpr std::uint32_t scale = Planes == 2 ? 128 : 1;
-  /// Adds to each number of 16 bits one of two bytes of x times a factor: the dot step with that factor and 0 as weights.
+  /// Adds one of two bytes of x, times a factor, to each int16: the dot step, with that factor and 0 as weights.
   template <std::uint32_t Weights>
   static CRIA_ALWAYS_INLINE typename op::i byte(typename op::i sum, typename op::i x) noexcept {
     return dot::step(sum, op::set_i(static_cast<std::int32_t>(Weights * 0x00010001U)), x);
   }
 };
 
-/// Room for the pairs of a group of W tokens; none where it is not used.
+/// Memory for the pairs of a group of W tokens; almost none if IsUsed is false.
 template <class Isa, std::size_t W, bool IsUsed>
 struct group_pairs {
   alignas(64) std::int32_t words[IsUsed ? activation_pairs<Isa>::template room<W> : 1];
 
-  /// Makes pairs of a group's words. They must be loaded one by one: the compiler would shuffle them out of the registers that they were made in.
+  /// Makes pairs of a group's words. The caller must load them one by one; otherwise the compiler would shuffle them out of the registers that they were made
+  /// in.
   template <std::size_t Planes>
   CRIA_ALWAYS_INLINE const std::int32_t* make(const std::int32_t* x) noexcept {
     activation_pairs<Isa>::template make<Planes, W>(x, words);
@@ -124,15 +125,15 @@ struct quantize_activations {
   }
 
  private:
-  /// Where a token's groups go.
+  /// The place of a token's groups.
   struct place {
     std::int32_t* tile;
     std::size_t column, width;
-    bool is_last;           ///< of all tokens: the tile's other columns are zero
+    bool is_last;           ///< the last of all tokens: the tile's remaining columns are padded with zeros
     std::size_t n_groups;
   };
 
-  /// A group's integers and what they are worth.
+  /// A quantised group.
   struct quantised {
     static constexpr std::size_t parts = 2 * v::parts;
     typename op::i q[parts];
@@ -173,7 +174,7 @@ struct quantize_activations {
     const float largest = bit_cast<float>(v::hmax_abs_bits(a, b));
     const bool is_finite = largest <= 3.4028234664e38f;
     if (!is_finite) a = b = v::set(0);
-    // A group up to here counts as zeros. At 127 x 2^-121, 16256 / largest is 2^128, which is no float; 127 / largest is one from far below 2^-115 on.
+    // A group whose largest value is not above this counts as zeros, as steps / largest must be a finite float: 16256 / largest reaches 2^128 at 127 x 2^-121.
     constexpr float least = Planes == 2 ? 0x1.fcp-115f : 0x1p-115f;
     const float inverse = is_finite && largest > least ? steps / largest : 0.0f;
     quantised r;
@@ -222,8 +223,8 @@ struct quantize_activations {
     }
   }
 
-  // Words of several tokens go `width` apart, by way of memory. What is loaded is never wider than what was stored: a load that spans two stores waits until
-  // both have reached the cache (as 32 or 64 bytes loaded over stores of 8 or 16, quantising took 1.4 to 1.9 times as long on AVX2).
+  // The words of several tokens are `width` apart, and get there by way of memory. Loads are never wider than the stores before them: a load that spans two
+  // stores waits until both have reached the cache (loading 32 or 64 bytes over stores of 8 or 16, quantising took 1.4 to 1.9 times as long on AVX2).
 
   template <std::size_t Planes>
   static CRIA_ALWAYS_INLINE void spread_planes(const quantised& r, std::int32_t* word, std::size_t width) noexcept {
@@ -232,7 +233,7 @@ struct quantize_activations {
     for (std::size_t step = 0; step < Planes * group_steps; ++step) std::memcpy(word + step * width, planes + 4 * step, 4);
   }
 
-  /// The first and third number of each step, then the second and fourth.
+  /// Writes the first and third number of each step as a pair, and the second and fourth as another.
   static CRIA_ALWAYS_INLINE void spread_pairs(const quantised& r, std::int32_t* word, std::size_t width) noexcept {
     alignas(64) std::int32_t q[group_size];
     CRIA_UNROLL

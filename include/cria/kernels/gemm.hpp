@@ -1,32 +1,40 @@
 // SPDX-License-Identifier: MIT
-// kernels/gemm.hpp - Y[M,N] (+)= X[M,K] W[N,K]^T (+ bias) for quantised W in panels; the vector product is the same loop with one token.
+// kernels/gemm.hpp - Y[M,N] (+)= X[M,K] W[N,K]^T (+ bias) for quantised W in panels; the product with one token is the same loop.
 //
 // Shapes    W: panels (panel.hpp) of N rows; X: quantised activations (activations.hpp) of M tokens; Y row-major, ldy >= N rounded up to 16
-// Requires  K a multiple of the format's block; panel range inside W
-// Ensures   lane r of panel p owns Y[., 16 p + r]: its terms are added in the order of k, one fma per group and scale, so the bits do not depend on
-//           the tile, the number of tokens, the split over threads or (with FMA) the instruction set
+// Requires  K a multiple of the format's block; a panel range inside W
+// Ensures   Lane r of panel p owns Y[., 16 p + r]. Its terms are added in the order of k, with one fma for each group and scale. So the bits do not depend on
+//           the tile, the number of tokens, the split over threads or (with FMA) the instruction set.
 // Errors    none (noexcept)
-// Threads   re-entrant; writes columns of the panel range only
+// Threads   re-entrant; writes only the columns of its panel range
 //
-// The loop: per group unpack the codes to unsigned bytes once; per token start the integer sum at -zero * sum(q), 8 dot steps with the token's
-// word in every lane, one convert, one multiply of scales, one fma. `exact` runs the steps over plane h, shifts the sum left by 7, and goes on over
-// plane l; with one token both planes go side by side and are joined at the end. Register use per token: one integer and one float accumulator; beside
-// them 2 weights and 1 broadcast, so 12 tokens on AVX-512 (27 of 32 zmm), 4 on AVX2 (half a panel at a time).
-// Where bytes have no direct product (AVX2, AVX-512 without VNNI, SSE4.2), several tokens are multiplied by columns that are unpacked for all of them
-// (gemm_unpacked.hpp), and one token's activations become pairs of int16 where codes are above 63.
-// Order inside the tile: steps outer, tokens inner; the other way round is 0.74 of its speed on a Cascade Lake and equal on a Zen 4. 16 rows x 12
-// tokens, 32 x 6 and 16 x 8 measured 179, 181, 177 GMAC/s on one Zen 4 core, 357, 361, 304 on two: one panel a tile keeps tails simple.
-// Several tokens: a tile works longer on a line of weights than the processor looks ahead, so a tile asks for what comes 4 KB later. From memory, one Zen 4
-// core, without and with: exact 66 and 89 GMAC/s at 4 tokens, 75 and 88 at 8, 94 and 100 at 12, 94 and 97 at 16; fast 146 and 180 at 12, 154 and 179 at 16.
-// 1 KB is too little for the second-level cache. With fewer than 4 multiply-adds a byte the processor alone is better: q8_0, fast, 4 tokens
-// 108 and 84. A tile of 16 tokens with accumulators in memory: 1.01 of 12 and 4 at 16 tokens, 0.95 at 24.
-// One token is bound by memory, which wants one long stream: changing to another place costs half a microsecond (0.59 of the speed where a piece of 17 KB is
-// followed by one elsewhere). Tried and left out for one token, measured on a Zen 4 core: two panels side by side, half of the speed; fetching ahead by
-// software 0.5 to 16 KB, into any cache, 0.72 to 1.0, only the first one to eight lines of the next page, once a page, 0.75 to 0.96 (AVX2, two threads); two
-// or four accumulators a plane, 1.05 within the cache and nothing from memory; a part of K for several panels in turn, so that its activations stay in the
-// first-level cache, 0.59 and, with the next part wholly fetched ahead, 0.98; activations broadcast by vpdpbusd itself (inline assembly, a quarter fewer
-// instructions), `exact` 1.01 to 1.17 within the cache, 0.98 to 1.01 from memory on one and two threads (both versions in one process in turns, beside other
-// load).
+// The loop. For each group of 32 values, the codes are unpacked to unsigned bytes once. For each token, the integer sum starts at -zero * sum(q), and 8 dot
+// steps add the products with the token's word, broadcast to every lane; then come one conversion, one product of the scales, and one fma. With `exact` the
+// steps go over plane h, the sum is shifted left by 7, and the steps go over plane l; with a single token, both planes are summed side by side and joined at
+// the end. A token takes two registers, an integer and a float accumulator. With two weights and one broadcast, 12 tokens fit AVX-512 (27 of 32 zmm) and 4
+// fit AVX2 (half a panel at a time).
+//
+// Where bytes have no direct product (AVX2, AVX-512 without VNNI, SSE4.2), several tokens are multiplied by columns that are unpacked once for all of them
+// (gemm_unpacked.hpp), and the activations of a single token become pairs of int16 if codes are above 63.
+//
+// Measured, and why it is so (Zen 4 unless said otherwise; GMAC/s: 10^9 multiply-adds per second):
+//   Order       Steps outside, tokens inside. The other order has 0.74 of the speed on a Cascade Lake and the same on a Zen 4.
+//   Tile        16 rows x 12 tokens, 32 x 6 and 16 x 8: 179, 181 and 177 GMAC/s on one core, 357, 361 and 304 on two. One panel in a tile keeps tails simple.
+//               16 tokens with accumulators in memory: 1.01 of 12 + 4 at 16 tokens, 0.95 at 24.
+//   Prefetch    A tile of several tokens works on a line of weights for longer than the processor looks ahead, so it fetches what comes 4 KB later. From
+//               memory, one core, without and with: exact 66 and 89 GMAC/s at 4 tokens, 75 and 88 at 8, 94 and 100 at 12, 94 and 97 at 16; fast 146 and 180
+//               at 12, 154 and 179 at 16. 1 KB ahead is too little for the second-level cache. With fewer than 4 multiply-adds per byte the processor alone
+//               is better: 108 instead of 84 for q8_0, fast, 4 tokens.
+//   One token   is bound by memory, which wants one long stream: changing to another place costs half a microsecond, and where each piece of 17 KB lies
+//               elsewhere 0.59 of the speed is left.
+// Tried and rejected, for one token:
+//   - two panels side by side: half of the speed
+//   - prefetching 0.5 to 16 KB ahead, into any cache: 0.72 to 1.0; only the first one to eight lines of the next page, once per page: 0.75 to 0.96 (AVX2, two
+//     threads)
+//   - two or four accumulators for each plane: 1.05 from the cache, nothing from memory
+//   - a part of K for several panels in turn, so that its activations stay in the first-level cache: 0.59; with the next part fetched ahead as a whole: 0.98
+//   - broadcasting the activations by vpdpbusd itself (inline assembly, a quarter fewer instructions): exact 1.01 to 1.17 from the cache, 0.98 to 1.01 from
+//     memory, on one and two threads (both versions in one process in turns, beside other load)
 #pragma once
 
 #include <cria/core/bit_cast.hpp>
@@ -54,7 +62,7 @@ struct gemm {
   using i = typename op::i;
   static constexpr std::size_t block_bytes = panel_rows * sizeof(Format);
 
-  /// Panels outside, tiles inside, so that a panel is read from memory once for the tokens whose activations stay in the cache.
+  /// Loops over panels outside and over tiles of tokens inside, so that a panel is read from memory once for all tokens whose activations fit the cache.
   static void run(const gemm_args& a) noexcept {
     const std::size_t step = tokens_at_once(a);
     for (std::size_t begin = 0; begin < a.n_tokens; begin += step) {
@@ -71,14 +79,14 @@ struct gemm {
   }
 
  private:
-  // Codes above 127 where bytes are signed: read them as code - 128, which moves the zero.
+  // Codes above 127, where weight bytes are signed: they are read as code - 128, which moves the zero.
   static constexpr bool is_flipped = dot::signed_weights && layout::w_max > 127;
   static constexpr int zero = is_flipped ? layout::zero - 128 : layout::zero;
-  // Codes too large for 16-bit sums: weights and activations are multiplied as pairs of 16 bits.
+  // Codes too large for 16-bit sums of byte products: weights and activations are multiplied as pairs of int16.
   static constexpr bool has_large_codes = layout::w_max > dot::max_weight && !is_flipped;
   static constexpr std::size_t narrow_steps = dot::max_steps(layout::w_max);
 
-  /// What gemm_unpacked takes of the format: codes that are too large as bytes, and those for activations of 15 bits, are unpacked as pairs.
+  /// How gemm_unpacked unpacks the codes: as pairs if they are too large as bytes or if activations have 15 bits.
   template <bool Exact>
   using unpacked_kind = code_kind<layout::subs, layout::has_min, Exact || has_large_codes ? 0 : zero, Exact || has_large_codes ? 0 : narrow_steps>;
   template <bool Exact>
@@ -86,15 +94,18 @@ struct gemm {
     return gemm_unpacked<Isa>::template parts_of<Format, unpacked_kind<Exact>>(&row_tile<Exact>);
   }
 
-  /// Row vectors that a tile of several tokens takes at once: two where vectors are short and there are 32 of them.
+  /// How many vectors of rows a tile of several tokens processes at once: two if vectors are short and there are 32 of them.
   static constexpr std::size_t row_vectors = op::lanes == 4 && CRIA_HAS_NEON64 ? 2 : 1;
-  /// Row vectors of one token that take each step in turn, so that its words are broadcast once for them. One Zen 4 core, in the cache, GB/s with one and with
-  /// all: AVX2 q4_0 exact 22.9 and 26.9, fast 37.9 and 40.6; q4_k 20.1 and 23.7, 30.8 and 33.8; q6_k 23.7 and 25.0, 34.5 and 35.7; q8_0 29.1 and 36.9, 31.1
-  /// and 38.8. SSE4.2 q4_0 4.8 and 6.3, 7.2 and 7.9; q4_k 3.4 and 4.9, 4.7 and 13.0. On NEON, by count: more spills, no fewer instructions.
+  /// How many vectors of rows of a single token take each step in turn, so that the token's word is broadcast once for them. One Zen 4 core, in the cache, GB/s
+  /// with one vector and with all of a panel:
+  ///   AVX2     q4_0 exact 22.9 and 26.9, fast 37.9 and 40.6; q4_k 20.1 and 23.7, 30.8 and 33.8; q6_k 23.7 and 25.0, 34.5 and 35.7; q8_0 29.1 and 36.9, 31.1
+  ///            and 38.8
+  ///   SSE4.2   q4_0 4.8 and 6.3, 7.2 and 7.9; q4_k 3.4 and 4.9, 4.7 and 13.0
+  ///   NEON     by counting instructions: more spills, and no fewer instructions
   static constexpr std::size_t row_vectors_in_turn = CRIA_HAS_NEON64 ? 1 : panel_rows / op::lanes;
-  /// One loop for both precisions of one token: `fast` as `exact` with zeros for plane h.
+  /// Whether one loop serves both precisions of a single token: `fast` is then computed as `exact` with zeros in plane h.
   static constexpr bool is_row_tile_shared = CRIA_IS_SMALL && dot::is_direct;
-  /// Which of an activation group's sums belong to scale group Sub.
+  /// Which of the three biases and ds of an activation group (activations.hpp) belong to scale group Sub.
   template <std::size_t Sub>
   static constexpr std::size_t which = layout::subs == 1 ? 0 : Sub + 1;
   static constexpr std::int32_t no_bias[16] = {};
@@ -103,7 +114,7 @@ struct gemm {
     alignas(64) std::byte bytes[unpack::decoded_bytes == 0 ? 1 : unpack::decoded_bytes];
   };
 
-  /// Returns how many tokens' activations stay in the second-level cache beside a panel, in whole tiles.
+  /// Returns how many tokens, in whole tiles, have activations that fit the second-level cache beside a panel.
   static std::size_t tokens_at_once(const gemm_args& a) noexcept {
     constexpr std::size_t cached_bytes = 512 * 1024, widest = Isa::tile_tokens;
     const std::size_t fitting = cached_bytes / (a.n_groups * activation_words(a.activations_precision) * sizeof(std::int32_t));
@@ -111,7 +122,7 @@ struct gemm {
     return most < widest ? widest : most / widest * widest;
   }
 
-  /// How far before their use a tile of several tokens asks for weights.
+  /// How far ahead a tile of several tokens prefetches weights.
   static constexpr std::size_t bytes_ahead = 4096;
 
   /// Computes the tile of panel p that begins at token t; returns its width.
@@ -135,7 +146,7 @@ struct gemm {
     return a.activations + t * a.n_groups * activation_words(a.activations_precision);
   }
 
-  /// One token: a whole panel at a time, both planes of a step from one unpacking, side by side: their sums do not wait for each other.
+  /// A single token and a whole panel. Both planes of a step use the same unpacked codes, and their sums do not wait for each other.
   template <bool Exact>
   static CRIA_KERNEL void row_tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
     constexpr std::size_t V = panel_rows / op::lanes, S = row_vectors_in_turn, P = Exact ? 2 : 1;
@@ -174,7 +185,7 @@ struct gemm {
     for (std::size_t part = 0; part < V / S; ++part) store<S, 1>(a, p * panel_rows + part * S * op::lanes, t, acc[part]);
   }
 
-  /// W tokens, rows [r, r + row_vectors lanes) of the panel.
+  /// W tokens and rows [r, r + row_vectors * lanes) of the panel.
   template <std::size_t W>
   static CRIA_KERNEL void wide_tile(const gemm_args& a, std::size_t p, std::size_t r, std::size_t t) noexcept {
     constexpr std::size_t V = row_vectors;
@@ -194,7 +205,7 @@ struct gemm {
         each<layout::subs>([&]<std::size_t Sub>() CRIA_PART_LAMBDA {
           i sum[row_vectors * W];
           plane_sums<W, Sub>(block, g, r, x, n_planes, x + at.bias + which<Sub> * W, sum);
-          // The tokens' scales must not wait in registers for the other scale group.
+          // Reload the tokens' scales: they must not occupy registers until the other scale group.
           const std::int32_t* fields = x;
           if constexpr (layout::subs > 1) CRIA_FORGET(fields);
           scale_and_add<W, Sub>(block, sc.bytes, g, r, fields, at, sum, acc);
@@ -204,7 +215,7 @@ struct gemm {
     store<V, W>(a, p * panel_rows + r, t, acc);
   }
 
-  /// Sums of one token over scale group Sub, bias included, of S row vectors from r on.
+  /// Computes the sums of a single token over scale group Sub, bias included, for S vectors of rows from r on. P: planes.
   template <std::size_t P, std::size_t Sub, std::size_t S>
   static CRIA_PART void row_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i bias, i (&sum)[S]) noexcept {
     if constexpr (has_large_codes) {
@@ -221,8 +232,8 @@ struct gemm {
     }
   }
 
-  /// Sums of W tokens over scale group Sub, where bytes are multiplied directly: plane h counts 128 times, so at two planes the bias joins behind it. The
-  /// codes are unpacked anew for each plane: kept, they would take the accumulators' registers.
+  /// Computes the sums of W tokens over scale group Sub, where bytes are multiplied directly. Plane h counts 128 times, so with two planes the bias is added
+  /// after it. The codes are unpacked again for plane l: kept, they would need the accumulators' registers.
   template <std::size_t W, std::size_t Sub, std::size_t N>
   static CRIA_PART void plane_sums(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, std::size_t n_planes,
                                    const std::int32_t* bias, i (&sum)[N]) noexcept {
@@ -239,7 +250,7 @@ struct gemm {
     }
   }
 
-  /// acc[v][token] += scale d sum (+ min ds) for row vectors from r on.
+  /// acc[vector][token] += scale d sum (+ min ds), for vectors of rows from r on.
   template <std::size_t W, std::size_t Sub, std::size_t N, class Fields>
   static CRIA_PART void scale_and_add(const std::byte* block, const std::byte* sc, std::size_t g, std::size_t r, const std::int32_t* x,
                                       const Fields& at, const i (&sum)[N], f (&acc)[N]) noexcept {
@@ -261,7 +272,7 @@ struct gemm {
     });
   }
 
-  /// Adds the dot products of scale group Sub to the sums of W tokens over one plane of their activations, or, with Planes, of one token over W planes.
+  /// Adds the dot products of scale group Sub, for V vectors of rows, to the sums of W tokens over one plane, or, with Planes, of one token over W planes.
   template <std::size_t V, std::size_t W, std::size_t Sub, bool Planes = false>
   static CRIA_PART void steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     constexpr std::size_t n_steps = group_steps / layout::subs;
@@ -289,7 +300,7 @@ struct gemm {
     });
   }
 
-  /// Adds the dot products of scale group Sub to the sums of one token whose activations are pairs of 16 bits.
+  /// Adds the dot products of scale group Sub to the sums of a single token whose activations are pairs of int16.
   template <std::size_t V, std::size_t Sub>
   static CRIA_PART void pair_steps(const std::byte* block, std::size_t g, std::size_t r, const std::int32_t* words, i (&sum)[V]) noexcept {
     each_step<Sub, 0, group_steps / layout::subs>([&]<std::size_t Step>() CRIA_PART_LAMBDA {
@@ -301,9 +312,10 @@ struct gemm {
     });
   }
 
-  /// Calls fn<Step>() for Count steps of scale group Sub from number First on. One scale: steps s and s + 4 share their loads, so they follow each other.
-  /// Two scales: steps 0..3, then 4..7. Inlining this before the other parts (always_inline) moves GCC 12's spills about: q3_k's wide tile of avx512_vnni 4
-  /// instead of 6 in 96 steps, but q8_0's one token on AVX2 26.6 instead of 36.7 GB/s; so inlining `each` does: none in q3_k, 108 in q4_k.
+  /// Calls fn<Step>() for Count steps of scale group Sub, from the First one on. With one scale, steps s and s + 4 share their loads, so they follow each
+  /// other. With two scales, the first has steps 0 to 3 and the second 4 to 7. Not always_inline, nor is `each`: that only moves GCC 12's spills. Inlining
+  /// this gave q3_k's wide tile on avx512_vnni 4 instead of 6 in 96 steps, but one token of q8_0 on AVX2 26.6 instead of 36.7 GB/s; inlining `each` gave none
+  /// in q3_k, and 108 in q4_k.
   template <std::size_t Sub, std::size_t First, std::size_t Count, class F>
   static CRIA_PART void each_step(F fn) noexcept {
     each<Count>([&]<std::size_t N>() CRIA_PART_LAMBDA {

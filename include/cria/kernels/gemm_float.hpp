@@ -36,7 +36,7 @@ struct gemm_float {
 
  private:
   static constexpr std::size_t n_registers = op::lanes == panel_rows || CRIA_HAS_NEON64 ? 32 : 16;
-  /// Row vectors side by side: so many chains of additions do not wait for each other. All of the panel's, if the registers allow.
+  /// How many vectors of rows are computed side by side, so that their additions do not wait for each other: all of a panel, if the registers suffice.
   template <std::size_t W>
   static constexpr std::size_t row_vectors = panel_rows / op::lanes * (W + 1) < n_registers ? panel_rows / op::lanes : panel_rows / op::lanes / 2;
 

@@ -18,7 +18,7 @@ CRIA_PART void each(F fn) noexcept {
   [&]<std::size_t... Index>(std::index_sequence<Index...>) CRIA_PART_LAMBDA { (fn.template operator()<Index>(), ...); }(std::make_index_sequence<N>{});
 }
 
-/// Returns -zero * sum(q), where an integer sum starts, from the stored -8 * sum(q).
+/// Returns -Zero * sum(q), at which an integer sum starts, computed from the stored bias, which is -8 * sum(q).
 template <class Isa, int Zero>
 CRIA_PART typename isa::vec<Isa>::i sum_start(std::int32_t bias) noexcept {
   using op = isa::vec<Isa>;
@@ -32,7 +32,8 @@ CRIA_PART typename isa::vec<Isa>::i sum_start(std::int32_t bias) noexcept {
   }
 }
 
-/// Adds Count dot steps from number First on to the sums, through accumulators that take NarrowSteps of them: steps<First, Count>(accumulators).
+/// Adds Count dot steps, from the First one on, to the sums by way of narrow accumulators, which hold NarrowSteps of them. steps<First, Count>(narrow) adds
+/// some to the accumulators.
 template <class Dot, std::size_t NarrowSteps, std::size_t First, std::size_t Count, std::size_t N, class Int, class Steps>
 CRIA_PART void add_widened(Int (&sum)[N], Steps steps) noexcept {
   constexpr std::size_t now = Count < NarrowSteps ? Count : NarrowSteps;

@@ -1,18 +1,22 @@
 // SPDX-License-Identifier: MIT
-// kernels/gemm_unpacked.hpp - several tokens of gemm.hpp where bytes have no direct product (AVX2, AVX-512 without VNNI, SSE4.2): 512 columns of a panel
-// are unpacked once (unpacked.hpp), then multiplied by tile after tile of tokens.
+// kernels/gemm_unpacked.hpp - the product of gemm.hpp with several tokens, for sets without a direct product of bytes (AVX2, AVX-512 without VNNI, SSE4.2): 512
+// columns of a panel are unpacked once (unpacked.hpp), then multiplied by one tile of tokens after another.
 //
 // Shapes, Requires, Ensures, Errors, Threads   as gemm.hpp; some 40 KB of stack
 //
-// Without a direct product a tile is short of registers and a step costs more, so tiles that unpack for themselves do it often: AVX2 has 16 registers for
-// 8 rows and 4 tokens so, for 16 rows and 4 tokens with the float sums in the first-level cache and nothing to unpack. `exact`, and codes above 63, are
-// pairs of int16: one madd and one add for two values, where bytes take two planes and are widened every few steps.
-// One Zen 4 core with AVX2, GMAC/s of tiles that unpack 8 rows for 4 tokens at a time, and of these, 64 tokens, exact: q4_0 53 and 64, q4_k 47 and 59,
-// q6_k 40 and 57, q8_0 36 and 50, iq4_nl 47 and 63, q3_k 42 and 58; fast: 89 and 106, 77 and 96, 51 and 71, 39 and 56, 39 and 56, 61 and 83. With 4 tokens
-// there is nothing to share: 0.86 to 1.03 of the speed, 8 are equal. From memory 4, 8, 12, 24, 64 tokens of q4_0: 0.90, 1.03, 1.07, 1.14, 1.19 (exact).
-// Two tokens one after the other (gemm.hpp) are 1.3 to 1.9 times as fast as in a tile with two empty places; three are 1.1 to 1.2 in the cache, but 0.8 to
-// 0.9 from memory, where asking for the next panel during the last token changes nothing. 32 to 512 columns at once: 128 and more are alike. More tokens
-// at once than a second-level cache of 512 KB holds: 1.00.
+// Why. Without a direct product, a step costs more, and tiles are short of registers, so they are narrow, and tiles that unpack for themselves do it often.
+// AVX2 has 16 registers, enough for 8 rows and 4 tokens in that way, but for 16 rows and 4 tokens if the float sums are in the first-level cache and nothing
+// has to be unpacked. With `exact`, and for codes above 63, weights and activations are pairs of int16: one madd and one add for two values, where bytes take
+// two planes and are widened every few steps.
+//
+// Measured on one Zen 4 core with AVX2, against tiles that unpack 8 rows for 4 tokens at a time:
+//   64 tokens, GMAC/s    q4_0 53 -> 64, q4_k 47 -> 59, q6_k 40 -> 57, q8_0 36 -> 50, iq4_nl 47 -> 63, q3_k 42 -> 58 (exact);
+//                        89 -> 106, 77 -> 96, 51 -> 71, 39 -> 56, 39 -> 56, 61 -> 83 (fast)
+//   4 and 8 tokens       0.86 to 1.03 of the speed (there is nothing to share), and the same
+//   from memory          4, 8, 12, 24, 64 tokens of q4_0, exact: 0.90, 1.03, 1.07, 1.14, 1.19
+// Two tokens, one after the other (gemm.hpp), are 1.3 to 1.9 times as fast as a tile with two empty places. Three are 1.1 to 1.2 times as fast from the
+// cache, but have 0.8 to 0.9 of the speed from memory, where prefetching the next panel during the last token changes nothing. 128 columns at once, or more,
+// are alike; more tokens at once than a second-level cache of 512 KB holds: 1.00.
 #pragma once
 
 #include <cria/core/bit_cast.hpp>
@@ -26,7 +30,7 @@
 
 namespace cria::inline v0::kernels {
 
-/// sums[W,16] += X[W,K] W[16,K]^T over the columns that are unpacked, codes of Kind.
+/// sums[W,16] += X[W,K] U[16,K]^T, where U are the unpacked columns, with codes of Kind. W tokens.
 template <class Isa, class Kind, std::size_t W>
 struct gemm_unpacked_tile {
   using op = isa::vec<Isa>;
@@ -34,12 +38,12 @@ struct gemm_unpacked_tile {
   using f = typename op::f;
   using i = typename op::i;
 
-  /// Row vectors at once; they share the broadcast activations.
+  /// How many vectors of rows are computed at once; they share the broadcast activations.
   static constexpr std::size_t V = op::lanes == panel_rows ? 1 : 2;
-  /// With 32 registers the float sums fit beside the integer ones.
+  /// Whether the float sums stay in registers beside the integer ones: 32 registers suffice.
   static constexpr bool keeps_sums = op::lanes == panel_rows;
 
-  /// x: the tile's activations of the first of n_groups groups.
+  /// x: the activations of the tile, from the first of the n_groups groups on.
   static CRIA_KERNEL void run(const unpacked_columns& w, std::size_t n_groups, const std::int32_t* x, precision p, float* sums) noexcept {
     for (std::size_t r = 0; r < panel_rows; r += V * op::lanes) rows(w, r, n_groups, x, p, sums + r);
   }
@@ -66,7 +70,7 @@ struct gemm_unpacked_tile {
       each<Kind::subs>([&]<std::size_t Sub>() CRIA_PART_LAMBDA {
         i sum[V * W];
         integer_sums<Sub>(codes, words, x + at.bias + which<Sub> * W, sum);
-        // Neither the tokens' scales nor the float sums may wait in registers for the next scale group.
+        // Reload the tokens' scales and the float sums: they must not occupy registers until the next scale group.
         const std::int32_t* fields = x;
         float* in_memory = sums;
         CRIA_FORGET(fields);
@@ -95,10 +99,10 @@ struct gemm_unpacked_tile {
     }
   }
 
-  /// Where sum number n, of row vector n % V of token n / V, lies in a tile's sums.
+  /// Returns where sum number n, that of vector n % V and token n / V, lies in a tile's sums.
   static constexpr std::size_t place(std::size_t n) noexcept { return n / V * panel_rows + n % V * op::lanes; }
 
-  /// Integer sums of scale group Sub.
+  /// Computes the integer sums of scale group Sub.
   template <std::size_t Sub>
   static CRIA_PART void integer_sums(const std::byte* codes, const std::int32_t* words, const std::int32_t* bias, i (&sum)[V * W]) noexcept {
     constexpr std::size_t n_steps = group_steps / Kind::subs, first = Sub * n_steps;
@@ -123,7 +127,7 @@ struct gemm_unpacked_tile {
     static CRIA_PART i add(i sum, i w, i x) noexcept { return dot::step(sum, w, x); }
   };
 
-  /// Adds the products of a step's weights with each token's word.
+  /// Adds the products of a step's weights and each token's word.
   template <class Step>
   static CRIA_PART void add(const std::byte* weights, const std::int32_t* words, i (&sum)[V * W]) noexcept {
     i w[V];
@@ -134,11 +138,12 @@ struct gemm_unpacked_tile {
   }
 };
 
-/// The product of some tokens with the panels of one format, of which it takes the functions that know the format.
+/// The product of several tokens and panels of any format: compiled once for each set, it calls the functions that know the format through `parts`.
 template <class Isa>
 struct gemm_unpacked {
   static constexpr std::size_t widest = Isa::tile_tokens;
 
+  /// The functions that know the format.
   struct parts {
     void (*unpack)(const std::byte* block, std::size_t n_blocks, unpacked_columns&) noexcept;
     void (*wide_tile)(const unpacked_columns&, std::size_t n_groups, const std::int32_t* x, precision, float* sums) noexcept;
@@ -147,14 +152,14 @@ struct gemm_unpacked {
     std::size_t block_groups, block_bytes;
   };
 
-  /// Those of Format, of which some columns are unpacked as Kind.
+  /// Returns those of Format, whose columns are unpacked as Kind.
   template <class Format, class Kind>
   static constexpr parts parts_of(void (*one_token)(const gemm_args&, std::size_t, std::size_t) noexcept) noexcept {
     return {&unpack_columns<Format, Isa>::template run<Kind>, &gemm_unpacked_tile<Isa, Kind, widest>::run, &gemm_unpacked_tile<Isa, Kind, 4>::run,
             one_token, panel<Format>::groups, panel_rows * sizeof(Format)};
   }
 
-  /// Tokens [begin, end), which are whole tiles of a's tokens and at most max_tokens.
+  /// Multiplies tokens [begin, end), at most max_tokens, which begin and end where tiles of all tokens do.
   static CRIA_NOINLINE void run(const gemm_args& a, std::size_t begin, std::size_t end, const parts& format) noexcept {
     const std::size_t tiles_end = end_of_tiles(a, begin, end);
     for (std::size_t p = a.panel_begin; p < a.panel_end; ++p) {
@@ -166,7 +171,7 @@ struct gemm_unpacked {
   static constexpr std::size_t max_tokens = 128;
 
  private:
-  /// Returns the first token from `begin` on that is by itself.
+  /// Returns the first token from `begin` on that is a tile of its own.
   static std::size_t end_of_tiles(const gemm_args& a, std::size_t begin, std::size_t end) noexcept {
     for (std::size_t t = begin; t < end;) {
       const std::size_t width = tile_width(a.n_tokens - t, tiles_of<Isa>);

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT
-// kernels/panel.hpp - how sixteen rows of a weight lie side by side, so that one lane owns one row; per format in panel.<format>.hpp.
+// kernels/panel.hpp - how sixteen rows of a weight lie side by side, so that one lane owns one row. The formats are in panel.<format>.hpp.
 //
-// A panel is 16 rows of W[N,K], block column after block column. A panel block holds the 16 rows' blocks of one column, as many bytes as
-// they have in the file, without loss. Inside, per group of 32 values: codes (codes.hpp) interleaved in units of 4 consecutive k ("steps": a
-// 64-byte vector is 16 rows x 4 k, row r's bytes at 4 r); scales and mins, 16 side by side.
+// A panel has 16 rows of W[N,K], one column of blocks after another. A panel block holds the 16 rows' blocks of one column: exactly the bytes that they have
+// in the file, rearranged. For each group of 32 values it has the codes (codes.hpp), interleaved in units of 4 consecutive k, which are called steps (a
+// vector of 64 bytes has 16 rows x 4 k; the bytes of row r begin at 4 r), and the scales and mins of the 16 rows side by side.
 //
 //   panel 0: | block column 0 | block column 1 | ...     panel 1: | ...
 //   group:   | step 0: r0 k0..3, r1 k0..3, ... r15 k0..3 | ... | 16 scales | 16 mins |
 //
 // panel<Format> has
-//   groups             groups of 32 in a block
-//   w_max, zero        the largest code and the code that stands for 0: value = scale (code - zero) + min
-//   subs, has_min      scales per group (of 32 / subs consecutive values); whether there are mins
-//   pack(rows, out)    16 blocks -> one panel block            row(block, r) -> the block again
-//   unpack<Isa>        decode(block, sc): fills decoded_bytes at sc, once a block, with what scale and min take of it
-//                      codes<Step>(block, g, r): step Step of group g, for vec<Isa>::lanes rows from r, as bytes
+//   groups             the number of groups of 32 in a block
+//   w_max, zero        the largest code, and the code that stands for 0: value = scale (code - zero) + min
+//   subs, has_min      the number of scales of a group (each of 32 / subs consecutive values); whether there are mins
+//   pack(rows, out)    packs 16 blocks into a panel block            row(block, r) returns the block of row r again
+//   unpack<Isa>        decode(block, sc): once per block, decodes the scales and mins into decoded_bytes at `sc`, where a format needs that
+//                      codes<Step>(block, g, r): step Step of group g, as bytes, for vec<Isa>::lanes rows from r on
 //                      scale(block, sc, g, r, sub), min(block, sc, g, r, sub): their scales and mins as floats
 //
-// Float formats (f32, f16, bf16) are panels of 16 numbers per k; panel.float.hpp.
+// Panels of floats (f32, f16, bf16) have 16 numbers for each k; panel.float.hpp.
 #pragma once
 
 #include <cria/core/float16.hpp>
@@ -35,7 +35,7 @@ inline constexpr std::size_t panel_rows = 16;
 template <class Format>
 struct panel;
 
-/// N bytes of each row, 16 rows side by side: byte 16 n + r is byte n of row r.
+/// Writes N bytes of row r among those of 16 rows side by side: byte 16 n + r is byte n of row r. get_bytes reads them.
 template <std::size_t N>
 CRIA_ALWAYS_INLINE void put_bytes(std::byte* out, std::size_t r, const std::uint8_t (&bytes)[N]) noexcept {
   for (std::size_t n = 0; n < N; ++n) out[16 * n + r] = static_cast<std::byte>(bytes[n]);
@@ -45,19 +45,19 @@ CRIA_ALWAYS_INLINE void get_bytes(const std::byte* in, std::size_t r, std::uint8
   for (std::size_t n = 0; n < N; ++n) bytes[n] = std::to_integer<std::uint8_t>(in[16 * n + r]);
 }
 
-/// For formats whose scales are read where they lie: `sc` is not used.
+/// For formats whose scales need no decoding; `sc` is not used.
 struct no_decoding {
   static constexpr std::size_t decoded_bytes = 0;
   static CRIA_ALWAYS_INLINE void decode(const std::byte*, std::byte*) noexcept {}
 };
 
-/// Decodes the scales of a block once for its groups, 16 rows and 4 bytes of them at a time.
+/// Operations on the packed scales of a block, 64 bytes at a time: 4 bytes of each of 16 rows.
 template <class Isa>
 struct scale_bytes {
   using op = isa::vec<Isa>;
   using i = typename op::i;
 
-  /// For each of 64 bytes: fn(n) takes vectors of them from byte n on.
+  /// Calls fn(n) for each vector of the 64 bytes, which begins at byte n.
   template <class F>
   static CRIA_ALWAYS_INLINE void each(F fn) noexcept {
     for (std::size_t n = 0; n < 64; n += 4 * op::lanes) fn(n);
@@ -84,8 +84,8 @@ struct scale_bytes {
   static CRIA_ALWAYS_INLINE i sign() noexcept { return op::set_i(static_cast<std::int32_t>(0x80808080U)); }
 };
 
-/// Scales and mins of q4_k and q5_k from their 12 bytes (quant/k_scales.hpp), which lie as put_bytes leaves them: decoded, 16 rows' scales of each group,
-/// then their mins, negative, since they are subtracted.
+/// Decodes the scales and mins of q4_k and q5_k from their 12 bytes (quant/k_scales.hpp), which lie as put_bytes writes them, into the 16 rows' scales of each
+/// group, and then their mins, negated because the format subtracts them.
 template <class Isa>
 struct k_scales {
   using op = isa::vec<Isa>;
@@ -103,7 +103,7 @@ struct k_scales {
   }
 };
 
-/// A format's 16 levels as codes: level + zero.
+/// The 16 levels of a format as codes: level + zero.
 struct code_table {
   std::uint8_t codes[16];
 

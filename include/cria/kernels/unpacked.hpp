@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // kernels/unpacked.hpp - some columns of a panel, unpacked for many tokens: codes as the dot step takes them, scales and mins as floats.
 //
-// Shapes    16 rows, at most max_groups groups of 32 columns; of each group 8 steps (panel.hpp) one after another: 64 bytes, or, as pairs of int16, 64
-//           bytes of the even numbers and 64 of the odd ones, less the code that stands for 0; scales and mins [group][sub][row]
-// Ensures   exact. Formats whose codes agree in what code_kind says look alike here: what reads them is compiled for a kind, not for a format
+// Shapes    16 rows and at most max_groups groups of 32 columns. Each group has 8 steps (panel.hpp), one after another. A step is 64 bytes, or, as pairs of
+//           int16, 64 bytes of the first and third numbers of each row and 64 of the second and fourth, all less the code that stands for 0.
+//           Scales and mins: [group][sub][row].
+// Ensures   Exact. Formats with the same code_kind look alike here: code that reads them is compiled for each kind, not for each format.
 // Errors    none (noexcept)
 #pragma once
 
@@ -16,8 +17,8 @@
 
 namespace cria::inline v0::kernels {
 
-/// Codes of which `Zero` stands for 0, with a scale for each 32 / Subs of them; as bytes of which NarrowSteps dot steps may be added before they are
-/// widened, or, with NarrowSteps 0, as pairs.
+/// What the product has to know of unpacked codes: `Zero` is the code that stands for 0, and each group has Subs scales. Codes are bytes, of which NarrowSteps
+/// dot steps may be added before the sums are widened, or, if NarrowSteps is 0, pairs.
 template <std::size_t Subs, bool HasMin, int Zero, std::size_t NarrowSteps>
 struct code_kind {
   static constexpr std::size_t subs = Subs, narrow_steps = NarrowSteps;
@@ -26,7 +27,7 @@ struct code_kind {
   static constexpr std::size_t step_bytes = is_pairs ? 128 : 64, group_bytes = group_steps * step_bytes;
 };
 
-/// With 16 groups, pairs take 16 KB and share the first-level cache with the activations of a tile.
+/// Unpacked columns. Pairs of 16 groups take 16 KB, so that they share the first-level cache with the activations of a tile.
 struct unpacked_columns {
   static constexpr std::size_t max_groups = 16;
 
@@ -44,7 +45,7 @@ struct unpack_columns {
   using unpack = typename layout::template unpack<Isa>;
   static constexpr std::size_t block_bytes = panel_rows * sizeof(Format);
 
-  /// Unpacks n_blocks blocks from `block` on as Kind, and asks for as many bytes behind them.
+  /// Unpacks n_blocks blocks from `block` on as Kind, and prefetches as many bytes after them.
   template <class Kind>
   static CRIA_KERNEL void run(const std::byte* block, std::size_t n_blocks, unpacked_columns& out) noexcept {
     alignas(64) std::byte sc[unpack::decoded_bytes == 0 ? 1 : unpack::decoded_bytes];
