@@ -110,10 +110,6 @@ struct gemm {
   static constexpr std::size_t which = layout::subs == 1 ? 0 : Sub + 1;
   static constexpr std::int32_t no_bias[16] = {};
 
-  struct decoded_scales {
-    alignas(64) std::byte bytes[unpack::decoded_bytes == 0 ? 1 : unpack::decoded_bytes];
-  };
-
   /// Returns how many tokens, in whole tiles, have activations that fit the second-level cache beside a panel.
   static std::size_t tokens_at_once(const gemm_args& a) noexcept {
     constexpr std::size_t cached_bytes = 512 * 1024, widest = Isa::tile_tokens;
@@ -149,7 +145,7 @@ struct gemm {
   /// A single token and a whole panel. Both planes of a step use the same unpacked codes, and their sums do not wait for each other.
   template <bool Exact>
   static CRIA_KERNEL void row_tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
-    constexpr std::size_t V = panel_rows / op::lanes, S = row_vectors_in_turn, P = Exact ? 2 : 1;
+    constexpr std::size_t V = panel_rows / op::lanes, S = row_vectors_in_turn, P = Exact ? 2 : 1;   // vectors of rows, those in turn, planes
     const std::size_t n_planes = is_row_tile_shared && a.activations_precision == precision::fast ? 1 : P;
     const row_fields at(a.n_groups);
     const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
@@ -158,7 +154,7 @@ struct gemm {
     f acc[V / S][S];
     CRIA_UNROLL
     for (std::size_t n = 0; n < V; ++n) acc[n / S][n % S] = op::set(0);
-    decoded_scales sc;
+    decoded_scales<unpack> sc;
     group_pairs<Isa, 1, has_large_codes> pairs;
     std::int32_t both[is_row_tile_shared ? 2 * group_steps : 1] = {};
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
@@ -197,7 +193,7 @@ struct gemm {
     f acc[V * W];
     CRIA_UNROLL
     for (std::size_t n = 0; n < V * W; ++n) acc[n] = op::set(0);
-    decoded_scales sc;
+    decoded_scales<unpack> sc;
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
       unpack::decode(block, sc.bytes);
       for (std::size_t n = 0; asks_ahead && n < block_bytes; n += 64) CRIA_PREFETCH(block + bytes_ahead + n);

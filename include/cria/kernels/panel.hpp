@@ -45,6 +45,12 @@ CRIA_ALWAYS_INLINE void get_bytes(const std::byte* in, std::size_t r, std::uint8
   for (std::size_t n = 0; n < N; ++n) bytes[n] = std::to_integer<std::uint8_t>(in[16 * n + r]);
 }
 
+/// Memory for what Unpack::decode() writes.
+template <class Unpack>
+struct decoded_scales {
+  alignas(64) std::byte bytes[Unpack::decoded_bytes == 0 ? 1 : Unpack::decoded_bytes];
+};
+
 /// For formats whose scales need no decoding; `sc` is not used.
 struct no_decoding {
   static constexpr std::size_t decoded_bytes = 0;

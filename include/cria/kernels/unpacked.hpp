@@ -48,13 +48,13 @@ struct unpack_columns {
   /// Unpacks n_blocks blocks from `block` on as Kind, and prefetches as many bytes after them.
   template <class Kind>
   static CRIA_KERNEL void run(const std::byte* block, std::size_t n_blocks, unpacked_columns& out) noexcept {
-    alignas(64) std::byte sc[unpack::decoded_bytes == 0 ? 1 : unpack::decoded_bytes];
+    decoded_scales<unpack> sc;
     std::byte* codes = out.codes;
     float *scales = out.scales, *mins = out.mins;
     const std::byte *end = block + n_blocks * block_bytes, *ahead = end;
     for (; block != end; block += block_bytes, ahead += block_bytes) {
       for (std::size_t n = 0; n < block_bytes; n += 64) CRIA_PREFETCH(ahead + n);
-      unpack::decode(block, sc);
+      unpack::decode(block, sc.bytes);
       for (std::size_t g = 0; g < layout::groups; ++g, codes += Kind::group_bytes) {
         for (std::size_t r = 0; r < panel_rows; r += op::lanes) {
           each<group_steps>([&]<std::size_t Step>() CRIA_PART_LAMBDA {
@@ -62,8 +62,8 @@ struct unpack_columns {
           });
           CRIA_UNROLL
           for (std::size_t sub = 0; sub < layout::subs; ++sub) {
-            op::store(scales + sub * panel_rows + r, unpack::scale(block, sc, g, r, sub));
-            if constexpr (layout::has_min) op::store(mins + sub * panel_rows + r, unpack::min(block, sc, g, r, sub));
+            op::store(scales + sub * panel_rows + r, unpack::scale(block, sc.bytes, g, r, sub));
+            if constexpr (layout::has_min) op::store(mins + sub * panel_rows + r, unpack::min(block, sc.bytes, g, r, sub));
           }
         }
         scales += layout::subs * panel_rows;
