@@ -162,7 +162,8 @@ class synthetic_source final : public cria::byte_source {
 
  private:
   /// Without a plan all tensors are F32.
-  static cria::result<std::shared_ptr<const cria::byte_source>> make(const model_shape& s, const synthetic_type& t, std::span<const cria::planned_tensor> plan) {
+  static cria::result<std::shared_ptr<const cria::byte_source>> make(const model_shape& s, const synthetic_type& t,
+                                                                     std::span<const cria::planned_tensor> plan) {
     const auto source = std::make_shared<synthetic_source>(s, t, plan);
     CRIA_CHECK(source->write_header(s, t));
     return std::shared_ptr<const cria::byte_source>(source);

@@ -49,7 +49,8 @@ int main(int argc, char** argv) {
   const std::string_view prompt = argc > 2 ? argv[2] : "Tom was a boy who";
   const auto print = [](std::string_view text) { std::cout << text << std::flush; };
   // Left to right: our filter, top-k, temperature; then the pick. The same seed gives the same text everywhere.
-  cria::sampler_chain chain(model->vocab_size(), cria::multinomial(/*seed*/ 7), without_letter{model->tokenizer(), 'e'}, cria::top_k{20}, cria::temperature{0.5f});
+  cria::sampler_chain chain(model->vocab_size(), cria::multinomial(/*seed*/ 7), without_letter{model->tokenizer(), 'e'}, cria::top_k{20},
+                            cria::temperature{0.5f});
   auto done = session->generate(prompt, {.max_tokens = 40}, chain, print);
   if (!done) return fail(done.error());
   std::cout << "\n---\n";

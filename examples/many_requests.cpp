@@ -32,5 +32,6 @@ int main(int argc, char** argv) {
     }
   }
   const cria::batch_statistics s = engine->statistics();
-  std::cout << "at most " << s.pages.most_used << " pages of keys and values, " << static_cast<int>(100 * s.hit_rate()) << " % of the prompts' tokens were shared\n";
+  std::cout << "at most " << s.pages.most_used << " pages of keys and values, " << static_cast<int>(100 * s.hit_rate())
+            << " % of the prompts' tokens were shared\n";
 }

@@ -41,7 +41,8 @@ int main(int argc, char** argv) {
   options.generation.max_tokens = 100;
   options.generation.sampling = cria::sampler_config::greedy();
   // A model that was never taught to call functions is made to: its first reply can be nothing but a call.
-  auto only_a_call = cria::grammar::parse(R"(root ::= "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"" [A-Z] [a-z ]{2,20} "\"}}</tool_call>")");
+  auto only_a_call =
+      cria::grammar::parse(R"(root ::= "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"" [A-Z] [a-z ]{2,20} "\"}}</tool_call>")");
   if (!only_a_call) return fail(only_a_call.error());
   if (!knows_tools) options.generation.grammar = *only_a_call;
 

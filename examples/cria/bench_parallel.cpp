@@ -27,14 +27,15 @@ std::string formatted(const char* format, auto... values) {
 
 std::string line_of(const parallel_row& r, const cria::model& model, const parallel_plan& plan, std::size_t n_kv_max) {
   if (plan.format == report_format::md) {
-    return formatted("|%6zu | %6zu | %4zu | %6zu | %8.3f | %8.2f | %8.3f | %8.2f | %8.3f | %8.2f | %-9s |\n", r.pp, r.tg, r.pl, r.n_kv(), r.t_pp, r.speed_pp(), r.t_tg,
-                     r.speed_tg(), r.t_pp + r.t_tg, r.speed(), std::string(name(model.precision())).c_str());
+    return formatted("|%6zu | %6zu | %4zu | %6zu | %8.3f | %8.2f | %8.3f | %8.2f | %8.3f | %8.2f | %-9s |\n", r.pp, r.tg, r.pl, r.n_kv(), r.t_pp, r.speed_pp(),
+                     r.t_tg, r.speed_tg(), r.t_pp + r.t_tg, r.speed(), std::string(name(model.precision())).c_str());
   }
-  return formatted("{\"n_kv_max\": %zu, \"n_batch\": %zu, \"n_ubatch\": %zu, \"flash_attn\": 1, \"is_pp_shared\": 0, \"n_gpu_layers\": 0, \"n_threads\": %zu, "
-                   "\"n_threads_batch\": %zu, \"pp\": %zu, \"tg\": %zu, \"pl\": %zu, \"n_kv\": %zu, ",
-                   n_kv_max, plan.batch, plan.batch, plan.n_threads, plan.n_threads, r.pp, r.tg, r.pl, r.n_kv()) +
-         formatted("\"t_pp\": %f, \"speed_pp\": %f, \"t_tg\": %f, \"speed_tg\": %f, \"t\": %f, \"speed\": %f, \"precision\": \"%s\"}\n", r.t_pp, r.speed_pp(), r.t_tg,
-                   r.speed_tg(), r.t_pp + r.t_tg, r.speed(), std::string(name(model.precision())).c_str());
+  return formatted(
+             "{\"n_kv_max\": %zu, \"n_batch\": %zu, \"n_ubatch\": %zu, \"flash_attn\": 1, \"is_pp_shared\": 0, \"n_gpu_layers\": 0, \"n_threads\": %zu, "
+             "\"n_threads_batch\": %zu, \"pp\": %zu, \"tg\": %zu, \"pl\": %zu, \"n_kv\": %zu, ",
+             n_kv_max, plan.batch, plan.batch, plan.n_threads, plan.n_threads, r.pp, r.tg, r.pl, r.n_kv()) +
+         formatted("\"t_pp\": %f, \"speed_pp\": %f, \"t_tg\": %f, \"speed_tg\": %f, \"t\": %f, \"speed\": %f, \"precision\": \"%s\"}\n", r.t_pp, r.speed_pp(),
+                   r.t_tg, r.speed_tg(), r.t_pp + r.t_tg, r.speed(), std::string(name(model.precision())).c_str());
 }
 
 result<parallel_row> measure(const cria::model& model, const parallel_plan& plan, parallel_row row, const cria::stop_token& stop) {

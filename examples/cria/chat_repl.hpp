@@ -201,7 +201,8 @@ class chat_repl {
   result<void> temp(const std::string& rest) { return config("temperature " + rest); }
   result<void> tokens(const std::string&) {
     CRIA_TRY(const auto use, chat_.usage(settings_.for_reply({}).rendering));
-    note(std::to_string(use.n_tokens) + " of " + std::to_string(use.capacity) + " tokens, " + std::to_string(chat_.session().length()) + " of them in the cache");
+    note(std::to_string(use.n_tokens) + " of " + std::to_string(use.capacity) + " tokens, " + std::to_string(chat_.session().length()) +
+         " of them in the cache");
     if (use.n_before_turns != 0) note("  before the first turn " + std::to_string(use.n_before_turns));
     const auto turns = chat_.conversation().turns();
     for (std::size_t i = 0; i < use.turns.size() && i < turns.size(); ++i) {

@@ -381,8 +381,8 @@ result<void> answer(const batch_flags& flags, const cria::model& model, std::spa
   }
   const cria::batch_statistics s = engine.statistics();
   const std::size_t n_errors = out.n_errors() + queue.n_errors();
-  std::fprintf(stderr, "%zu requests, %zu done before, %zu errors; %llu tokens, %.1f tokens/s; %.0f %% of the prompt tokens were shared\n", lines.size(), out.n_done(),
-               n_errors, static_cast<unsigned long long>(s.n_generated_tokens), rate(), 100 * s.hit_rate());
+  std::fprintf(stderr, "%zu requests, %zu done before, %zu errors; %llu tokens, %.1f tokens/s; %.0f %% of the prompt tokens were shared\n", lines.size(),
+               out.n_done(), n_errors, static_cast<unsigned long long>(s.n_generated_tokens), rate(), 100 * s.hit_rate());
   return all_answered(n_errors);
 }
 
@@ -422,8 +422,12 @@ void add_batch(CLI::App& app, action& chosen) {
   add_model_option(c, flags->model);
   c.add_option("-f,--in", flags->in, "requests, one JSON object a line: \"prompt\" or \"messages\"; - is standard input")->required();
   c.add_option("-o,--out", flags->out, "results, one JSON object a line, in the same order; - is standard output")->required();
-  c.add_option("--parallel", flags->parallel, "requests at once")->check(CLI::Range(std::size_t{1}, cria::batch_options::most_sequences))->capture_default_str();
-  c.add_option("-n,--tokens", flags->n_tokens, "at most so many tokens for each, unless a line says otherwise")->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31))->capture_default_str();
+  c.add_option("--parallel", flags->parallel, "requests at once")
+      ->check(CLI::Range(std::size_t{1}, cria::batch_options::most_sequences))
+      ->capture_default_str();
+  c.add_option("-n,--tokens", flags->n_tokens, "at most so many tokens for each, unless a line says otherwise")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31))
+      ->capture_default_str();
   c.add_option("--cache-positions", flags->cache_positions, "positions of all requests together; 0: full contexts for all")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
   c.add_flag("--overwrite", flags->starts_over, "forget the results that are there");
@@ -433,10 +437,13 @@ void add_batch(CLI::App& app, action& chosen) {
   flags->lora.add_to(c);
   flags->grammar.add_to(c, "every reply");
   flags->engine.add_to(c, true);
-  c.footer("A request: {\"prompt\": TEXT} or {\"messages\": [{\"role\": ..., \"content\": ...}, ...]}; beside it may stand id (any value, which the result repeats),\n"
-           "max_tokens, temperature, top_k, top_p, min_p, seed, stop (a text or a list), json_schema, lora ([{\"id\": N of the --lora options, \"scale\": S}]).\n"
-           "A result: {\"line\": N, \"id\": ..., \"text\": ..., \"finish_reason\": ..., \"prompt_tokens\": N, \"completion_tokens\": N}, or \"error\" with code and message.\n"
-           "Exit status: 1 where a request has no answer.");
+  c.footer(
+      "A request: {\"prompt\": TEXT} or {\"messages\": [{\"role\": ..., \"content\": ...}, ...]}; beside it may stand id (any value, which the result "
+      "repeats),\n"
+      "max_tokens, temperature, top_k, top_p, min_p, seed, stop (a text or a list), json_schema, lora ([{\"id\": N of the --lora options, \"scale\": S}]).\n"
+      "A result: {\"line\": N, \"id\": ..., \"text\": ..., \"finish_reason\": ..., \"prompt_tokens\": N, \"completion_tokens\": N}, or \"error\" with code and "
+      "message.\n"
+      "Exit status: 1 where a request has no answer.");
   c.callback([flags, &chosen] {
     flags->options.max_tokens = flags->n_tokens;
     if (const auto valid = flags->options.sampling.validate(); !valid) usage_error(valid.error().where, valid.error().message);

@@ -146,7 +146,8 @@ result<void> run_parallel(const bench_flags& flags, const bench_order& order) {
   for (const cria::precision precision : order.precisions) {
     CRIA_TRY(const auto model, cria::load_model(file, load_options_of(order, precision, ctrl_c.token())));
     for (const std::size_t n_threads : order.plan.threads) {
-      CRIA_CHECK(measure_parallel(model, {order.plan.prompts, order.plan.generations, order.parallel, n_threads, order.plan.batch, order.format}, ctrl_c.token()));
+      CRIA_CHECK(
+          measure_parallel(model, {order.plan.prompts, order.plan.generations, order.parallel, n_threads, order.plan.batch, order.format}, ctrl_c.token()));
     }
   }
   return {};

@@ -43,7 +43,8 @@ void add_embed(CLI::App& app, action& chosen) {
   CLI::App& c = *app.add_subcommand("embed", "Print a text as one vector of numbers");
   add_model_option(c, flags->model);
   flags->prompt.add_to(c, true);
-  c.add_option("--pooling", flags->pooling, "mean, cls or last; by default what the model's file says, else mean")->check(CLI::IsMember({"mean", "cls", "last"}));
+  c.add_option("--pooling", flags->pooling, "mean, cls or last; by default what the model's file says, else mean")
+      ->check(CLI::IsMember({"mean", "cls", "last"}));
   c.add_flag("!--no-normalize", flags->options.is_normalised, "leave the vector's length as it is");
   flags->engine.add_to(c, true);
   c.callback([flags, &chosen] {

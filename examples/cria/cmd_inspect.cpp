@@ -72,14 +72,16 @@ json describe(const cria::gguf::file& file, const result<cria::memory_estimate>&
   auto& metadata = all["metadata"].get_ref<json::object_t&>();
   for (const auto& [key, value] : file.metadata()) metadata.emplace_back(std::string(key), to_json(value));
   for (const cria::gguf::tensor_info& t : file.tensors()) {
-    all["tensors"].push_back({{"name", t.name}, {"type", name(t.type)}, {"shape", shape_of(t)}, {"size", t.size_bytes}, {"offset", t.offset}, {"part", t.part}});
+    all["tensors"].push_back(
+        {{"name", t.name}, {"type", name(t.type)}, {"shape", shape_of(t)}, {"size", t.size_bytes}, {"offset", t.offset}, {"part", t.part}});
   }
   const type_totals totals = totals_of(file);
   all["types"] = json::object();
   for (const auto& [type, total] : totals.by_type) all["types"][std::string(name(type))] = to_json(total);
   all["all_types"] = to_json(totals.all);
   if (memory) {
-    all["memory"] = {{"context", memory->context}, {"weights", memory->weights}, {"cache", memory->cache}, {"activations", memory->activations}, {"total", memory->total()}};
+    all["memory"] = {
+        {"context", memory->context}, {"weights", memory->weights}, {"cache", memory->cache}, {"activations", memory->activations}, {"total", memory->total()}};
   } else {
     all["memory"] = nullptr;
     all["memory_error"] = memory.error().to_string();
@@ -99,8 +101,8 @@ std::string to_text(const cria::gguf::file& file, const result<cria::memory_esti
   text += "\n";
   text += totals_of(file).to_text();
   if (!memory) return text + "\nmemory: unknown (" + memory.error().to_string() + ")\n";
-  return text + "\nmemory for a context of " + std::to_string(memory->context) + ": weights " + megabytes(memory->weights) + " + cache " + megabytes(memory->cache) +
-         " + activations " + megabytes(memory->activations) + " = " + megabytes(memory->total()) + "\n";
+  return text + "\nmemory for a context of " + std::to_string(memory->context) + ": weights " + megabytes(memory->weights) + " + cache " +
+         megabytes(memory->cache) + " + activations " + megabytes(memory->activations) + " = " + megabytes(memory->total()) + "\n";
 }
 
 }  // namespace

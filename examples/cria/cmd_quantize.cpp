@@ -51,11 +51,12 @@ std::string describe(const quantize_flags& flags, const cria::quantize_report& r
   char line[160];
   std::snprintf(line, sizeof line, "%zu tensors, %.1f MB -> %.1f MB (%.1f %%), %.3f -> %.3f bits per weight, %.1f s\n", report.tensors.size(),
                 static_cast<double>(before.all.bytes) / 1e6, static_cast<double>(after.all.bytes) / 1e6,
-                before.all.bytes == 0 ? 100.0 : 100 * static_cast<double>(after.all.bytes) / static_cast<double>(before.all.bytes), before.all.bits_per_weight(),
-                after.all.bits_per_weight(), seconds);
+                before.all.bytes == 0 ? 100.0 : 100 * static_cast<double>(after.all.bytes) / static_cast<double>(before.all.bytes),
+                before.all.bits_per_weight(), after.all.bits_per_weight(), seconds);
   std::string text = fallbacks;
   for (const auto& [type, n] : rounded_before) {
-    text += std::to_string(n) + (n == 1 ? " tensor was " : " tensors were ") + type + " already and lost precision twice: quantise from F32, F16 or BF16 where you can\n";
+    text += std::to_string(n) + (n == 1 ? " tensor was " : " tensors were ") + type +
+            " already and lost precision twice: quantise from F32, F16 or BF16 where you can\n";
   }
   return text + after.to_text() + flags.target + ": " + line;
 }
@@ -95,7 +96,8 @@ void add_quantize(CLI::App& app, action& chosen) {
   c.add_option("--output-type", flags->output_type, "type of the output head (of the embeddings where they are that too)")->check(check_type);
   c.add_option("--embedding-type", flags->embedding_type, "type of the token embeddings")->check(check_type);
   c.add_flag("--pure", flags->is_pure, "no better type for any matrix");
-  c.add_option("-t,--threads", flags->threads, "threads; 0: the physical cores")->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::thread_pool::max_threads}));
+  c.add_option("-t,--threads", flags->threads, "threads; 0: the physical cores")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::thread_pool::max_threads}));
   c.callback([flags, &chosen] { chosen = [flags] { return run(*flags); }; });
 }
 

@@ -63,8 +63,9 @@ void print_stats(const cria::generation& g, const cria::session_statistics& s, c
                "cache       %zu of %zu positions, %.1f MB\n"
                "seed        %" PRIu64 "\n",
                load_seconds, static_cast<double>(model.weight_bytes()) / 1e6, std::string(cria::isa::name(model.kernels().set)).c_str(),
-               std::string(name(model.precision())).c_str(), g.n_prompt, g.n_reused, g.prompt_tokens_per_second(), g.timings.first_token_seconds, g.n_generated(),
-               g.tokens_per_second(), std::string(name(g.reason)).c_str(), s.length, s.capacity, static_cast<double>(s.cache_bytes) / 1e6, seed);
+               std::string(name(model.precision())).c_str(), g.n_prompt, g.n_reused, g.prompt_tokens_per_second(), g.timings.first_token_seconds,
+               g.n_generated(), g.tokens_per_second(), std::string(name(g.reason)).c_str(), s.length, s.capacity, static_cast<double>(s.cache_bytes) / 1e6,
+               seed);
   if (g.grammar.n_tokens == 0) return;
   std::fprintf(stderr, "grammar     %zu masks for %zu tokens, at most %zu nodes and %zu steps for one\n", g.grammar.n_masks_built, g.grammar.n_tokens,
                g.grammar.most_nodes, g.grammar.most_steps);

@@ -28,7 +28,8 @@ void usage_error(const std::string& option, const std::string& message) { throw 
 void add_model_option(CLI::App& command, std::string& path) { command.add_option("-m,--model", path, "GGUF file (of one in parts: the first)")->required(); }
 
 void engine_flags::add_to(CLI::App& command, bool with_context) {
-  command.add_option("-t,--threads", threads, "threads; 0: the physical cores")->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::thread_pool::max_threads}));
+  command.add_option("-t,--threads", threads, "threads; 0: the physical cores")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::thread_pool::max_threads}));
   if (with_context) {
     command.add_option("-c,--context", context, "positions of the cache; 0: as the model was trained, 4096 at most")
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));

@@ -16,7 +16,8 @@ namespace cria_program {
 
 /// The types of cache that the program offers, and the one of that name.
 inline const std::vector<std::string> cache_names = {"f16", "f32", "bf16"};
-inline constexpr const char* cache_help = "what keys and values are stored as: f16; f32; bf16, the fastest after long texts where the processor multiplies bf16";
+inline constexpr const char* cache_help =
+    "what keys and values are stored as: f16; f32; bf16, the fastest after long texts where the processor multiplies bf16";
 [[nodiscard]] inline cria::kv_type cache_named(std::string_view name) {
   return name == "f32" ? cria::kv_type::f32 : name == "bf16" ? cria::kv_type::bf16 : cria::kv_type::f16;
 }

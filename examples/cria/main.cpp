@@ -20,7 +20,8 @@ static void check_values(const CLI::App& command) {
     const std::string name = option->get_name();
     const bool is_whole_number = option->get_type_name().starts_with("INT") || option->get_type_name().starts_with("UINT");
     for (const std::string& value : option->results()) {
-      const bool is_allowed = std::any_of(std::begin(may_be_empty), std::end(may_be_empty), [&](std::string_view n) { return option->check_lname(std::string(n)); });
+      const bool is_allowed =
+          std::any_of(std::begin(may_be_empty), std::end(may_be_empty), [&](std::string_view n) { return option->check_lname(std::string(n)); });
       if (value.empty() && !is_allowed && option->get_expected_min() > 0) usage_error(name, "is empty");
       const std::size_t first = value.starts_with('-') ? 1 : 0;
       if (is_whole_number && value.size() > first + 1 && value[first] == '0') usage_error(name, value + " begins with 0");

@@ -14,6 +14,7 @@ RANKS = {"core": 0, "isa": 1, "quant": 1, "gguf": 2, "kernels": 2, "kv": 2, "sam
 TOP = 7  # cria.hpp
 ISAS = ("scalar sse4_2 avx2 avx_vnni avx512bw avx512_vnni neon64 neon_dotprod neon_i8mm x86 arm").split()
 MAX_LINES = 400
+MAX_COLUMNS = 160
 ROOT_FILES = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "conanfile.py", "vcpkg.json", "bench", "examples", "include", "tests"}
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
@@ -92,6 +93,11 @@ def size(path, text):
     return ["%d lines, more than %d" % (n, MAX_LINES)] if n > MAX_LINES else []
 
 
+def width(path, text):
+    """A line has at most MAX_COLUMNS characters."""
+    return ["line %d: %d columns, more than %d" % (n, len(line), MAX_COLUMNS) for n, line in enumerate(text.split("\n"), 1) if len(line) > MAX_COLUMNS]
+
+
 def heading(path, text):
     """A header starts with its license, its path and what it is, and is guarded by #pragma once."""
     name = path[len("include/cria/"):]
@@ -149,7 +155,7 @@ def versioned(path, text):
     return find(r"^namespace[ \t]+cria\b(?!::inline v0\b)[\w: \t]*\{", code_of(text), "namespace without ::inline v0")
 
 
-HEADER_RULES = [layering, simd_includes, intrinsics, feature_macros, size, heading, behaviour, mutable_state, macros, language, versioned]
+HEADER_RULES = [layering, simd_includes, intrinsics, feature_macros, size, width, heading, behaviour, mutable_state, macros, language, versioned]
 
 # rule, path of the sample, its text: each must be caught.
 BAD = [
@@ -172,6 +178,7 @@ BAD = [
     (feature_macros, "include/cria/nn/a.hpp", "#ifdef __ARM_FEATURE_DOTPROD\n"),
     (feature_macros, "include/cria/core/a.hpp", "#ifdef __x86_64__\n"),
     (size, "include/cria/core/a.hpp", "\n" * (MAX_LINES + 1)),
+    (width, "include/cria/core/a.hpp", "// " + "x" * (MAX_COLUMNS - 2) + "\n"),
     (heading, "include/cria/core/a.hpp", "#pragma once\n// core/a.hpp - x\n"),
     (heading, "include/cria/core/a.hpp", "// SPDX-License-Identifier: MIT\n// core/b.hpp - x\n#pragma once\n"),
     (heading, "include/cria/core/a.hpp", "// SPDX-License-Identifier: MIT\n// core/a.hpp - x\n"),
@@ -287,7 +294,10 @@ def main():
     for path in files:
         if path.endswith((".hpp", ".cpp", ".py", ".sh", ".txt", ".cmake", ".md")):
             with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as file:
-                failures += ["%s: %s" % (path, hit) for hit in unfinished(path, file.read())]
+                text = file.read()
+            failures += ["%s: %s" % (path, hit) for hit in unfinished(path, text)]
+            if path.startswith(("bench/", "examples/")) and path.endswith((".hpp", ".cpp")):
+                failures += ["%s: %s" % (path, hit) for hit in width(path, text)]
     failures += ["%s: compile.hpp does not reach it, so its definitions are in no unit of cria::dispatch" % path for path in uncompiled(texts)]
     failures += ["top level: '%s' is not part of the design" % name for name in top_level(files)]
     with open(os.path.join(ROOT, ".github/CHANGELOG.md"), encoding="utf-8") as changelog, open(os.path.join(ROOT, "include/cria/core/config.hpp"), encoding="utf-8") as config:

@@ -255,7 +255,8 @@ CRIA_INLINE result<chat_template> chat_template::make(std::string_view source, s
     if (!tool_use.empty()) {
       CRIA_TRY(second, jinja::compiled_template::compile(tool_use));
     }
-    return chat_template(std::make_shared<const state>(state{std::string(source), std::string(tool_use), std::move(main), std::move(second), std::move(texts), end_of_turn}));
+    return chat_template(
+        std::make_shared<const state>(state{std::string(source), std::string(tool_use), std::move(main), std::move(second), std::move(texts), end_of_turn}));
   }, "chat template");
 }
 

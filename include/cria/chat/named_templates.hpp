@@ -43,7 +43,8 @@ inline constexpr named_template named_templates[] = {
     {"llama3", R"jinja(
 {{- bos_token }}
 {%- for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}
-{%- if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %})jinja", "<|eot_id|>", {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}},
+{%- if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %})jinja",
+     "<|eot_id|>", {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}},
 
     {"zephyr", R"jinja(
 {%- for m in messages %}{{ '<|' + m.role + '|>\n' + m.content }}{{ eos_token }}{{ '\n' }}{% endfor %}

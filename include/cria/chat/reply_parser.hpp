@@ -245,7 +245,9 @@ class reply_parser {
   /// Takes name[ARGS] or name[CALL_ID]id[ARGS].
   [[nodiscard]] outcome find_name() {
     const std::string_view from = rest().substr(cursor_, longest_name);
-    const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.'; };
+    const auto is_letter = [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+    };
     const auto word = [&](std::size_t at) {
       const std::size_t begin = at;
       while (at < from.size() && is_letter(from[at])) ++at;

@@ -22,7 +22,8 @@ class adapter_companies {
  public:
   [[nodiscard]] std::uint64_t number_of(const adapter_set& adapters) {
     if (adapters.empty()) return 0;
-    std::erase_if(known_, [](const company& c) { return std::any_of(c.members.begin(), c.members.end(), [](const member& m) { return m.identity.expired(); }); });
+    std::erase_if(known_,
+                  [](const company& c) { return std::any_of(c.members.begin(), c.members.end(), [](const member& m) { return m.identity.expired(); }); });
     const auto is_it = [&](const company& c) { return is_same(c, adapters); };
     if (const auto found = std::find_if(known_.begin(), known_.end(), is_it); found != known_.end()) return found->number;
     company made{last_ + 1, {}};

@@ -182,7 +182,9 @@ CRIA_INLINE result<void> file::state::add_part(detail::file_part part, split_pos
     for (const std::string_view key : {detail::split_tensors_key, std::string_view("general.architecture"), std::string_view("general.name")}) {
       const value* a = first.find(key);
       const value* b = part.parsed.keys.find(key);
-      if (a != nullptr && b != nullptr && !std::equal(a->bytes().begin(), a->bytes().end(), b->bytes().begin(), b->bytes().end())) return foreign("belongs to another model: " + std::string(key) + " differs");
+      if (a != nullptr && b != nullptr && !std::equal(a->bytes().begin(), a->bytes().end(), b->bytes().begin(), b->bytes().end())) {
+        return foreign("belongs to another model: " + std::string(key) + " differs");
+      }
     }
   }
   if (part.parsed.tensors.size() > limit.tensors - std::min<std::uint64_t>(limit.tensors, tensors.size())) {
@@ -208,7 +210,8 @@ CRIA_INLINE result<file> file::state::finish() && {
     for (std::size_t i = 0; i < tensors.size(); ++i) {
       const tensor_info& t = tensors[i];
       if (index.insert(t.name, i, name_of)) {
-        return error{errc::mismatch, cria::detail::printable_name(parts[t.part].source->name()), "has the tensor " + printable(t.name) + ", which an earlier part has too"};
+        return error{errc::mismatch, cria::detail::printable_name(parts[t.part].source->name()),
+                     "has the tensor " + printable(t.name) + ", which an earlier part has too"};
       }
     }
     const gguf::metadata& keys = parts.front().parsed.keys;

@@ -160,7 +160,9 @@ class contiguous_kv_cache {
       c.v_stride_ = round_up(shape.head_dim, storage::v_step);
       c.panel_bytes_ = storage::k_panel_bytes(shape.head_dim) + 16 * storage::v_row_bytes(c.v_stride_);
       const auto whole = checked_u64(capacity).rounded_up(16).get();
-      const auto most = whole ? (checked_u64(*whole) / checked_u64(16) * checked_u64(c.panel_bytes_) * checked_u64(shape.n_layers) * checked_u64(shape.n_kv_heads)).get() : whole;
+      const auto most =
+          whole ? (checked_u64(*whole) / checked_u64(16) * checked_u64(c.panel_bytes_) * checked_u64(shape.n_layers) * checked_u64(shape.n_kv_heads)).get()
+                : whole;
       if (!most || *most > std::numeric_limits<std::size_t>::max()) {
         return error{errc::out_of_memory, "capacity", "a context of " + std::to_string(capacity) + " positions"};
       }

@@ -88,7 +88,8 @@ class page_pool {
   [[nodiscard]] std::size_t pages_for(std::size_t positions) const noexcept { return positions / page_size_ + (positions % page_size_ != 0); }
   [[nodiscard]] std::uint32_t references(page_id page) const noexcept { return references_[page]; }
   [[nodiscard]] page_pool_statistics statistics() const noexcept {
-    return {n_pages(), n_pages() - n_free(), n_shared_, most_used_, n_copies_, whole_.bytes, n_slots_, n_slots_ - free_slots_.size(), most_slots_used_, windowed_.bytes};
+    return {n_pages(), n_pages() - n_free(),          n_shared_,        most_used_,     n_copies_, whole_.bytes,
+            n_slots_,  n_slots_ - free_slots_.size(), most_slots_used_, windowed_.bytes};
   }
 
   /// Returns the positions that the widest window sees; 0: no layer has one.
@@ -100,7 +101,9 @@ class page_pool {
   /// Returns how many pages allocate() can give.
   [[nodiscard]] std::size_t n_allocatable() const noexcept { return std::min(n_free(), n_free_windowed()); }
   /// Returns the first page that a query at a position behind `length` others, or a later one, sees through a window.
-  [[nodiscard]] std::size_t first_seen_page(std::size_t length) const noexcept { return window_ == 0 || length + 1 <= window_ ? 0 : (length + 1 - window_) / page_size_; }
+  [[nodiscard]] std::size_t first_seen_page(std::size_t length) const noexcept {
+    return window_ == 0 || length + 1 <= window_ ? 0 : (length + 1 - window_) / page_size_;
+  }
   [[nodiscard]] std::uint32_t windowed_references(page_id page) const noexcept { return window_ == 0 ? references_[page] : slots_[page].references; }
   /// Returns whether a page has its windowed part; always where no layer has a window.
   [[nodiscard]] bool is_seen(page_id page) const noexcept { return window_ == 0 || slots_[page].references > 0; }
@@ -183,7 +186,11 @@ class page_pool {
   };
 
   page_pool(const kv_shape& shape, const page_pool_options& options)
-      : shape_(shape), page_size_(options.page_size), slack_(options.slack), window_(shape.widest_window()), v_stride_(round_up(shape.head_dim, storage::v_step)) {
+      : shape_(shape),
+        page_size_(options.page_size),
+        slack_(options.slack),
+        window_(shape.widest_window()),
+        v_stride_(round_up(shape.head_dim, storage::v_step)) {
     k_bytes_ = page_size_ / 16 * storage::k_panel_bytes(shape.head_dim);
     head_bytes_ = k_bytes_ + page_size_ * storage::v_row_bytes(v_stride_);
     if (window_ != 0) n_slots_ = options.n_windowed_pages == 0 ? options.n_pages : std::min(options.n_windowed_pages, options.n_pages);
@@ -191,7 +198,8 @@ class page_pool {
 
   [[nodiscard]] result<void> allocate(std::size_t n_pages) {
     const auto layer_bytes = (checked_u64(head_bytes_) * checked_u64(shape_.n_kv_heads)).get();
-    const std::size_t n_windowed = window_ == 0 ? 0 : shape_.n_layers - static_cast<std::size_t>(std::count(shape_.windows->begin(), shape_.windows->end(), std::size_t{0}));
+    const std::size_t n_windowed =
+        window_ == 0 ? 0 : shape_.n_layers - static_cast<std::size_t>(std::count(shape_.windows->begin(), shape_.windows->end(), std::size_t{0}));
     if (!layer_bytes || *layer_bytes > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "n_pages"};
     CRIA_CHECK(whole_.allocate(n_pages, shape_.n_layers - n_windowed, static_cast<std::size_t>(*layer_bytes)));
     CRIA_CHECK(windowed_.allocate(n_slots_, n_windowed, static_cast<std::size_t>(*layer_bytes)));

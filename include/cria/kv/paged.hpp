@@ -139,8 +139,9 @@ class paged_kv_cache {
     }
     forget_unseen();
     if (pages_needed(n) > pool_->n_allocatable()) {
-      return error{errc::context_full, "pages",
-                   std::to_string(pool_->n_allocatable()) + " of " + std::to_string(pool_->n_pages()) + " are free, " + std::to_string(pages_needed(n)) + " are needed"};
+      return error{
+          errc::context_full, "pages",
+          std::to_string(pool_->n_allocatable()) + " of " + std::to_string(pool_->n_pages()) + " are free, " + std::to_string(pages_needed(n)) + " are needed"};
     }
     if (n > 0 && writes_into_shared()) {
       page_id& page = pages_[length_ / pool_->page_size()];

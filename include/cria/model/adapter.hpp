@@ -101,7 +101,9 @@ class adapter {
   static std::string stray_name(const gguf::file& file) {
     for (const gguf::tensor_info& t : file.tensors()) {
       const bool is_a = t.name.ends_with(".lora_a");
-      if (!is_a && (!t.name.ends_with(".lora_b") || file.find_tensor(std::string(t.name.substr(0, t.name.size() - 1)) + "a") == nullptr)) return printable(t.name);
+      if (!is_a && (!t.name.ends_with(".lora_b") || file.find_tensor(std::string(t.name.substr(0, t.name.size() - 1)) + "a") == nullptr)) {
+        return printable(t.name);
+      }
     }
     return "tensors";
   }
@@ -121,7 +123,9 @@ class adapter {
     const double scale = alpha == 0 ? 1.0 : alpha / static_cast<double>(rank);
     for (float& v : b_values) {
       const double scaled = static_cast<double>(v) * scale;
-      if (!(std::fabs(scaled) <= double{std::numeric_limits<float>::max()})) return error{errc::non_finite, printable(b.name), "times alpha / rank is too large"};
+      if (!(std::fabs(scaled) <= double{std::numeric_limits<float>::max()})) {
+        return error{errc::non_finite, printable(b.name), "times alpha / rank is too large"};
+      }
       v = static_cast<float>(scaled);
     }
     for (const target& t : targets) {
@@ -129,7 +133,8 @@ class adapter {
         const std::size_t n = std::min<std::size_t>(static_cast<std::size_t>(rank) - first, nn::low_rank_pair::max_rank);
         nn::low_rank_pair pair{t.to, {}, {}};
         CRIA_TRY(pair.a, packed(std::span(a_values).subspan(first * columns), columns, n, columns));
-        CRIA_TRY(pair.b, packed(std::span(b_values).subspan(t.first_row * static_cast<std::size_t>(rank) + first), static_cast<std::size_t>(rank), t.to->rows, n));
+        CRIA_TRY(pair.b,
+                 packed(std::span(b_values).subspan(t.first_row * static_cast<std::size_t>(rank) + first), static_cast<std::size_t>(rank), t.to->rows, n));
         set.pairs.push_back(std::move(pair));
       }
     }
@@ -139,7 +144,8 @@ class adapter {
   static result<void> check_shape(const gguf::tensor_info& t, std::uint64_t columns, std::uint64_t rows) {
     if (t.shape[0] == columns && t.shape[1] == rows && t.shape[2] == 1 && t.shape[3] == 1) return {};
     return error{errc::bad_shape, printable(t.name),
-                 "is " + std::to_string(t.shape[0]) + " x " + std::to_string(t.shape[1]) + ", this model needs " + std::to_string(columns) + " x " + std::to_string(rows)};
+                 "is " + std::to_string(t.shape[0]) + " x " + std::to_string(t.shape[1]) + ", this model needs " + std::to_string(columns) + " x " +
+                     std::to_string(rows)};
   }
 
   /// Returns the tensor's values, all of which are finite.
@@ -171,8 +177,9 @@ class adapter {
     w.rows = rows;
     w.columns = columns;
     CRIA_TRY(w.panels, aligned_buffer::allocate(w.n_panels() * 16 * columns * sizeof(float)));
-    kernels::pack(w.format,
-                  {.rows = reinterpret_cast<const std::byte*>(dense.data()), .n_rows = rows, .k = columns, .n_panels = w.n_panels(), .panels = w.panels.data()});
+    kernels::pack(
+        w.format,
+        {.rows = reinterpret_cast<const std::byte*>(dense.data()), .n_rows = rows, .k = columns, .n_panels = w.n_panels(), .panels = w.panels.data()});
     static_cast<void>(w.panels.make_read_only());   // as a model's own weights are
     return w;
   }

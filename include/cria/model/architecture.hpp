@@ -67,7 +67,8 @@ inline constexpr layer_tensor attn_q{"attn_q", extent::dim, nullptr, {{{&decoder
 inline constexpr layer_tensor attn_k{"attn_k", extent::dim, nullptr, {{{&decoder_layer::attn_k, extent::keys}}}};
 inline constexpr layer_tensor attn_v{"attn_v", extent::dim, nullptr, {{{&decoder_layer::attn_v, extent::keys}}}};
 inline constexpr layer_tensor attn_qkv{
-    "attn_qkv", extent::dim, nullptr, {{{&decoder_layer::attn_q, extent::queries}, {&decoder_layer::attn_k, extent::keys}, {&decoder_layer::attn_v, extent::keys}}}};
+    "attn_qkv", extent::dim, nullptr,
+    {{{&decoder_layer::attn_q, extent::queries}, {&decoder_layer::attn_k, extent::keys}, {&decoder_layer::attn_v, extent::keys}}}};
 inline constexpr layer_tensor attn_q_norm{"attn_q_norm.weight", extent::head, &decoder_layer::attn_q_norm};
 inline constexpr layer_tensor attn_k_norm{"attn_k_norm.weight", extent::head, &decoder_layer::attn_k_norm};
 inline constexpr layer_tensor attn_output{"attn_output", extent::queries, nullptr, {{{&decoder_layer::attn_output, extent::dim}}}};
@@ -76,7 +77,8 @@ inline constexpr layer_tensor ffn_norm{"ffn_norm.weight", extent::dim, &decoder_
 inline constexpr layer_tensor ffn_norm_bias{"ffn_norm.bias", extent::dim, &decoder_layer::ffn_norm_bias};
 inline constexpr layer_tensor ffn_gate{"ffn_gate", extent::dim, nullptr, {{{&decoder_layer::ffn_gate, extent::ffn}}}};
 inline constexpr layer_tensor ffn_up{"ffn_up", extent::dim, nullptr, {{{&decoder_layer::ffn_up, extent::ffn}}}};
-inline constexpr layer_tensor ffn_gate_and_up{"ffn_up", extent::dim, nullptr, {{{&decoder_layer::ffn_gate, extent::ffn}, {&decoder_layer::ffn_up, extent::ffn}}}};
+inline constexpr layer_tensor ffn_gate_and_up{
+    "ffn_up", extent::dim, nullptr, {{{&decoder_layer::ffn_gate, extent::ffn}, {&decoder_layer::ffn_up, extent::ffn}}}};
 inline constexpr layer_tensor ffn_down{"ffn_down", extent::ffn, nullptr, {{{&decoder_layer::ffn_down, extent::dim}}}};
 inline constexpr layer_tensor ffn_post_norm{"post_ffw_norm.weight", extent::dim, &decoder_layer::ffn_post_norm};
 inline constexpr layer_tensor ffn_gate_inp{"ffn_gate_inp", extent::dim, nullptr, {{{&decoder_layer::ffn_gate_inp, extent::experts}}}};
@@ -89,7 +91,9 @@ inline constexpr layer_tensor ffn_down_exps{"ffn_down_exps", extent::ffn, nullpt
 enum class position_kind : std::uint8_t { rotated_neighbours, rotated_halves, learned };
 
 /// Whose equations: several architectures may have the same.
-enum class architecture_id : std::uint8_t { llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3 };
+enum class architecture_id : std::uint8_t {
+  llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3
+};
 
 /// Layers that see only the positions before them that are near.
 struct window_rule {
@@ -124,21 +128,27 @@ inline constexpr auto architectures = [] {
       architecture{id::minicpm, "minicpm", rotated_neighbours, false, false, of_llama},
       architecture{id::mistral3, "mistral3", rotated_neighbours, false, false, of_llama},
       architecture{id::gpt2, "gpt2", learned, true, false,
-                   {&tensor::attn_norm, &tensor::attn_norm_bias, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_norm_bias, &tensor::ffn_up, &tensor::ffn_down}},
+                   {&tensor::attn_norm, &tensor::attn_norm_bias, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_norm_bias,
+                    &tensor::ffn_up, &tensor::ffn_down}},
       architecture{id::qwen2, "qwen2", rotated_halves, false, false, of_llama},
       architecture{id::qwen2, "exaone", rotated_halves, false, false, of_llama},
       architecture{id::qwen3, "qwen3", rotated_halves, false, false,
-                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v,
+                    &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
       architecture{id::qwen3moe, "qwen3moe", rotated_halves, false, true,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output,
                     &tensor::ffn_norm, &tensor::ffn_gate_inp, &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps}},
       architecture{id::gemma, "gemma", rotated_halves, false, false, of_llama},
       architecture{id::gemma2, "gemma2", rotated_halves, false, false,
-                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down, &tensor::ffn_post_norm}, window_rule{4096, 2}},
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm,
+                    &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down, &tensor::ffn_post_norm}, window_rule{4096, 2}},
       architecture{id::gemma3, "gemma3", rotated_halves, false, false,
-                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v,
+                    &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down,
                     &tensor::ffn_post_norm}, window_rule{0, 6}},
-      architecture{id::phi3, "phi3", rotated_halves, false, false, {&tensor::attn_norm, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_and_up, &tensor::ffn_down}, window_rule{0, 0}},
+      architecture{id::phi3, "phi3", rotated_halves, false, false,
+                   {&tensor::attn_norm, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_and_up, &tensor::ffn_down},
+                   window_rule{0, 0}},
   };
 }();
 

@@ -54,13 +54,17 @@ class model {
   [[nodiscard]] nn::activation_shape activation_shape(std::size_t max_tokens) const noexcept { return config().activation_shape(max_tokens); }
 
   /// Runs the slices' tokens and writes the asked logits, rows one after another in the order of the slices. Caches advance on success only: after
-  /// bad_argument (token out of range, nothing to do, too many, another model's adapter), context_full and cancelled they are as before. The logits' bits are the same for any
-  /// split of a prompt into passes, any threads, any company in the pass. Requires activations for the tokens; caches of the model's shape.
+  /// bad_argument (token out of range, nothing to do, too many, another model's adapter), context_full and cancelled they are as before. The logits' bits are
+  /// the same for any split of a prompt into passes, any threads, any company in the pass. Requires activations for the tokens; caches of the model's shape.
   template <kv_cache Cache>
   result<void> forward(executor_ref executor, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
                        const stop_query& stop = {}) const {
     // A pass allocates nothing, but the text of an error may.
-    return catch_bad_alloc([&] { return forward_checked({*state_->kernels, executor, state_->precision, state_->has_bf16_dot}, a, slices, logits, stop); }, "forward");
+    return catch_bad_alloc(
+        [&] {
+          return forward_checked({*state_->kernels, executor, state_->precision, state_->has_bf16_dot}, a, slices, logits, stop);
+        },
+        "forward");
   }
 
  private:
@@ -119,7 +123,8 @@ class model {
     CRIA_TRY(auto weights, decoder_weights::load(decoder.config(), loader));
     decoder.set_weights(std::move(weights));
     CRIA_TRY(const std::uint64_t fingerprint, fingerprint_of(file));
-    return model(std::make_shared<const state>(state{file, kernels, options.precision, std::move(tokenizer), std::move(decoder), fingerprint, kernels::has_bf16_dot(*kernels)}));
+    return model(std::make_shared<const state>(
+        state{file, kernels, options.precision, std::move(tokenizer), std::move(decoder), fingerprint, kernels::has_bf16_dot(*kernels)}));
   }
 
   std::shared_ptr<const state> state_;

@@ -49,7 +49,8 @@ struct model_config {
   [[nodiscard]] kv_shape cache_shape() const noexcept { return {n_layers, n_kv_heads, head_dim, windows}; }
   [[nodiscard]] std::size_t window_of(std::size_t layer) const noexcept { return windows == nullptr ? 0 : (*windows)[layer]; }
   [[nodiscard]] nn::activation_shape activation_shape(std::size_t max_tokens) const noexcept {
-    return {max_tokens, dim, n_heads, n_kv_heads, head_dim, ffn_dim, rope.rope_dim, has_two_angles ? std::size_t{2} : std::size_t{1}, n_experts, n_experts_used};
+    return {max_tokens, dim,           n_heads, n_kv_heads, head_dim, ffn_dim, rope.rope_dim, has_two_angles ? std::size_t{2} : std::size_t{1},
+            n_experts,  n_experts_used};
   }
 };
 

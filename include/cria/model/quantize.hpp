@@ -188,7 +188,8 @@ class tensor_converter {
 /// Fails where the target is one of the files that the model is read from.
 [[nodiscard]] inline result<void> check_not_source(const std::filesystem::path& source, std::size_t n_parts, const std::filesystem::path& target) {
   for (std::size_t i = 0; i < n_parts; ++i) {
-    const auto part = n_parts == 1 ? result<std::filesystem::path>(source) : gguf::part_path(source, static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(n_parts));
+    const auto part =
+        n_parts == 1 ? result<std::filesystem::path>(source) : gguf::part_path(source, static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(n_parts));
     std::error_code ignored;
     if (part && std::filesystem::equivalent(*part, target, ignored)) {
       return error{errc::bad_argument, detail::printable_name(path_text(target)), "is the file that the model is read from"};

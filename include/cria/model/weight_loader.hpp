@@ -139,7 +139,9 @@ class weight_loader {
     static_cast<void>(dequantize_row(info->type, bytes.data(), values.span().first(n)));
     for (std::size_t i = 0; i < n && check != values_check::none; ++i) {
       if (!std::isfinite(values[i])) return error{errc::non_finite, name, "value " + std::to_string(i) + " is inf or NaN", info->offset};
-      if (check == values_check::positive && !(values[i] > 0)) return error{errc::bad_value, name, "value " + std::to_string(i) + " is not above zero", info->offset};
+      if (check == values_check::positive && !(values[i] > 0)) {
+        return error{errc::bad_value, name, "value " + std::to_string(i) + " is not above zero", info->offset};
+      }
     }
     CRIA_CHECK(advance(*info));
     seal(values);
@@ -165,14 +167,16 @@ class weight_loader {
     if (info == nullptr) return error{errc::missing_tensor, name};
     if (info->shape[0] != columns || info->shape[1] != rows || info->shape[2] != depth || info->shape[3] != 1) {
       return error{errc::bad_shape, name,
-                   "is " + std::to_string(info->shape[0]) + " x " + std::to_string(info->shape[1]) + (info->shape[2] == 1 ? "" : " x " + std::to_string(info->shape[2])) +
-                       ", the model needs " + std::to_string(columns) + " x " + std::to_string(rows) + (depth == 1 ? "" : " x " + std::to_string(depth))};
+                   "is " + std::to_string(info->shape[0]) + " x " + std::to_string(info->shape[1]) +
+                       (info->shape[2] == 1 ? "" : " x " + std::to_string(info->shape[2])) + ", the model needs " + std::to_string(columns) + " x " +
+                       std::to_string(rows) + (depth == 1 ? "" : " x " + std::to_string(depth))};
     }
     const auto format = format_index_of(info->type);
     if (!format || kernels_.gemm[*format] == nullptr) {
       return error{errc::unsupported_type, name, std::string(cria::name(info->type)) + " is not a format that cria computes with"};
     }
-    if (info->size_bytes / std::max<std::size_t>(1, rows) > std::numeric_limits<std::size_t>::max() / round_up(rows, 16)) {   // 32-bit systems: panels have whole sixteens of rows
+    if (info->size_bytes / std::max<std::size_t>(1, rows) >
+        std::numeric_limits<std::size_t>::max() / round_up(rows, 16)) {  // 32-bit systems: panels have whole sixteens of rows
       return error{errc::out_of_memory, name, "is larger than the address space"};
     }
     is_used_[static_cast<std::size_t>(info - file_.tensors().data())] = true;
@@ -270,7 +274,8 @@ class weight_loader {
                      info.offset + block * (row_size / row_blocks)};
       }
     }
-    kernels::pack(w.format, {.rows = staging.data(), .n_rows = n_rows, .k = w.columns, .n_panels = end - begin, .panels = w.panels.data() + begin * 16 * row_size});
+    kernels::pack(w.format,
+                  {.rows = staging.data(), .n_rows = n_rows, .k = w.columns, .n_panels = end - begin, .panels = w.panels.data() + begin * 16 * row_size});
     return {};
   }
 

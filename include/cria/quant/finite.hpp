@@ -40,8 +40,11 @@ template <quant_block Block>
     return detail::is_finite(block.d);
   } else {
     // mxfp4: 2^(e - 128) times a code of at most 12 is finite below e = 253; the specification calls e = 255 no number
-    const auto is_too_large = [&](int q) { return !(static_cast<float>(std::abs(int{Block::codebook[q]})) * Block::scale(block.e) <= std::numeric_limits<float>::max()); };
-    return block.e < 253 || (block.e < 255 && std::none_of(std::begin(block.qs), std::end(block.qs), [&](int q) { return is_too_large(q & 15) || is_too_large(q >> 4); }));
+    const auto is_too_large = [&](int q) {
+      return !(static_cast<float>(std::abs(int{Block::codebook[q]})) * Block::scale(block.e) <= std::numeric_limits<float>::max());
+    };
+    return block.e < 253 ||
+           (block.e < 255 && std::none_of(std::begin(block.qs), std::end(block.qs), [&](int q) { return is_too_large(q & 15) || is_too_large(q >> 4); }));
   }
 }
 

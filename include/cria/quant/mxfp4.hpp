@@ -50,7 +50,8 @@ struct mxfp4 {
   [[nodiscard]] static mxfp4 quantize(std::span<const float, block_size> values) noexcept {
     // Scales 2^(e - 128) that put the largest value between 16 and 32, 8 and 16, or 4 and 8 on the codebook's axis, whose top is 12.
     const int exponent = static_cast<int>(bit_cast<std::uint32_t>(std::fabs(detail::largest_by_magnitude(values))) >> 23);
-    const float unit = bit_cast<float>((254u - static_cast<std::uint32_t>(std::clamp(exponent, 1, 253))) << 23);   // 1 / 2^(exponent - 127): squares of errors stay in range
+    const float unit =
+        bit_cast<float>((254u - static_cast<std::uint32_t>(std::clamp(exponent, 1, 253))) << 23);  // 1 / 2^(exponent - 127): squares of errors stay in range
     std::uint8_t best = 0;
     float best_error = std::numeric_limits<float>::infinity();
     for (int e = exponent - 3; e < exponent; ++e) {

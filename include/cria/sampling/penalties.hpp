@@ -149,7 +149,9 @@ class no_repeat_ngram {
     std::size_t last_n = 4096;
   };
 
-  no_repeat_ngram(const options& o, std::size_t vocab_size) : options_(o), window_(o.last_n), runs_(o.last_n), is_banned_(vocab_size) { found_.reserve(o.last_n); }
+  no_repeat_ngram(const options& o, std::size_t vocab_size) : options_(o), window_(o.last_n), runs_(o.last_n), is_banned_(vocab_size) {
+    found_.reserve(o.last_n);
+  }
 
   std::span<candidate> operator()(std::span<candidate> c) noexcept {
     if (options_.n == 0) return c;

@@ -212,10 +212,12 @@ CRIA_INLINE void tokenizer::prepare() {
     longest_token_ = std::max({longest_token_, piece.size(), vocab_.text(id).size()});
   }
   encoder_->special = detail::special_matcher(vocab_, [this](token_id id) { return is_special(vocab_.kind(id)); });
-  encoder_->user_defined = detail::special_matcher(vocab_, [this](token_id id) { return vocab_.kind(id) == token_kind::user_defined && !vocab_.is_spoken(id); });
+  encoder_->user_defined =
+      detail::special_matcher(vocab_, [this](token_id id) { return vocab_.kind(id) == token_kind::user_defined && !vocab_.is_spoken(id); });
 }
 
-CRIA_INLINE result<std::vector<token_id>> tokenizer::encode_fragments(std::string_view text, std::span<const text_range> foreign, encode_options options) const {
+CRIA_INLINE result<std::vector<token_id>> tokenizer::encode_fragments(std::string_view text, std::span<const text_range> foreign,
+                                                                      encode_options options) const {
   std::vector<token_id> out;
   out.reserve(text.size() / 3 + 2);
   if (options.add_bos && vocab_.adds_bos) out.push_back(vocab_.bos);

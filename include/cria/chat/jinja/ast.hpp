@@ -73,8 +73,11 @@ struct filter_node : node {
   call_arguments given;
 };
 
-enum class operation : std::uint8_t { add, subtract, multiply, divide, floor_divide, modulo, power, equal, not_equal, less, less_equal, greater, greater_equal, in, not_in,
-                                      negate, plus, not_, and_, or_ };
+enum class operation : std::uint8_t {
+  add, subtract, multiply, divide, floor_divide, modulo, power,
+  equal, not_equal, less, less_equal, greater, greater_equal, in, not_in,
+  negate, plus, not_, and_, or_
+};
 struct unary_node : node { operation op{}; node* operand = nullptr; };
 struct binary_node : node { operation op{}; node* left = nullptr; node* right = nullptr; };   // binary, logical
 struct comparison {

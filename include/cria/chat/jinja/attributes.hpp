@@ -64,8 +64,12 @@ namespace cria::inline v0::jinja {
     if (index < 0) index += static_cast<std::int64_t>(size);
     return index >= 0 && index < static_cast<std::int64_t>(size);
   };
-  if (object.is(kind::list) || object.is(kind::tuple)) return in_range(object.items->values.size()) ? object.items->values[static_cast<std::size_t>(index)] : value();
-  if (object.is(kind::range)) return in_range(static_cast<std::size_t>(object.numbers->length)) ? value(object.numbers->start + index * object.numbers->step) : value();
+  if (object.is(kind::list) || object.is(kind::tuple)) {
+    return in_range(object.items->values.size()) ? object.items->values[static_cast<std::size_t>(index)] : value();
+  }
+  if (object.is(kind::range)) {
+    return in_range(static_cast<std::size_t>(object.numbers->length)) ? value(object.numbers->start + index * object.numbers->step) : value();
+  }
   if (!object.is_string() || !rt.charge_chars(object.bytes().size())) return {};
   if (!in_range(count_chars(object.bytes()))) return {};
   const std::size_t start = char_offset(object.bytes(), static_cast<std::size_t>(index));

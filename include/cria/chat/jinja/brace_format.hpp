@@ -116,7 +116,9 @@ class brace_format {
       return write.write_as_number(v, spec);
     }
     const bool is_text = v.is_string() || conversion != 0;
-    if (is_text && (spec.align == '=' || spec.sign != 0 || (spec.type != 0 && spec.type != 's'))) return void(rt_.fail("a text cannot be formatted as a number"));
+    if (is_text && (spec.align == '=' || spec.sign != 0 || (spec.type != 0 && spec.type != 's'))) {
+      return void(rt_.fail("a text cannot be formatted as a number"));
+    }
     if (!is_text && !is_plain) return void(rt_.fail_type("there is no such format for a", v));
     text_builder printed;
     conversion == 'r' ? append_repr(rt_, printed, v) : append_str(rt_, printed, v);

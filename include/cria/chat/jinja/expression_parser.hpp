@@ -107,7 +107,10 @@ class expression_parser : protected parser_base {
     node* left = parse_power();
     while (sees_op("*") || sees_op("/") || sees_op("//") || sees_op("%")) {
       const token& t = advance();
-      const operation op = t.spelling == "*" ? operation::multiply : t.spelling == "/" ? operation::divide : t.spelling == "%" ? operation::modulo : operation::floor_divide;
+      const operation op = t.spelling == "*"   ? operation::multiply
+                           : t.spelling == "/" ? operation::divide
+                           : t.spelling == "%" ? operation::modulo
+                                               : operation::floor_divide;
       left = make_binary(node_kind::binary, op, left, parse_power(), t.at);
     }
     return left;
@@ -177,7 +180,8 @@ class expression_parser : protected parser_base {
   };
   [[nodiscard]] bool sees_tuple_end(const tuple_rules& rules) const noexcept {
     const token_kind type = current().type;
-    return type == token_kind::print_end || type == token_kind::tag_end || type == token_kind::end || sees_op(")") || (!rules.end_name.empty() && sees_name(rules.end_name));
+    return type == token_kind::print_end || type == token_kind::tag_end || type == token_kind::end || sees_op(")") ||
+           (!rules.end_name.empty() && sees_name(rules.end_name));
   }
   /// One expression, or several parted by commas.
   node* parse_tuple(const tuple_rules& rules) {
@@ -354,7 +358,8 @@ class expression_parser : protected parser_base {
     n->name = parse_dotted_name();
     n->native = find_test(n->name);
     const token& t = current();
-    const bool has_value = t.type == token_kind::name || t.type == token_kind::string || t.type == token_kind::integer || t.type == token_kind::real || sees_op("[") || sees_op("{");
+    const bool has_value = t.type == token_kind::name || t.type == token_kind::string || t.type == token_kind::integer || t.type == token_kind::real ||
+                           sees_op("[") || sees_op("{");
     if (sees_op("(")) {
       n->given = parse_arguments(n);
     } else if (has_value && !sees_name("else") && !sees_name("or") && !sees_name("and")) {

@@ -174,7 +174,8 @@ struct number_filters {
     std::optional<double> x;
     if (lower == "inf" || lower == "infinity") x = std::numeric_limits<double>::infinity();
     else if (lower == "nan") x = std::numeric_limits<double>::quiet_NaN();
-    else if (!lower.empty() && lower.find_first_not_of("0123456789.e+-") == lower.npos && lower[0] != '-' && lower[0] != '+') x = cria::detail::parse_decimal(lower);
+    else if (!lower.empty() && lower.find_first_not_of("0123456789.e+-") == lower.npos && lower[0] != '-' && lower[0] != '+')
+      x = cria::detail::parse_decimal(lower);
     return x && is_negative ? std::optional(-*x) : x;
   }
   /// As Python's int(text, base): nothing for what is no integer. An integer beyond 64 bits is a failure.
@@ -242,7 +243,8 @@ struct number_filters {
     if (self.is_integral()) return precision >= 0 ? value(self.as_integer()) : round_integer(rt, self.as_integer(), precision);
     if (!std::isfinite(self.real)) return self.real;
     if (precision < 0) return std::nearbyint(self.real * scale) / scale;
-    const double rounded = cria::detail::parse_decimal(cria::detail::format_digits(std::fabs(self.real), static_cast<int>(precision), std::chars_format::fixed)).value_or(0);
+    const double rounded =
+        cria::detail::parse_decimal(cria::detail::format_digits(std::fabs(self.real), static_cast<int>(precision), std::chars_format::fixed)).value_or(0);
     return std::copysign(rounded, self.real);
   }
 

@@ -71,7 +71,9 @@ class formatter {
     std::string digits(66, '\0');
     const auto magnitude = n < 0 ? ~static_cast<std::uint64_t>(n) + 1 : static_cast<std::uint64_t>(n);
     digits.resize(static_cast<std::size_t>(std::to_chars(digits.data(), digits.data() + digits.size(), magnitude, base).ptr - digits.data()));
-    if (spec.precision && digits.size() < static_cast<std::size_t>(*spec.precision)) digits.insert(0, static_cast<std::size_t>(*spec.precision) - digits.size(), '0');
+    if (spec.precision && digits.size() < static_cast<std::size_t>(*spec.precision)) {
+      digits.insert(0, static_cast<std::size_t>(*spec.precision) - digits.size(), '0');
+    }
     std::string prefix;
     if (spec.is_alternate && base != 10) prefix = base == 16 ? "0x" : base == 8 ? "0o" : "0b";
     write_number(n < 0, prefix, digits, spec);
@@ -80,7 +82,9 @@ class formatter {
     const char type = spec.type == 0 ? 'g' : spec.type;
     const bool is_percent = type == '%';
     const double magnitude = std::fabs(is_percent ? x * 100 : x);
-    const auto form = type == 'f' || type == 'F' || is_percent ? std::chars_format::fixed : type == 'e' || type == 'E' ? std::chars_format::scientific : std::chars_format::general;
+    const auto form = type == 'f' || type == 'F' || is_percent ? std::chars_format::fixed
+                      : type == 'e' || type == 'E'             ? std::chars_format::scientific
+                                                               : std::chars_format::general;
     int precision = spec.precision.value_or(6);
     if (form == std::chars_format::general && precision == 0) precision = 1;
     std::string digits = std::isnan(x) ? "nan" : std::isinf(x) ? "inf" : format_digits(magnitude, precision, form);
@@ -222,7 +226,9 @@ class percent_format {
   void write_as_number(formatter& write, const value& v, format_spec& spec) {
     if (v.is_undefined()) return void(rt_.fail_undefined(v));
     if (spec.type == 'i' || spec.type == 'u') spec.type = 'd';
-    if (std::string_view("dxXofFeEgG").find(spec.type) == std::string_view::npos) return void(rt_.fail("a format of unknown type '" + printable({&spec.type, 1}) + "'"));
+    if (std::string_view("dxXofFeEgG").find(spec.type) == std::string_view::npos) {
+      return void(rt_.fail("a format of unknown type '" + printable({&spec.type, 1}) + "'"));
+    }
     if (spec.type == 'd' && v.is(kind::real)) {
       if (!(std::fabs(v.real) < 0x1p63)) return void(rt_.fail("a number that fits no integer"));
       return write.write_integer(static_cast<std::int64_t>(v.real), spec);

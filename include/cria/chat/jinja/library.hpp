@@ -28,7 +28,10 @@ struct higher_filters {
   /// Returns the builtin that the first of the values names, or nothing and a failure.
   [[nodiscard]] static const builtin* need_builtin(runtime& rt, const value& name, bool is_filter) {
     const builtin* found = !name.is_string() ? nullptr : is_filter ? find_filter(name.bytes()) : find_test(name.bytes());
-    if (found == nullptr) rt.fail(std::string(is_filter ? "there is no filter " : "there is no test ") + (name.is_string() ? "'" + printable(name.bytes()) + "'" : "without a name"));
+    if (found == nullptr) {
+      rt.fail(std::string(is_filter ? "there is no filter " : "there is no test ") +
+              (name.is_string() ? "'" + printable(name.bytes()) + "'" : "without a name"));
+    }
     return found;
   }
   static value map(runtime& rt, const value& self, const arguments& given) {
@@ -90,7 +93,8 @@ struct global_functions {
     if (rt.has_failed() || r.step == 0) return rt.fail("the step of a range is 0");
     const bool goes_up = r.step > 0;
     if (goes_up ? r.start >= r.stop : r.start <= r.stop) return rt.memory().make<range>(r);
-    const std::uint64_t distance = goes_up ? static_cast<std::uint64_t>(r.stop) - static_cast<std::uint64_t>(r.start) : static_cast<std::uint64_t>(r.start) - static_cast<std::uint64_t>(r.stop);
+    const std::uint64_t distance = goes_up ? static_cast<std::uint64_t>(r.stop) - static_cast<std::uint64_t>(r.start)
+                                           : static_cast<std::uint64_t>(r.start) - static_cast<std::uint64_t>(r.stop);
     const std::uint64_t stride = goes_up ? static_cast<std::uint64_t>(r.step) : ~static_cast<std::uint64_t>(r.step) + 1;
     constexpr std::uint64_t most = 100'000;   // as in Jinja's sandbox
     const std::uint64_t length = (distance - 1) / stride + 1;

@@ -103,8 +103,11 @@ inline constexpr builtin dict_method_table[] = {
     {"keys", "", 0, &container_methods::keys},     {"values", "", 0, &container_methods::values},
 };
 inline constexpr std::string_view forbidden_dict_methods[] = {"clear", "pop", "popitem", "setdefault", "update", "fromkeys"};
-inline constexpr builtin list_method_table[] = {   // tuples and ranges have the first two
-    {"count", "/ value", 1, &container_methods::count}, {"index", "/ value start stop", 1, &container_methods::index}, {"copy", "", 0, &container_methods::copy},
+inline constexpr builtin list_method_table[] = {
+    // tuples and ranges have the first two
+    {"count", "/ value", 1, &container_methods::count},
+    {"index", "/ value start stop", 1, &container_methods::index},
+    {"copy", "", 0, &container_methods::copy},
 };
 inline constexpr std::string_view forbidden_list_methods[] = {"append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"};
 inline constexpr builtin cycler_method_table[] = {{"next", "", 0, &container_methods::next}, {"reset", "", 0, &container_methods::reset}};

@@ -171,7 +171,8 @@ class parser : private expression_parser {
       if (!seen.insert(name).second) fail(t.at, "the parameter '" + printable(t.spelling) + "' appears twice");
       parameters.push_back({name, 0, t.spelling});
       if (take_op("=")) deepen(n, parameters.back().otherwise = parse_expression());
-      else if (parameters.size() > 1 && parameters[parameters.size() - 2].otherwise != nullptr) fail(t.at, "a parameter without default behind one with default");
+      else if (parameters.size() > 1 && parameters[parameters.size() - 2].otherwise != nullptr)
+        fail(t.at, "a parameter without default behind one with default");
     }
     expect_op(")");
     n->parameters = memory_.copy(std::span<const parameter>(parameters));

@@ -53,7 +53,9 @@ class runtime {
   value fail_undefined(const value& v) {
     const undefined& u = *v.cause;
     if (!u.hint.empty()) return fail(std::string(u.hint));
-    const std::string name = u.name.is_string() ? "'" + printable(u.name.bytes()) + "'" : u.name.is(kind::integer) ? std::to_string(u.name.integer) : "of that key";
+    const std::string name = u.name.is_string()         ? "'" + printable(u.name.bytes()) + "'"
+                             : u.name.is(kind::integer) ? std::to_string(u.name.integer)
+                                                        : "of that key";
     if (u.object.is_missing()) return fail(name + " is undefined");
     return fail("a " + std::string(type_name(u.object.type)) + " has no element " + name);
   }

@@ -128,7 +128,9 @@ struct sequence_filters {
     std::vector<attribute_path> paths;
     if (given[2].is_string()) {
       const text& all = *given[2].string;
-      for (const byte_range& r : ranges_between(all.bytes.size(), find_all(all.bytes, ",", all.bytes.size()), 1)) paths.emplace_back(rt, rt.part(all, r.start, r.size()));
+      for (const byte_range& r : ranges_between(all.bytes.size(), find_all(all.bytes, ",", all.bytes.size()), 1)) {
+        paths.emplace_back(rt, rt.part(all, r.start, r.size()));
+      }
     } else {
       paths.emplace_back(rt, given[2]);
     }

@@ -52,7 +52,8 @@ class time_writer {
     out += digits;
   }
   bool write_directive(std::string& out, char directive, std::size_t width) const {
-    constexpr std::string_view months[] = {"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"};
+    constexpr std::string_view months[] = {"January", "February", "March",     "April",   "May",      "June",
+                                           "July",    "August",   "September", "October", "November", "December"};
     constexpr std::string_view days[] = {"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
     const std::string_view month = months[t_.month - 1], day = days[weekday_of(t_)];
     const int hour12 = t_.hour % 12 == 0 ? 12 : t_.hour % 12;

@@ -174,8 +174,11 @@ struct string_methods {
     if (separator != nullptr && separator->bytes.empty()) return rt.fail("an empty separator");
     const std::size_t limit = most < 0 ? std::numeric_limits<std::size_t>::max() : static_cast<std::size_t>(most);
     const std::size_t room = rt.steps_left() + 1;   // no more parts than can be paid for
-    if (at_space) return parts_between(rt, *self.string, FromEnd ? split_at_space_from_end(self.bytes(), limit, room) : split_at_space(self.bytes(), limit, room));
-    const auto cuts = FromEnd ? find_all_from_end(self.bytes(), separator->bytes, std::min(limit, room)) : find_all(self.bytes(), separator->bytes, std::min(limit, room));
+    if (at_space) {
+      return parts_between(rt, *self.string, FromEnd ? split_at_space_from_end(self.bytes(), limit, room) : split_at_space(self.bytes(), limit, room));
+    }
+    const auto cuts =
+        FromEnd ? find_all_from_end(self.bytes(), separator->bytes, std::min(limit, room)) : find_all(self.bytes(), separator->bytes, std::min(limit, room));
     return parts_between(rt, *self.string, ranges_between(self.bytes().size(), cuts, separator->bytes.size()));
   }
   static value split_lines(runtime& rt, const value& self, given_values given) {

@@ -56,8 +56,9 @@ enum class kind : std::uint8_t {
 
 /// Returns what Python calls the kind.
 [[nodiscard]] constexpr std::string_view type_name(kind k) noexcept {
-  constexpr std::string_view names[] = {"missing", "Undefined", "NoneType", "bool", "int", "int", "float", "str", "list", "tuple", "dict", "range", "dict_items",
-                                        "generator", "Namespace", "Macro", "builtin_function_or_method", "builtin_function_or_method", "LoopContext", "Cycler", "Joiner"};
+  constexpr std::string_view names[] = {
+      "missing", "Undefined", "NoneType", "bool", "int", "int", "float", "str", "list", "tuple", "dict", "range", "dict_items", "generator", "Namespace",
+      "Macro", "builtin_function_or_method", "builtin_function_or_method", "LoopContext", "Cycler", "Joiner"};
   return names[static_cast<std::size_t>(k)];
 }
 

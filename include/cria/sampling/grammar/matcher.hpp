@@ -64,7 +64,8 @@ class grammar_matcher {
   /// Returns what is wrong where a step was `too_much`.
   [[nodiscard]] error refuse() const {
     const grammar_matcher_limits& l = automaton_.limits();
-    const std::string what = automaton_.is_out_of_work() ? std::to_string(l.max_work) + " steps for one token" : std::to_string(l.max_memory_bytes) + " bytes of states";
+    const std::string what =
+        automaton_.is_out_of_work() ? std::to_string(l.max_work) + " steps for one token" : std::to_string(l.max_memory_bytes) + " bytes of states";
     return {errc::limit_exceeded, "grammar", "takes more than " + what};
   }
 
