@@ -8,8 +8,8 @@
 //   out  {"line": 1, "id": ..., "text": "...", "finish_reason": "...", "prompt_tokens": 5, "completion_tokens": 17}
 //        {"line": 2, "error": {"code": "...", "message": "..."}} for a line that is no request
 //
-// A result is one write of a whole line, so that an interrupted run leaves a beginning of the results; the next run goes on behind it. A request's
-// random numbers come from --seed and the number of its line: what is computed again is the same.
+// A result is one write of a whole line, so that an interrupted run leaves a beginning of the results; the next run goes on behind it, if numbers and ids
+// are those of the requests, line by line. A request's random numbers come from --seed and the number of its line: what is computed again is the same.
 #include "command.hpp"
 #include "grammar_flags.hpp"
 #include "progress_bar.hpp"
@@ -85,6 +85,15 @@ bool is_too_deep(std::string_view text) {
   return depth > most;
 }
 
+/// Returns what the writer calls a request, null where it has no name.
+json id_of(const json& line) {
+  json id;
+  for (const char* key : {"id", "custom_id"}) {
+    if (line.contains(key)) id = line.at(key);
+  }
+  return id;
+}
+
 /// Reads a member where it is there.
 template <class T>
 result<void> read_number(const json& line, const char* key, double lowest, double highest, T& out) {
@@ -153,9 +162,7 @@ class request_reader {
     if (is_too_deep(from.text)) return bad_line("line", "nests too deep");
     const json line = json::parse(from.text, nullptr, false);
     if (!line.is_object()) return bad_line("line", line.is_discarded() ? "is not JSON" : "is not a JSON object");
-    for (const char* key : {"id", "custom_id"}) {
-      if (line.contains(key)) id = line.at(key);
-    }
+    id = id_of(line);
     request out;
     out.options = usual_;
     out.options.sampling.seed += from.number;
@@ -208,6 +215,13 @@ class request_reader {
   std::unordered_map<std::string, cria::grammar> schemas_;   // by their text
 };
 
+/// Returns whether a line of results answers this request, as far as it tells: by number and id.
+bool is_result_of(const json& entry, const request_line& asked) {
+  if (!entry.is_object() || !entry.contains("line") || entry.at("line") != asked.number) return false;
+  const json line = is_too_deep(asked.text) ? json() : json::parse(asked.text, nullptr, false);
+  return id_of(entry) == (line.is_object() ? id_of(line) : json());
+}
+
 std::string line_of(json entry) { return entry.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
 
 /// begun: the vocabulary whose space before a first word is no part of the text, nullptr where there is none.
@@ -230,7 +244,7 @@ std::string result_line(std::size_t number, const json& id, const cria::tokenize
 class result_file {
  public:
   /// Opens the file to go on behind its last whole line. Nothing of it is changed before begin().
-  /// Errors: io; mismatch where its lines are not results of the first of these.
+  /// Errors: io; mismatch where its lines are not results of the first of these, line by line.
   static result<result_file> open(const std::string& path, std::span<const request_line> lines, bool starts_over) {
     result_file made;
     if (path == "-") {
@@ -242,8 +256,7 @@ class result_file {
       CRIA_TRY(const std::string old, read_all(path));
       for (std::size_t end; (end = old.find('\n', kept)) != std::string::npos; kept = end + 1, ++made.n_done_) {
         const json entry = json::parse(std::string_view(old).substr(kept, end - kept), nullptr, false);
-        const bool fits = entry.is_object() && entry.contains("line") && made.n_done_ < lines.size() && entry.at("line") == lines[made.n_done_].number;
-        if (!fits) return no_result(path, made.n_done_);
+        if (made.n_done_ == lines.size() || !is_result_of(entry, lines[made.n_done_])) return no_result(path, made.n_done_);
         made.n_errors_ += entry.contains("error");
       }
       // What an interrupted run leaves at the end is the beginning of a result.

@@ -201,6 +201,12 @@ class Batch(unittest.TestCase):
         refused = batch(source, target, status=1)
         self.assertIn(b"mismatch", refused.stderr)
         self.assertEqual(read(target), b'{"line": 3}\n')
+        with open(target, "wb") as f:   # an input that has changed since, as far as its ids tell
+            f.write(whole[:len(whole) // 2])
+        begun = read(target)
+        for changed in (requests(21)[1:], [{"custom_id": 7, "prompt": "x"}] + requests(20)[1:], ["no JSON\n"] + requests(20)[1:]):
+            self.assertIn(b"mismatch", batch(write("changed.jsonl", changed), target, status=1).stderr)
+            self.assertEqual(read(target), begun)
         short = write("short.jsonl", requests(2))
         with open(target, "wb") as f:
             f.write(whole)
