@@ -188,34 +188,48 @@ int swap_the_model(const char* path) {
 // end
 
 // recipe
-// Ends a process in the middle of a text and goes on in another as if nothing had been.
+// Ends a process in the middle of a text and goes on in another as if nothing had been. The token that was chosen last is in no cache yet, and a text that is
+// encoded again may become other tokens: so the tokens of the text go into the file, too, as a section of the host's.
+const cria::generation_options twenty_tokens{.max_tokens = 20, .sampling = cria::sampler_config::greedy()};
+
+int begin_and_save(const cria::model& model, const std::filesystem::path& file) {
+  auto session = cria::session::create(model);
+  if (!session) return fail(session.error());
+  auto tokens = model.tokenizer().encode("Once upon a time");
+  if (!tokens) return fail(tokens.error());
+  auto begun = session->generate(*tokens, twenty_tokens);
+  if (!begun) return fail(begun.error());
+  tokens->insert(tokens->end(), begun->tokens.begin(), begun->tokens.end());
+  const auto bytes = std::as_bytes(std::span(*tokens));
+  const cria::session_extras extras{.sections = {{"tokens", {bytes.begin(), bytes.end()}}}};   // a sampler with random numbers: .sampler = sampler.save()
+  auto saved = cria::save_session(*session, file, extras);
+  return saved ? 0 : fail(saved.error());
+}
+
+int open_and_go_on(const cria::model& model, const std::filesystem::path& file) {
+  auto session = cria::session::create(model);
+  if (!session) return fail(session.error());
+  auto saved = cria::session_file::open(file, *session);   // another model, a cut or altered file: an error, and nothing has changed
+  if (!saved) return fail(saved.error());
+  const cria::session_section* text = saved->find_section("tokens");
+  if (text == nullptr) return std::cerr << "not a file of begin_and_save\n", 1;
+  std::vector<cria::token_id> tokens(text->bytes.size() / sizeof(cria::token_id));
+  std::copy_n(text->bytes.begin(), tokens.size() * sizeof(cria::token_id), std::as_writable_bytes(std::span(tokens)).begin());
+  if (auto restored = saved->restore(*session); !restored) return fail(restored.error());
+  auto more = session->generate(tokens, twenty_tokens);   // untrusted, as the file is: what is no token is an error
+  if (!more) return fail(more.error());
+  std::cout << more->n_reused << " of " << more->n_prompt << " tokens were in the file\n" << model.tokenizer().decode(tokens) << more->text << '\n';
+  return 0;
+}
+
 int save_a_session(const char* path) {
   auto model = cria::load_model(path);
   if (!model) return fail(model.error());
-  auto before = cria::session::create(*model);
-  if (!before) return fail(before.error());
-  auto tokens = model->tokenizer().encode("Once upon a time");
-  if (!tokens) return fail(tokens.error());
-  const cria::generation_options options{.max_tokens = 20, .sampling = cria::sampler_config::greedy()};
-  auto begun = before->generate(*tokens, options);
-  if (!begun) return fail(begun.error());
   const auto file = std::filesystem::temp_directory_path() / "recipes.cria";
-  const std::string title = "A story";
-  const cria::session_extras extras{.sections = {{"title", {std::as_bytes(std::span(title)).begin(), std::as_bytes(std::span(title)).end()}}}};
-  if (auto saved = cria::save_session(*before, file, extras); !saved) return fail(saved.error());
-
-  auto after = cria::session::create(*model);
-  if (!after) return fail(after.error());
-  auto opened = cria::session_file::open(file, *after);   // another model, a cut or altered file: an error, and nothing has changed
-  if (!opened) return fail(opened.error());
-  if (auto restored = opened->restore(*after); !restored) return fail(restored.error());
+  if (begin_and_save(*model, file) != 0) return 1;
+  const int status = open_and_go_on(*model, file);   // here: in a process that has seen nothing of the first
   std::filesystem::remove(file);
-
-  tokens->insert(tokens->end(), begun->tokens.begin(), begun->tokens.end());   // the tokens that were chosen: encoded again, a text may become others
-  auto more = after->generate(*tokens, options);
-  if (!more) return fail(more.error());
-  std::cout << more->n_reused << " of " << more->n_prompt << " tokens were in the file\n" << "Once upon a time" << begun->text << more->text << '\n';
-  return 0;
+  return status;
 }
 // end
 

@@ -6,6 +6,7 @@
 //   if (file) file->restore(session, sampler);
 //
 // Ensures   After restore() the session continues with the same bits as after save_session(), even with another number of threads or a longer context.
+//           The token that a generation chose last is not in the cache yet: a host that continues the text keeps it as well (examples/recipes does).
 //           A file is written whole or not at all. open() changes nothing and has checked everything when it returns; restore() changes all or nothing.
 //           Reading takes no more memory than the file of this session would have, and sections up to a limit.
 // Errors    save: io, bad_argument (sections; another call is using the session), out_of_memory
