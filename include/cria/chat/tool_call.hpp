@@ -5,7 +5,7 @@
 //   auto reply = chat->say("Is it raining in Lima?", options);
 //   for (const cria::tool_call& call : reply->calls) answers.push_back(cria::tool_answer(call, run(call)));
 //
-// Errors    tool_call::from_json: bad_value (no name, arguments that are not an object); tool_call::parse: also those of json::parse
+// Errors    tool_call::from_json: bad_value (no name, arguments that are not an object), those of json::parse (arguments that are JSON inside a text)
 // Threads   values; nothing is shared
 // Source    functions and tool_calls of OpenAI's chat completions interface, as Hugging Face's templates read them
 #pragma once

@@ -102,7 +102,7 @@ CRIA_ALWAYS_INLINE double exp(double x) noexcept {
   const auto k = static_cast<std::int64_t>(x * 0x1.71547652b82fep18);  // 29 bits; the parts of ln2/2^18 have 24: products are exact
   const auto kd = static_cast<double>(k);
   const double r = ((x - kd * 0x1.62e42ep-19) - kd * 0x1.efa39ep-43) - kd * 0x1.e6af26p-68;
-  const double head = static_cast<float>(r);  // 24 bits: its square is exact
+  const auto head = static_cast<double>(static_cast<float>(r));  // 24 bits: its square is exact
   const double scaled = detail::exp2_coarse[(k >> 12) & 63] * detail::exp2_middle[(k >> 6) & 63] * detail::exp2_fine[k & 63] *
                         (1.0 + (r + 0.5 * head * head));
   return bit_cast<double>(bit_cast<std::int64_t>(scaled) + (k >> 18) * (std::int64_t{1} << 52));

@@ -124,7 +124,7 @@ namespace detail {
 
 /// Returns the logarithm of the sum of e^x; NaN or infinity if one of the numbers is.
 [[nodiscard]] inline double log_sum_exp(std::span<const float> logits) noexcept {
-  const double highest = *std::max_element(logits.begin(), logits.end());
+  const auto highest = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
   double sum = 0;
   for (const float x : logits) sum += math::exp(static_cast<double>(x) - highest);   // in double: divergences are as small as 1e-7
   return highest + math::log(sum);

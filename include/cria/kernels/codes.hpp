@@ -157,7 +157,7 @@ struct code_plane {
 
   /// Puts row r's codes into the plane.
   static CRIA_ALWAYS_INLINE void put(std::byte* plane, std::size_t r, const group_codes& codes) noexcept {
-    std::uint32_t vectors[Bits] = {};
+    std::uint32_t vectors[std::size_t{Bits}] = {};
     each_piece([&]<std::size_t Step, int Piece>() CRIA_LAMBDA_INLINE {
       constexpr code_piece p = places.steps[Step].pieces[Piece];
       const std::uint32_t bits = p.n == Bits ? codes.steps[Step] : codes.steps[Step] >> p.bit & field<p.n>;
@@ -166,7 +166,7 @@ struct code_plane {
     for (std::size_t v = 0; v < Bits; ++v) kernels::put(plane + 64 * v, r, vectors[v]);
   }
   static CRIA_ALWAYS_INLINE group_codes get(const std::byte* plane, std::size_t r) noexcept {
-    std::uint32_t vectors[Bits];
+    std::uint32_t vectors[std::size_t{Bits}];
     for (std::size_t v = 0; v < Bits; ++v) vectors[v] = kernels::get<std::uint32_t>(plane + 64 * v, r);
     group_codes codes;
     each_piece([&]<std::size_t Step, int Piece>() CRIA_LAMBDA_INLINE {

@@ -123,7 +123,7 @@ class adapter {
     const double scale = alpha == 0 ? 1.0 : alpha / static_cast<double>(rank);
     for (float& v : b_values) {
       const double scaled = static_cast<double>(v) * scale;
-      if (!(std::fabs(scaled) <= double{std::numeric_limits<float>::max()})) {
+      if (!(std::fabs(scaled) <= static_cast<double>(std::numeric_limits<float>::max()))) {
         return error{errc::non_finite, printable(b.name), "times alpha / rank is too large"};
       }
       v = static_cast<float>(scaled);

@@ -46,12 +46,12 @@ struct granite : llama {
 
  protected:
   static result<granite> from_metadata(const detail::config_reader& read, const model_config& c, const defaults& otherwise) {
-    CRIA_TRY(const double embedding, read.positive_or_default("embedding_scale", double{otherwise.embedding}));
-    CRIA_TRY(const double residual, read.positive_or_default("residual_scale", double{otherwise.residual}));
-    CRIA_TRY(const double logits, read.positive("logit_scale", double{otherwise.logits}));
+    CRIA_TRY(const double embedding, read.positive_or_default("embedding_scale", static_cast<double>(otherwise.embedding)));
+    CRIA_TRY(const double residual, read.positive_or_default("residual_scale", static_cast<double>(otherwise.residual)));
+    CRIA_TRY(const double logits, read.positive("logit_scale", static_cast<double>(otherwise.logits)));
     CRIA_TRY(const float scores, read.positive_or_none("attention.scale", 0));
     CRIA_TRY(const bool has_positions, read.flag("rope.scaling.finetuned", true));
-    granite g{llama{rotary_decoder(c)}, static_cast<float>(embedding / residual), static_cast<float>(double{c.norm_eps} / (residual * residual)),
+    granite g{llama{rotary_decoder(c)}, static_cast<float>(embedding / residual), static_cast<float>(static_cast<double>(c.norm_eps) / (residual * residual)),
               static_cast<float>(1 / logits), has_positions};
     if (scores != 0) g.q_scale = scores;
     if (!is_scale(g.embedding_scale)) return error{errc::bad_value, read.key("embedding_scale"), "is too small or too large for the residual scale"};

@@ -25,7 +25,7 @@ struct mistral3 : llama {
 
   static result<mistral3> from_metadata(const detail::config_reader& read, const model_config& c) {
     CRIA_TRY(const float rate, read.positive_or_none("attention.temperature_scale", 0));
-    return mistral3{llama{rotary_decoder(c)}, {.rate = double{rate}, .span = c.rope.original_context}};
+    return mistral3{llama{rotary_decoder(c)}, {.rate = static_cast<double>(rate), .span = c.rope.original_context}};
   }
 
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {

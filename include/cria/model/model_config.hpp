@@ -124,8 +124,8 @@ class config_reader {
 
   /// As positive_float, but 0 stays 0, as files have it where there is none.
   result<float> positive_or_none(std::string_view name, float fallback) const {
-    const auto stored = contains(name) ? number(key(name)) : result<double>(double{fallback});
-    return stored && *stored == 0 ? result<float>(0.0f) : positive_float(name, double{fallback});
+    const auto stored = contains(name) ? number(key(name)) : result<double>(static_cast<double>(fallback));
+    return stored && *stored == 0 ? result<float>(0.0f) : positive_float(name, static_cast<double>(fallback));
   }
 
   /// A truth value; `fallback` where the key is absent.

@@ -103,7 +103,7 @@ struct softmax_scale {
 
 /// Returns the float nearest to a score, at most the largest finite one in size: scores that filters make stay finite.
 [[nodiscard]] inline float to_logit(double score) noexcept {
-  constexpr double largest = std::numeric_limits<float>::max();
+  constexpr auto largest = static_cast<double>(std::numeric_limits<float>::max());
   return static_cast<float>(std::clamp(score, -largest, largest));
 }
 

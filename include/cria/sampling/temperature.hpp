@@ -27,9 +27,9 @@ struct temperature {
 
   std::span<candidate> operator()(std::span<candidate> c) const noexcept {
     if (t == 1.0f || c.empty()) return c;
-    constexpr double largest = std::numeric_limits<float>::max();
+    constexpr auto largest = static_cast<double>(std::numeric_limits<float>::max());
     const std::size_t best = argmax_index(c);
-    if (!(t > 0.0f) || !(std::abs(static_cast<double>(c[best].logit) / t) < largest)) {
+    if (!(t > 0.0f) || !(std::abs(static_cast<double>(c[best].logit) / static_cast<double>(t)) < largest)) {
       std::swap(c[0], c[best]);
       return c.first(1);
     }
@@ -72,7 +72,7 @@ struct dynamic_temperature {
     const double low = std::max(0.0, static_cast<double>(base) - static_cast<double>(range));
     const double high = static_cast<double>(base) + static_cast<double>(range);
     const double t = math::fused(high - low, math::pow(spread, static_cast<double>(exponent)), low);
-    return static_cast<float>(std::min(t, double{std::numeric_limits<float>::max()}));
+    return static_cast<float>(std::min(t, static_cast<double>(std::numeric_limits<float>::max())));
   }
 };
 

@@ -148,7 +148,7 @@ struct vocabulary_defaults {
   std::size_t filled = 0;
   std::uint64_t bytes = 0;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    filled += tokens.string(i).empty() ? 0 : 1;
+    filled += !tokens.string(i).empty();
     bytes += tokens.string(i).size();
   }
   if (bytes > std::numeric_limits<std::uint32_t>::max()) return vocabulary_error(errc::limit_exceeded, key, "more than 4 GiB of text");

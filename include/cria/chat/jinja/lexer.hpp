@@ -284,7 +284,7 @@ class lexer {
     const std::size_t start = at_;
     const char quote = source_[at_++];
     std::size_t end = at_;
-    while (end < source_.size() && source_[end] != quote) end += source_[end] == '\\' ? 2 : 1;
+    while (end < source_.size() && source_[end] != quote) end += source_[end] == '\\' ? std::size_t{2} : std::size_t{1};
     if (end >= source_.size()) return fail(start, "a string without an end");
     std::string value;
     while (at_ < end && !failure_) {
