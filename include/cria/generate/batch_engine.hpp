@@ -22,7 +22,7 @@
 #pragma once
 
 #include <cria/core/stop_token.hpp>
-#include <cria/generate/adapter_companies.hpp>
+#include <cria/generate/adapter_keys.hpp>
 #include <cria/generate/batch_schedule.hpp>
 #include <cria/generate/grammar_guard.hpp>
 #include <cria/generate/options.hpp>
@@ -210,10 +210,18 @@ class basic_batch_engine {
     }
     const auto chosen = options.adapters ? std::span<const adapter_choice>(*options.adapters) : std::span<const adapter_choice>{};
     CRIA_TRY(auto adapters, adapter_set::create(chosen, model_));
-    const std::uint64_t company = companies_.number_of(adapters);
+    const std::uint64_t adapter_key = adapter_keys_.key_of(adapters);
     const batch_id id = schedule_->next_id;
-    CRIA_CHECK(schedule_->enqueue(std::make_unique<sequence>(id, std::move(cache), std::move(adapters), company, std::move(tokens), std::move(sampler),
-                                                             std::move(output), options.stop, std::move(call), schedule_->clock)));
+    detail::batch_request<Type, Sampler> request{.id = id,
+                                                 .prompt = std::move(tokens),
+                                                 .cache = std::move(cache),
+                                                 .adapters = std::move(adapters),
+                                                 .adapter_key = adapter_key,
+                                                 .sampler = std::move(sampler),
+                                                 .output = std::move(output),
+                                                 .stop = options.stop,
+                                                 .callback = std::move(call)};
+    CRIA_CHECK(schedule_->enqueue(std::make_unique<sequence>(std::move(request), schedule_->clock)));
     ++schedule_->next_id;
     return id;
   }
@@ -264,7 +272,7 @@ class basic_batch_engine {
   cria::model model_;
   detail::paged_compute<Type> compute_;
   std::vector<nn::sequence_slice<cache_type>> slices_;
-  detail::adapter_companies companies_;
+  detail::adapter_keys adapter_keys_;
   vocabulary_trees trees_;   // empty before the first grammar
   std::span<const float> shown_;   // what logits() returns inside a callback
   bool is_stepping_ = false;

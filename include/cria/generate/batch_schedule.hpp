@@ -200,13 +200,13 @@ class batch_schedule {
   [[nodiscard]] bool can_have_room(std::size_t n_pages) const noexcept { return pool->n_free() + index.n_spare() >= n_pages; }
 
   void remember(const sequence& one) noexcept {
-    if (options_.shares_prefixes) index.insert(one.tokens().first(one.cache().length()), one.cache().pages(), one.company());
+    if (options_.shares_prefixes) index.insert(one.tokens().first(one.cache().length()), one.cache().pages(), one.adapter_key());
   }
 
   /// Shares pages of others that hold the beginning of the sequence's tokens, except the last token, whose logits must be computed. Returns the cache's length.
   std::size_t take_shared(sequence& one) noexcept {
     if (!options_.shares_prefixes) return one.cache().length();
-    const std::size_t n = index.find(one.tokens().first(one.tokens().size() - 1), found_, one.company());
+    const std::size_t n = index.find(one.tokens().first(one.tokens().size() - 1), found_, one.adapter_key());
     if (n > one.cache().length()) one.cache().share(std::span(found_).first(pool->pages_for(n)), n);
     return one.cache().length();
   }
@@ -235,7 +235,7 @@ class batch_schedule {
     if (!options_.shares_prefixes) return;
     const auto wanted = one.tokens().first(one.tokens().size() - 1);
     for (const auto& other : running) {
-      if (!is_prompt(*other) || other->company() != one.company()) continue;
+      if (!is_prompt(*other) || other->adapter_key() != one.adapter_key()) continue;
       const auto prompt = other->tokens();
       const auto mismatch = std::mismatch(wanted.begin(), wanted.end(), prompt.begin(), prompt.end()).first;
       const std::size_t n = static_cast<std::size_t>(mismatch - wanted.begin()) / options_.page_size * options_.page_size;

@@ -43,24 +43,36 @@ struct work_clock {
   [[nodiscard]] double seconds_since(steady::time_point start) const noexcept { return std::chrono::duration<double>(now() - start).count(); }
 };
 
+/// What add() makes of a request of the host.
+template <kv_type Type, sampler Sampler>
+struct batch_request {
+  batch_id id;
+  std::vector<token_id> prompt;
+  paged_kv_cache<Type> cache;
+  adapter_set adapters;
+  std::uint64_t adapter_key;   ///< sequences with the same key compute the same positions for the same tokens (adapter_keys.hpp)
+  Sampler sampler;
+  generation_output output;
+  stop_token stop;
+  batch_callback callback;
+};
+
 template <kv_type Type, sampler Sampler>
 class batch_sequence {
  public:
   using clock = std::chrono::steady_clock;
 
-  /// `company`: who has the same number computes the same prompt to the same positions.
-  batch_sequence(batch_id id, paged_kv_cache<Type> cache, adapter_set adapters, std::uint64_t company, std::vector<token_id> prompt, Sampler sampler,
-                 generation_output output, const stop_token& stop, batch_callback callback, work_clock& working)
-      : id_(id),
-        cache_(std::move(cache)),
-        adapters_(std::move(adapters)),
-        company_(company),
-        tokens_(std::move(prompt)),
+  batch_sequence(batch_request<Type, Sampler> request, work_clock& working)
+      : id_(request.id),
+        cache_(std::move(request.cache)),
+        adapters_(std::move(request.adapters)),
+        adapter_key_(request.adapter_key),
+        tokens_(std::move(request.prompt)),
         n_prompt_(tokens_.size()),
-        sampler_(std::move(sampler)),
-        output_(std::move(output)),
-        stop_(stop),
-        callback_(std::move(callback)),
+        sampler_(std::move(request.sampler)),
+        output_(std::move(request.output)),
+        stop_(std::move(request.stop)),
+        callback_(std::move(request.callback)),
         working_(&working),
         added_(clock::now()) {
     output_.summary().n_prompt = n_prompt_;
@@ -74,7 +86,7 @@ class batch_sequence {
   [[nodiscard]] std::span<const token_id> tokens() const noexcept { return tokens_; }
   [[nodiscard]] std::span<const token_id> pending() const noexcept { return tokens().subspan(cache_.length()); }
   [[nodiscard]] std::span<const nn::low_rank_use> adapters() const noexcept { return adapters_.uses(); }
-  [[nodiscard]] std::uint64_t company() const noexcept { return company_; }
+  [[nodiscard]] std::uint64_t adapter_key() const noexcept { return adapter_key_; }
   [[nodiscard]] std::size_t n_prompt() const noexcept { return n_prompt_; }
   [[nodiscard]] generation& summary() noexcept { return output_.summary(); }
   [[nodiscard]] bool is_done() const noexcept { return failure_.has_value() || output_.is_done(); }
@@ -180,7 +192,7 @@ class batch_sequence {
   batch_id id_;
   paged_kv_cache<Type> cache_;
   adapter_set adapters_;
-  std::uint64_t company_;
+  std::uint64_t adapter_key_;
   std::vector<token_id> tokens_;
   std::size_t n_prompt_;
   Sampler sampler_;
