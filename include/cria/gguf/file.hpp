@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// gguf/file.hpp - an opened GGUF model: its metadata, its tensors and their bytes.
+// gguf/file.hpp - an opened GGUF model: its metadata, its tensors, and their bytes.
 //
-// Ensures   open() has checked everything that the file declares (header.hpp); after it only read() can fail, and only by I/O. The metadata is
-//           read into memory of our own, in pieces that grow with what is really there; nothing is mapped, no tensor byte is touched.
-// Errors    those of header.hpp; io (path and system's reason); mismatch (parts that do not belong together); out_of_memory
-// Threads   immutable: any number of readers, read() included
-// Lifetime  copies share one state; metadata, names and tensor_info stay valid as long as any copy lives
+// Ensures   open() has checked everything that the file declares (header.hpp). After that only read() can fail, and only because of I/O. The metadata is read
+//           into memory, in pieces that grow with what is really there; nothing is memory-mapped, and no byte of a tensor is read.
+// Errors    those of header.hpp; io (the path and the system's reason); mismatch (parts that do not belong together); out_of_memory
+// Threads   immutable: any number of readers, including read()
+// Lifetime  copies share one state; metadata, names and tensor_info are valid as long as any copy lives
 #pragma once
 
 #include <cria/core/byte_source.hpp>

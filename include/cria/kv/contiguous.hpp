@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// kv/contiguous.hpp - the plain cache: room for `capacity` positions from the start, one segment a head. A layer with a window keeps that and what
-// a pass adds, in a ring: position p is in row p mod rows, two segments a head.
+// kv/contiguous.hpp - the plain cache: room for `capacity` positions from the start, one segment for each head. A layer with a window keeps only the window and
+// what a pass may add, in a ring: position p is in row p mod rows, and a head has up to two segments.
 //
 // Shapes    [layer][kv head]: keys [rows / 16][head_dim][16], values [rows][v_stride]; q8_0: groups of 32 channels with a scale;
 //           bf16: keys by pairs of channels (core/types.hpp)
-// Ensures   windows change no bits: what a query sees is there, at the places in panels that it has without them
+// Ensures   windows change no bits: everything that a query sees is there, at the same places in panels as without windows
 // Errors    create: out_of_memory, bad_argument; reserve: context_full
 // Threads   as kv_cache.hpp
 //
-// The system gives pages when they are first written, so an unused context costs address space only.
+// The system provides memory when it is first written, so an unused part of the context costs only address space.
 #pragma once
 
 #include <cria/core/aligned_buffer.hpp>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-// kv/page_pool.hpp - a bounded number of pages of keys and values, each counted by who refers to it: what paged caches are made of.
+// kv/page_pool.hpp - a bounded number of pages of keys and values, with counts of references: what paged caches are made of.
 //
-// A page has two parts: the layers that see all positions, and those with a window, whose part goes back to the pool as soon as nobody sees it, while
-// the page itself lives on. Who refers to both is counted apart. A page that has lost its windowed part never gets it again.
+// A page has two parts: that of layers that see all positions, and that of layers with a window. The windowed part goes back to the pool when nobody sees it
+// any more, while the page lives on; references to the two are counted separately. A page that has lost its windowed part never gets it again.
 // Shapes    part of a page: [layer][kv head]: keys [page_size / 16][head_dim][16], values [page_size][v_stride], as kv/contiguous.hpp
-// Ensures   nothing is allocated after create(); the system gives memory when a page is first written, so unused pages cost address space only
+// Ensures   nothing is allocated after create(); the system provides memory when a page is first written, so unused pages cost only address space
 // Errors    create: bad_argument, out_of_memory
 // Threads   one at a time; pages may be read and written by several threads meanwhile
 #pragma once
@@ -31,12 +31,12 @@ using page_id = std::uint32_t;
 
 struct page_pool_options {
   std::size_t n_pages = 0;
-  std::size_t page_size = 64;        ///< positions, a multiple of 16: fewer share more of two prompts, more make attention's runs longer
+  std::size_t page_size = 64;        ///< positions, a multiple of 16; small pages share more of two prompts, large ones give attention longer runs
   std::size_t n_windowed_pages = 0;  ///< how many of them have room for their windowed part at once; 0: all
   std::size_t slack = window_slack;  ///< positions before a window that are kept, for truncate() to go back to
 };
 
-/// What the counts of a pool say.
+/// The counts of a pool.
 struct page_pool_statistics {
   std::size_t n_pages = 0;
   std::size_t n_used = 0;      ///< referred to at all

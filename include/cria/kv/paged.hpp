@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// kv/paged.hpp - a cache made of pages from a bounded pool, so that many sequences share memory, and what they have in common.
+// kv/paged.hpp - a cache made of pages from a bounded pool, so that many sequences share memory, and the positions that they have in common.
 //
-// A page holds `page_size` positions of all layers and heads, as whole panels. Pages are counted: a fork, or a prompt that begins as another one,
-// refers to the same pages; who writes into a page that others see gets a copy of it first. Of pages that layers with a window see no more, a cache keeps
-// the other layers' part alone: reserve() gives the windowed part back.
+// A page holds `page_size` positions of all layers and heads, as whole panels. Pages are counted: a fork, or a prompt that begins like another one, refers to
+// the same pages, and a cache that writes to a page that others refer to copies it first. Of pages that layers with a window no longer see, a cache keeps
+// only the part of the other layers: reserve() gives the windowed part back.
 // Shapes    a page: [layer][kv head]: keys [page_size / 16][head_dim][16], values [page_size][v_stride]
-// Ensures   the kernels see the same numbers in the same order as in a contiguous cache: the same bits. Forks and copies change nobody else's positions.
-//           No allocation after create(), fork() excepted.
-// Errors    create: bad_argument, out_of_memory; reserve: context_full, where "context" (this cache's capacity) or "pages" (the pool is empty)
-// Threads   a pool and all its caches are used by one thread at a time, write() excepted (as kv_cache.hpp)
+// Ensures   The kernels see the same numbers in the same order as in a contiguous cache, and so give the same bits. Forks and copies do not change what
+//           others hold. Nothing is allocated after create(), except by fork().
+// Errors    create: bad_argument, out_of_memory; reserve: context_full, with `where` "context" (this cache's capacity) or "pages" (the pool is empty)
+// Threads   a pool and all its caches are used by one thread at a time, except for write() (kv_cache.hpp)
 // Lifetime  caches keep their pool alive
 // Source    W. Kwon et al., Efficient Memory Management for Large Language Model Serving with PagedAttention, arXiv 2309.06180
 #pragma once

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// kv/prefix_index.hpp - which page holds which tokens behind which other tokens: finds the pages of a prompt that begins as an earlier one.
+// kv/prefix_index.hpp - finds the pages of a prompt that begins like an earlier one.
 //
-// A tree: a node is one full page, its path from the root the tokens before it. The index refers to its pages itself, so they outlive the sequence that
-// wrote them, until somebody needs the room. It keeps windowed parts where there is room for them; without those that its first query sees, a beginning is
-// not found. Tokens have different pages for each `owner`: who computed them otherwise, with adapters for example.
+// It is a tree: a node is one full page, and its path from the root is the tokens before it. The index itself refers to its pages, so they outlive the
+// sequence that wrote them, until the room is needed. It keeps windowed parts as long as there is room for them; a beginning without the windowed parts that
+// its first query sees is not found. Tokens have different pages for each `owner`, a number for whatever changes what is computed, such as adapters.
 // Units     positions, one token each
-// Ensures   find() compares tokens, never hashes alone; nothing is allocated after create()
+// Ensures   find() compares tokens, not only hashes; nothing is allocated after create()
 // Errors    create: out_of_memory
 // Threads   as its pool
 #pragma once
@@ -37,8 +37,8 @@ class prefix_index {
     if (pool_ != nullptr) clear();
   }
 
-  /// Writes the pages of the longest known beginning of `tokens` to `out` and returns its length; the last page may hold more than that. What a query behind
-  /// it sees is there. Requires out to have room for pool.pages_for(tokens.size()).
+  /// Writes the pages of the longest known beginning of `tokens` to `out` and returns its length; the last page may hold more positions. All that a query after
+  /// them sees is there. Requires out to have room for pool.pages_for(tokens.size()).
   std::size_t find(std::span<const token_id> tokens, std::span<page_id> out, std::uint64_t owner = 0) noexcept {
     const std::size_t size = pool_->page_size();
     std::size_t length = 0;
@@ -54,7 +54,7 @@ class prefix_index {
     return seen_beginning(out, length);
   }
 
-  /// Remembers the full pages of a sequence. Requires pages to hold `tokens` from the first on.
+  /// Adds the full pages of a sequence. Requires pages that hold `tokens` from the first one on.
   void insert(std::span<const token_id> tokens, std::span<const page_id> pages, std::uint64_t owner = 0) noexcept {
     const std::size_t size = pool_->page_size();
     page_id parent = root;
@@ -78,7 +78,7 @@ class prefix_index {
     }
   }
 
-  /// Gives up pages that nobody else refers to, the longest unused first, until the pool has n free ones. Returns whether it has.
+  /// Drops pages that nobody else refers to, the longest unused first, until the pool has n free ones. Returns whether it has.
   bool make_room(std::size_t n) noexcept {
     while (pool_->n_free() < n) {
       page_id oldest = none;
@@ -93,7 +93,7 @@ class prefix_index {
     return true;
   }
 
-  /// Gives up windowed parts that nobody else refers to, the longest unused first, until the pool has room for n. Returns whether it has.
+  /// Drops windowed parts that nobody else refers to, the longest unused first, until the pool has room for n. Returns whether it has.
   bool make_windowed_room(std::size_t n) noexcept {
     while (pool_->n_free_windowed() < n) {
       page_id oldest = none;
@@ -109,7 +109,7 @@ class prefix_index {
     return true;
   }
 
-  /// Gives up everything.
+  /// Drops everything.
   void clear() noexcept {
     for (page_id page = 0; page < nodes_.size(); ++page) {
       if (nodes_[page].is_used) let_go(page);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// model/adapter.hpp - a LoRA adapter of one model, from a GGUF file: which sequences use it, and how strongly, is said per pass.
+// model/adapter.hpp - a LoRA adapter of a model, from a GGUF file. Which sequences use it, and how strongly, is chosen for each pass.
 //
-// Shapes    "<tensor>.lora_a" [R,K] and "<tensor>.lora_b" [N,R] for a matrix "<tensor>" [N,K] of a layer, or for output.weight that is not tied;
-//           none for token_embd.weight, experts and routers: such adapters are refused
-// Ensures   nothing of the model is copied or changed; a handle, copies share the adapter's weights; keeps its model alive
-// Errors    load: io and those of gguf::file::open; missing_key, bad_value (not an adapter; half a pair); unsupported_architecture (another than the
-//           model's); missing_tensor (a tensor that is not adapted, too), bad_shape (`where` is the tensor: another model's adapter); unsupported_type,
+// Shapes    "<tensor>.lora_a" [R,K] and "<tensor>.lora_b" [N,R] for a matrix "<tensor>" [N,K] of a layer, or for an output.weight that is not tied.
+//           Adapters that have others (token_embd.weight, experts, routers) are refused.
+// Ensures   Nothing of the model is copied or changed. An adapter is a handle: copies share its weights, and keep the model alive.
+// Errors    load: io and those of gguf::file::open; missing_key, bad_value (not an adapter, or half of a pair); unsupported_architecture (not the model's);
+//           missing_tensor (also for a tensor that cannot be adapted), bad_shape (`where` is the tensor: an adapter of another model); unsupported_type,
 //           non_finite, out_of_memory
 // Threads   shared freely
 // Source    LoRA arXiv 2106.09685; the layout of llama.cpp's converter (August 2026): adapter.lora.alpha / R scales, unless it is absent or 0
@@ -37,12 +37,12 @@ class adapter {
   /// Loads an adapter of `base`.
   [[nodiscard]] static result<adapter> load(const gguf::file& file, const model& base);
 
-  /// Returns what a sequence slice takes, at a strength. Lives as long as a copy of this handle.
+  /// Returns the adapter at a strength, for a sequence slice. Valid as long as a copy of this handle lives.
   [[nodiscard]] nn::low_rank_use use(float scale = 1) const noexcept { return {&state_->set, scale}; }
   [[nodiscard]] const model& base() const noexcept { return state_->base; }
-  /// Returns what tells this adapter from others: see model/fingerprint.hpp.
+  /// Returns a number that distinguishes this adapter from others (model/fingerprint.hpp).
   [[nodiscard]] std::uint64_t fingerprint() const noexcept { return state_->fingerprint; }
-  /// Returns what is the same for copies of this handle only, and does not keep the adapter alive.
+  /// Returns an identity that only copies of this handle share. It does not keep the adapter alive.
   [[nodiscard]] std::weak_ptr<const void> identity() const noexcept { return state_; }
   [[nodiscard]] std::size_t bytes() const noexcept {
     std::size_t n = 0;
@@ -211,13 +211,13 @@ class adapter {
   std::shared_ptr<const state> state_;
 };
 
-/// An adapter and how strongly it acts.
+/// An adapter, and the factor of what it adds.
 struct adapter_choice {
   cria::adapter adapter;
   float scale = 1;
 };
 
-/// Adapters that act together, as a sequence slice takes them; none: the model alone.
+/// Adapters that are used together, in the form for a sequence slice. An empty set is the model alone.
 class adapter_set {
  public:
   adapter_set() = default;
@@ -240,7 +240,7 @@ class adapter_set {
   [[nodiscard]] std::span<const nn::low_rank_use> uses() const noexcept { return uses_; }
   [[nodiscard]] bool empty() const noexcept { return uses_.empty(); }
 
-  /// Returns whether these are the same adapters, as strong, in the same order: the same bits.
+  /// Returns whether these are the same adapters with the same scales in the same order, and so give the same bits.
   [[nodiscard]] bool is_same(const adapter_set& other) const noexcept {
     return std::equal(uses_.begin(), uses_.end(), other.uses_.begin(), other.uses_.end(),
                       [](const nn::low_rank_use& a, const nn::low_rank_use& b) { return a.set == b.set && a.scale == b.scale; });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// model/decoder.hpp - the equations of one of the architectures, chosen when a model is opened.
+// model/decoder.hpp - the equations and weights of a model, whose architecture is chosen when it is opened.
 //
 // Errors    from_metadata: those of model_config and of the architecture's own keys
 // Threads   immutable
@@ -46,7 +46,7 @@ class decoder {
   [[nodiscard]] const model_config& config() const noexcept { return config_; }
   [[nodiscard]] const decoder_weights& weights() const noexcept { return weights_; }
 
-  /// Runs the layers and writes the asked logits; false where the host asked to stop, between two layers.
+  /// Runs the layers and writes the logits. Returns false if the host has asked to stop, which is checked between layers.
   [[nodiscard]] bool run(const nn::pass& p, nn::rows_view logits, const stop_query& stop) const;
 
  private:

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
-// model/fingerprint.hpp - a number that says which model a file holds: for what is kept between runs, such as a session's cache.
+// model/fingerprint.hpp - a number that identifies the model in a file, for what is kept between runs, such as a session's cache.
 //
-// It covers what the numbers in a cache depend on: the architecture's and the tokenizer's keys, every tensor's name, type and shape, and bytes from
-// all over each tensor. It leaves out what may change without changing the model: names, authors, the chat template, parts, padding and order
-// of tensors in the file.
-// Ensures   the same for the same model on every machine. Two fine-tunings differ; an edit of a few bytes in the middle of a tensor may pass.
+// It covers what the numbers in a cache depend on: the keys of the architecture and the tokenizer, every tensor's name, type and shape, and bytes from all over
+// each tensor. It leaves out what may change without changing the model: names, authors, the chat template, and the parts, padding and order of tensors.
+// Ensures   The same for the same model on every machine. Two fine-tunings differ; a change of a few bytes in the middle of a tensor may go unnoticed.
 // Errors    io
 // Threads   pure function
 #pragma once
@@ -46,7 +45,7 @@ using fingerprint_piece = std::array<std::byte, 64>;
   return sum.value();
 }
 
-/// Returns whether the model's numbers or tokens depend on a key.
+/// Returns whether the model's numbers or tokens depend on this key.
 [[nodiscard]] inline bool is_fingerprinted(std::string_view key, std::string_view architecture) noexcept {
   if (key == "general.architecture" || key.starts_with("adapter.")) return true;   // an adapter's alpha scales it
   if (key.starts_with("tokenizer.")) return !key.starts_with("tokenizer.chat_template");

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// model/model.hpp - an opened model: weights, tokenizer, metadata, and the kernels they were packed for.
+// model/model.hpp - an opened model: weights, tokenizer, metadata, and the kernels that it computes with.
 //
-// Ensures   immutable; a `model` is a handle, copies share one set of weights, which lives as long as the last of them (sessions hold one)
-// Errors    load: those of gguf::file::open, decoder, weight_loader, tokenizer; limit_exceeded (padding); unsupported_cpu; cancelled; out_of_memory
-// Threads   shared freely; loading uses its own threads and ends them
+// Ensures   Immutable. A `model` is a handle: copies share one set of weights, which lives as long as the last of them. Sessions hold one.
+// Errors    load: those of gguf::file::open, decoder, weight_loader and tokenizer; limit_exceeded (padding); unsupported_cpu; cancelled; out_of_memory
+// Threads   shared freely; loading starts threads of its own and ends them
 #pragma once
 
 #include <cria/core/stop_token.hpp>
@@ -29,8 +29,8 @@ namespace cria::inline v0 {
 
 struct load_options {
   cria::precision precision = cria::precision::exact;
-  std::size_t n_threads = 0;              ///< for packing; 0: the cores this process may use
-  std::optional<isa::id> instruction_set; ///< empty: the best of those compiled in
+  std::size_t n_threads = 0;              ///< for packing; 0: the cores that this process may use
+  std::optional<isa::id> instruction_set; ///< empty: the best one that is compiled in and that the processor runs
   load_callback progress;                 ///< called between tensors; false cancels
   stop_token stop;
   gguf::limits limits;
@@ -46,20 +46,21 @@ class model {
   [[nodiscard]] const gguf::metadata& metadata() const noexcept { return state_->file.metadata(); }
   [[nodiscard]] const kernels::kernel_table& kernels() const noexcept { return *state_->kernels; }
   [[nodiscard]] cria::precision precision() const noexcept { return state_->precision; }
-  /// Returns what tells this model from others: see model/fingerprint.hpp. Models of other precision share it.
+  /// Returns a number that distinguishes this model from others (model/fingerprint.hpp). It does not depend on the precision.
   [[nodiscard]] std::uint64_t fingerprint() const noexcept { return state_->fingerprint; }
   [[nodiscard]] std::size_t vocab_size() const noexcept { return config().vocab_size; }
   [[nodiscard]] std::size_t weight_bytes() const noexcept { return state_->decoder.weights().bytes(); }
   [[nodiscard]] kv_shape cache_shape() const noexcept { return config().cache_shape(); }
   [[nodiscard]] nn::activation_shape activation_shape(std::size_t max_tokens) const noexcept { return config().activation_shape(max_tokens); }
 
-  /// Runs the slices' tokens and writes the asked logits, rows one after another in the order of the slices. Caches advance on success only: after
-  /// bad_argument (token out of range, nothing to do, too many, another model's adapter), context_full and cancelled they are as before. The logits' bits are
-  /// the same for any split of a prompt into passes, any threads, any company in the pass. Requires activations for the tokens; caches of the model's shape.
+  /// Computes the slices' tokens and writes the logits that they ask for, in the order of the slices, one row each. The logits' bits are the same for any
+  /// split of a prompt into passes, any number of threads, and any other slices in the pass. Caches advance only on success; after bad_argument (a token out
+  /// of range, no tokens or too many, an adapter of another model), context_full and cancelled they are as before. Requires activations for that many tokens,
+  /// and caches of cache_shape().
   template <kv_cache Cache>
   result<void> forward(executor_ref executor, nn::activations& a, std::span<nn::sequence_slice<Cache>> slices, nn::rows_view logits,
                        const stop_query& stop = {}) const {
-    // A pass allocates nothing, but the text of an error may.
+    // A pass allocates nothing, except perhaps the text of an error.
     return catch_bad_alloc(
         [&] {
           return forward_checked({*state_->kernels, executor, state_->precision, state_->has_bf16_dot}, a, slices, logits, stop);
@@ -94,7 +95,7 @@ class model {
     return {};
   }
 
-  /// Learned positions end where the training did; adapters are of this model.
+  /// Checks that positions do not exceed the learned ones, and that adapters are of this model and have finite scales.
   template <kv_cache Cache>
   [[nodiscard]] result<void> check_slices(std::span<const nn::sequence_slice<Cache>> slices) const {
     const std::size_t most = config().has_learned_positions ? config().context_length : std::numeric_limits<std::size_t>::max();

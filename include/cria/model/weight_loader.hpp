@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// model/weight_loader.hpp - from tensors in a file to packed weights: read, check, pack on all threads.
+// model/weight_loader.hpp - from tensors in a file to packed weights: reads, checks and packs them on all threads.
 //
 // Requires  a file that was opened (its tensors lie inside it)
-// Ensures   at most one staging buffer of about 1 MiB a thread beside the result; nothing of the file stays mapped. What is returned is read-only
-//           memory where the system grants it: a stray write into a weight is a fault, and no text of another model.
-//           A loader that only checks reads no byte: the whole model is checked before its first tensor is read.
+// Ensures   Takes at most one staging buffer of about 1 MiB for each thread besides the result. Nothing of the file stays mapped. The result is read-only
+//           memory if the system grants it, so that a stray write into a weight faults instead of giving another text.
+//           A loader that only checks reads no bytes: the whole model is checked before its first tensor is read.
 // Errors    missing_tensor, bad_shape, unsupported_type, non_finite, bad_value, io, truncated, out_of_memory, cancelled; `where` is the tensor
-// Threads   reads and packs on the executor, where a thread_pool may leave a file that is not in memory to one thread (thread_pool.hpp);
-//           progress and cancellation are asked on the calling thread, between tensors
+// Threads   reads and packs on the executor; if the file is not in memory, a thread_pool may leave it to one thread (thread_pool.hpp).
+//           Progress is reported, and cancellation checked, on the calling thread, between tensors.
 #pragma once
 
 #include <cria/core/aligned_buffer.hpp>
@@ -33,7 +33,7 @@
 
 namespace cria::inline v0 {
 
-/// How far a load is, in bytes of the file's tensors.
+/// The progress of a load, in bytes of the file's tensors.
 struct load_progress {
   std::uint64_t done_bytes;
   std::uint64_t total_bytes;
@@ -42,14 +42,15 @@ struct load_progress {
 /// Called on the loading thread; false cancels.
 using load_callback = std::function<bool(const load_progress&)>;
 
-/// What the values of a tensor must be.
+/// What is required of the values of a tensor.
 enum class values_check : std::uint8_t {
   none,
   finite,    ///< no block holds inf or NaN
   positive,  ///< and none a number that is not above zero; vectors only
 };
 
-/// Returns what a tensor takes once it is loaded: rows are padded to sixteens, and each of its matrices begins a page. Nothing where that is beyond 2^64.
+/// Returns how many bytes a tensor takes once it is loaded: rows are padded to a multiple of 16, and each of its matrices begins a page. Nothing if that
+/// exceeds 2^64.
 [[nodiscard]] inline std::optional<std::uint64_t> loaded_bytes(const gguf::tensor_info& t) noexcept {
   constexpr std::uint64_t page = 4096;
   if (t.elements == 0) return 0;
@@ -58,7 +59,7 @@ enum class values_check : std::uint8_t {
   return ((checked_u64(rows).rounded_up(16) * row).rounded_up(page) * matrices).get();
 }
 
-/// Fails where padding makes much of a small file, as with thousands of experts of one row each: no model that was trained comes near.
+/// Fails if padding would blow up a small file, such as one with thousands of experts of one row each. No real model comes near.
 [[nodiscard]] inline result<void> check_loaded_bytes(const gguf::file& file) {
   constexpr std::uint64_t always_granted = std::uint64_t{16} << 20;
   checked_u64 in_file = always_granted, loaded = 0;
@@ -71,7 +72,7 @@ enum class values_check : std::uint8_t {
   return error{errc::limit_exceeded, "tensors", "would take more than four times their size: their rows are too few, or their matrices too many and too small"};
 }
 
-/// Whether a loader reads the tensors, or only looks for them and compares their shapes and types.
+/// Whether a loader reads the tensors, or only checks that they exist and have the right shapes and types.
 enum class load_pass : std::uint8_t { check, read };
 
 class weight_loader {
@@ -83,14 +84,14 @@ class weight_loader {
   }
 
   [[nodiscard]] const gguf::tensor_info* find(std::string_view name) const noexcept { return file_.find_tensor(name); }
-  /// Returns how many tensors the file has: a bound for everything that there is one tensor of.
+  /// Returns how many tensors the file has, which bounds everything that needs a tensor of its own.
   [[nodiscard]] std::size_t n_tensors() const noexcept { return is_used_.size(); }
 
-  /// Fails where the file has a tensor that nothing asked for: it would belong to other equations.
+  /// Fails if the file has a tensor that nothing has asked for, since the model would need other equations.
   result<void> check_all_used() const {
     for (std::size_t i = 0; i < is_used_.size(); ++i) {
       const std::string_view name = file_.tensors()[i].name;
-      // Angles of the rotation, which old files carry beside the base that gives them.
+      // Old files contain the angles of the rotation in addition to the base from which they follow.
       if (!is_used_[i] && !name.ends_with(".attn_rot_embd.weight")) {
         return error{errc::bad_value, printable(name), "is not a tensor of this model"};
       }
@@ -98,13 +99,13 @@ class weight_loader {
     return {};
   }
 
-  /// A matrix, and how many rows of a tensor it takes.
+  /// A matrix, and how many rows of a tensor belong to it.
   struct part {
     nn::weight* to;
     std::size_t rows;
   };
 
-  /// Returns W[rows, columns] with a bias where the file has that tensor.
+  /// Returns W[rows, columns], with a bias if the file has that tensor.
   result<nn::weight> matrix(const std::string& name, const std::string& bias, std::size_t rows, std::size_t columns, values_check check) {
     nn::weight w;
     const part whole{&w, rows};
@@ -113,13 +114,13 @@ class weight_loader {
     return w;
   }
 
-  /// Fills matrices that lie in one tensor one below the other, each with its part of the bias, which is "<name>.bias" where the file has it.
+  /// Fills matrices that are stacked in one tensor, each with its part of the bias, if the file has "<name>.bias".
   result<void> parts(const std::string& name, std::size_t columns, std::span<const part> parts) {
     CRIA_CHECK(panels(name, columns, parts, values_check::none));
     return biases(name + ".bias", parts);
   }
 
-  /// Returns W[rows, columns] of each of n experts, which lie in one tensor one behind the other.
+  /// Returns W[rows, columns] of each of n experts, which are in one tensor one after another.
   result<std::vector<nn::weight>> experts(const std::string& name, std::size_t n, std::size_t rows, std::size_t columns) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name + ".weight", columns, rows, n));
     std::vector<nn::weight> all(n);
@@ -194,13 +195,13 @@ class weight_loader {
     return pack_parts(*info, name, columns, parts, check);
   }
 
-  /// Shares out a vector to the matrices; without it they have no bias.
+  /// Divides a vector among the matrices; if the file has none, they have no bias.
   result<void> biases(const std::string& name, std::span<const part> parts) {
     if (find(name) == nullptr) return {};
     CRIA_TRY(array_buffer<float> bias, vector(name, rows_of(parts)));
     if (pass_ == load_pass::check) return {};
     if (parts.size() == 1) {
-      parts.front().to->bias = std::move(bias);   // sealed as a vector
+      parts.front().to->bias = std::move(bias);   // sealed already
       return {};
     }
     const float* from = bias.data();
@@ -213,13 +214,13 @@ class weight_loader {
     return {};
   }
 
-  /// A system that refuses, as one whose process has too many maps, leaves the memory as it is: weights work either way.
+  /// Makes memory read-only. If the system refuses, for example because the process has too many maps, it stays writable, and works as well.
   template <class Buffer>
   static void seal(Buffer& loaded) noexcept {
     static_cast<void>(loaded.make_read_only());
   }
 
-  /// Returns memory, or the error with the tensor that it was for.
+  /// Returns the memory, or an error that names the tensor.
   template <class Buffer>
   static result<Buffer> named(const std::string& name, result<Buffer> memory) {
     if (!memory) return error{memory.error().code, name, "no memory for it"};

@@ -2,8 +2,8 @@
 // sampling/runtime_sampler.hpp - the chain that a sampler_config describes, for programs whose users choose at run time.
 //
 //   biases; no_repeat_ngram; then the steps of config.order that are on; then the pick (argmax, multinomial, mirostat)
-// Requires  as sampler_chain: logits of the whole vocabulary; accept() each token of the sequence, prompt included
-// Ensures   the same tokens as a sampler_chain of the same filters; no allocation after create() but in save() and restore()
+// Requires  as sampler_chain: the logits of the whole vocabulary; accept() for each token of the sequence, including the prompt
+// Ensures   the same tokens as a sampler_chain of the same filters; nothing is allocated after create(), except by save() and restore()
 // Errors    create: bad_argument, out_of_memory; sample: non_finite, mismatch; restore: mismatch, out_of_memory
 // Threads   one user at a time; copies are independent
 #pragma once
@@ -37,7 +37,7 @@ namespace cria::inline v0 {
 
 class runtime_sampler {
  public:
-  /// Checks the config and reserves everything that sampling will need.
+  /// Checks the config, and allocates everything that sampling needs.
   [[nodiscard]] static result<runtime_sampler> create(const sampler_config& config, std::size_t vocab_size);
 
   runtime_sampler(const runtime_sampler& other);
@@ -50,23 +50,23 @@ class runtime_sampler {
     return sample(logits, [](std::span<candidate> all) noexcept { return all; });
   }
 
-  /// As sample(logits), with a filter of the moment, such as a grammar's mask, before all others: it sees every token, in id order.
+  /// As sample(logits), with one more filter, such as a grammar's mask, before all others: it sees every token, in the order of ids.
   template <class Mask>
     requires logit_filter<std::remove_reference_t<Mask>>
   [[nodiscard]] result<token_id> sample(std::span<const float> logits, Mask&& mask) noexcept {
     return sample_masked(logits, [&mask](std::span<candidate> all) noexcept { return mask(all); });
   }
 
-  /// Tells the steps that look back about the next token of the sequence.
+  /// Tells filters that look back the next token of the sequence.
   void accept(token_id token) noexcept;
 
-  /// Forgets accepted tokens and starts the random numbers again from the seed.
+  /// Forgets accepted tokens, and starts the random numbers again from the seed.
   void reset() noexcept;
 
-  /// Returns what a sampler of the same config and vocabulary needs to go on as this one would.
+  /// Returns the state from which a sampler of the same config and vocabulary continues as this one would.
   [[nodiscard]] sampler_state save() const;
 
-  /// Goes on from what save() returned; on any other words it fails and changes nothing.
+  /// Continues from a state that save() returned. Anything else is an error and changes nothing.
   [[nodiscard]] result<void> restore(std::span<const std::uint64_t> state);
 
   [[nodiscard]] const sampler_config& config() const noexcept { return config_; }

@@ -4,11 +4,11 @@
 //   sampler_chain chain(vocab_size, multinomial(seed), top_k{40}, top_p{0.9f}, temperature{0.8f});
 //   token = chain.sample(logits);   chain.accept(*token);
 //
-// Order is meaning: filters run left to right, and temperature before top_p keeps other tokens than temperature after it (llama.cpp's
-// default puts it last, llama2.c and candle first).
-// Requires  sample() gets as many logits as the vocabulary has; accept() gets the tokens that a filter may look back on, prompt included
-// Ensures   the token depends on logits, accepted tokens, parameters and seed only: same bits everywhere. No allocation after construction.
-// Errors    non_finite: NaN or +inf among the logits, or nothing left but -inf; mismatch: another number of logits
+// The order matters: filters run from left to right, and temperature before top_p keeps other tokens than temperature after it (llama.cpp's default puts it
+// last, llama2.c and candle first).
+// Requires  sample() gets the logits of the whole vocabulary; accept() gets each token that a filter may look back on, including the prompt
+// Ensures   The token depends only on logits, accepted tokens, parameters and seed: the same bits everywhere. Nothing is allocated after construction.
+// Errors    non_finite: NaN or +inf among the logits, or all of them -inf; mismatch: another number of logits
 // Threads   one user at a time; copies are independent
 #pragma once
 
@@ -31,28 +31,28 @@
 
 namespace cria::inline v0 {
 
-/// What turns the logits of a position into a token. sample() may return the bare token_id or a result of it; accept() is told each
-/// token of the sequence, in order, prompt included.
+/// Turns the logits of a position into a token. sample() may return a token_id or a result of it. accept() is told each token of the sequence in order,
+/// including those of the prompt.
 template <class S>
 concept sampler = requires(S& s, std::span<const float> logits, token_id token) {
   { s.sample(logits) } -> std::convertible_to<result<token_id>>;
   s.accept(token);
 };
 
-/// A step over the candidates: may change logits, reorder and drop candidates; never adds any, makes a NaN or +inf, or returns none of
-/// several. One that looks back has accept(token_id) and reset() too.
+/// A step over the candidates. It may change logits, and reorder and drop candidates. It must not add candidates, make a NaN or +inf, or drop all of them.
+/// A filter that looks back also has accept(token_id) and reset().
 template <class F>
 concept logit_filter = requires(F& f, std::span<candidate> candidates) {
   { f(candidates) } noexcept -> std::same_as<std::span<candidate>>;
 };
 
-/// Chooses one of at least one candidate; may reorder them: nobody looks at them afterwards.
+/// Chooses one of at least one candidate. It may reorder them.
 template <class P>
 concept token_picker = requires(P& p, std::span<candidate> candidates) {
   { p(candidates) } noexcept -> std::same_as<token_id>;
 };
 
-/// Words that hold the state of a sampler between sessions.
+/// The state of a sampler, in a form that can be saved.
 using sampler_state = std::vector<std::uint64_t>;
 
 /// Picks the first-ranked candidate: greedy.
@@ -60,7 +60,7 @@ struct argmax {
   token_id operator()(std::span<const candidate> candidates) const noexcept { return candidates[argmax_index(candidates)].id; }
 };
 
-/// Picks by softmax probability. Draws exactly one number per token, so the n-th token depends on the n-th number.
+/// Picks by softmax probability. It draws exactly one random number for each token, so the n-th token depends on the n-th number.
 class multinomial {
  public:
   explicit multinomial(std::uint64_t seed = 0) noexcept : seed_(seed), random_(seed) {}
@@ -72,8 +72,8 @@ class multinomial {
 
   /// Returns the position i with cdf(i-1) <= u < cdf(i), where cdf adds in the order of the candidates. Requires !candidates.empty(), u in [0, 1).
   ///
-  /// One pass of exp: the running total is noted every few candidates, and only the stretch that holds u is walked again, with the same
-  /// additions. u <= 1 - 2^-53 keeps the target below the total, so a candidate of weight 0 is never reached.
+  /// exp is computed for all candidates once: the running total is noted every few candidates, and only the stretch that contains u is added up again, in the
+  /// same order. u <= 1 - 2^-53 keeps the target below the total, so a candidate of weight 0 is never reached.
   [[nodiscard]] static std::size_t draw(std::span<const candidate> candidates, double u) noexcept {
     constexpr std::size_t marks = 256;
     std::array<double, marks> total_at;
@@ -94,7 +94,7 @@ class multinomial {
     return i;
   }
 
-  /// Takes a generator's four words off the front of `in`; returns false where they are not there.
+  /// Takes a generator's four words off the front of `in`; returns false if they are not there.
   [[nodiscard]] static bool restore_generator(random_generator& random, std::span<const std::uint64_t>& in) noexcept {
     random_generator::state_type words{};
     if (in.size() < words.size()) return false;
@@ -125,7 +125,7 @@ namespace detail {
   return storage;
 }
 
-/// Returns the candidates, or errc::non_finite where nothing can be picked from them.
+/// Returns the candidates, or errc::non_finite if none of them can be picked.
 [[nodiscard]] inline result<std::span<candidate>> pickable(std::span<candidate> candidates) noexcept {
   for (const candidate& c : candidates) {
     if (c.logit > -std::numeric_limits<float>::infinity()) return candidates;
@@ -145,7 +145,7 @@ void reset_if_can(Part& part) noexcept {
 
 }  // namespace detail
 
-/// Filters left to right, then the picker. Construction takes 8 bytes per token of the vocabulary.
+/// Runs the filters from left to right, then the picker. Takes 8 bytes for each token of the vocabulary.
 template <token_picker Pick, logit_filter... Filters>
 class sampler_chain {
  public:
@@ -156,7 +156,7 @@ class sampler_chain {
     return sample(logits, [](std::span<candidate> all) noexcept { return all; });
   }
 
-  /// As sample(logits), with a filter of the moment, such as a grammar's mask, before all others.
+  /// As sample(logits), with one more filter, such as a grammar's mask, before all others.
   template <class Mask>
     requires logit_filter<std::remove_reference_t<Mask>>
   [[nodiscard]] result<token_id> sample(std::span<const float> logits, Mask&& mask) noexcept {
@@ -172,7 +172,7 @@ class sampler_chain {
     detail::accept_if_can(pick_, token);
   }
 
-  /// Forgets accepted tokens and starts the random numbers again from the seed.
+  /// Forgets accepted tokens, and starts the random numbers again from the seed.
   void reset() noexcept {
     std::apply([](auto&... filter) noexcept { (detail::reset_if_can(filter), ...); }, filters_);
     detail::reset_if_can(pick_);

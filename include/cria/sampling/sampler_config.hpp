@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// sampling/sampler_config.hpp - the numbers that a program lets its users set, their presets, their ranges, and the order of the steps.
+// sampling/sampler_config.hpp - the settings of sampling: their ranges, presets, and the order of the steps.
 //
-// Ensures   a default-constructed config is balanced(); every step but temperature, top_k and top_p is off in it
-// Errors    bad_argument: `where` is the field as written below, `message` its value and range; out_of_memory
+// Ensures   a default-constructed config is balanced(): temperature, top_k and top_p are on, all other steps off
+// Errors    bad_argument: `where` is the name of the field, `message` its value and range; out_of_memory
 // Threads   values
 #pragma once
 
@@ -29,12 +29,12 @@ enum class sampling_step : std::uint8_t { penalties, dry, top_n_sigma, top_k, ty
   return names[static_cast<std::size_t>(step)];
 }
 
-/// Returns the steps of a list such as "penalties;top_k;top_p;temp": each at most once, none for an empty text.
+/// Returns the steps in a list such as "penalties;top_k;top_p;temp", each at most once. An empty text is an empty list.
 [[nodiscard]] result<std::vector<sampling_step>> parse_sampling_order(std::string_view text);
 
 struct sampler_config {
   float temperature = 0.8f;         ///< [0, inf); 0 is greedy: the likeliest token after biases and penalties, whatever else is set
-  float dynatemp_range = 0.0f;      ///< [0, inf); above 0 the temperature moves by that much with the entropy
+  float dynatemp_range = 0.0f;      ///< [0, inf); above 0 the temperature varies by up to that much with the entropy
   float dynatemp_exponent = 1.0f;   ///< [0, inf)
   int top_k = 40;                   ///< [0, inf); 0 is off
   float top_p = 0.9f;               ///< [0, 1]; 1 is off
@@ -43,12 +43,12 @@ struct sampler_config {
   float top_n_sigma = 0.0f;         ///< [0, inf); 0 is off
   float xtc_probability = 0.0f;     ///< [0, 1]; 0 is off
   float xtc_threshold = 0.1f;       ///< [0, 1]; above 0.5 is off
-  int min_keep = 1;                 ///< [0, inf); candidates that top_p, min_p, typical, top_n_sigma and xtc leave at least
+  int min_keep = 1;                 ///< [0, inf); how many candidates top_p, min_p, typical, top_n_sigma and xtc leave at least
 
   float repeat_penalty = 1.0f;      ///< (0, inf); 1 is off
   float presence_penalty = 0.0f;    ///< finite; 0 is off
   float frequency_penalty = 0.0f;   ///< finite; 0 is off
-  int repeat_last_n = 64;           ///< [0, 2^20]: tokens that the three look back on
+  int repeat_last_n = 64;           ///< [0, 2^20]: how many tokens these three penalties look back on
   std::vector<std::pair<token_id, float>> logit_bias = {};  ///< finite, or -inf to ban a token; ids in the vocabulary
 
   float dry_multiplier = 0.0f;      ///< [0, inf); 0 is off
@@ -56,19 +56,19 @@ struct sampler_config {
   int dry_allowed_length = 2;       ///< [0, 2^20]
   int dry_last_n = 4096;            ///< [0, 2^20]
   static constexpr std::size_t most_breaker_tokens = 1024;
-  std::vector<std::vector<token_id>> dry_breakers = {};     ///< as tokens, at most 1,024 in all: of "\n", ":", "\"", "*" where the caller has a tokenizer
+  std::vector<std::vector<token_id>> dry_breakers = {};     ///< at most 1,024 tokens in all; usually those of "\n", ":", "\"" and "*"
 
   int no_repeat_ngram = 0;          ///< [0, 2^20]; 0 is off
   int no_repeat_last_n = 4096;      ///< [0, 2^20]
 
-  int mirostat = 0;                 ///< 0 off, version 1 or 2: replaces every dropping step of `order`
+  int mirostat = 0;                 ///< 0 is off; version 1 or 2 replaces every step of `order` that drops candidates
   float mirostat_tau = 5.0f;        ///< [0, inf): bits
   float mirostat_eta = 0.1f;        ///< [0, inf)
 
-  std::uint64_t seed = 0;           ///< the same seed gives the same text; a program that wants another each time draws it itself
-  std::string order = "penalties;dry;top_n_sigma;top_k;typical;top_p;min_p;xtc;temperature";  ///< as llama.cpp's default; absent is off
+  std::uint64_t seed = 0;           ///< the same seed gives the same text; a program that wants another text each time changes it
+  std::string order = "penalties;dry;top_n_sigma;top_k;typical;top_p;min_p;xtc;temperature";  ///< llama.cpp's default; a step that is absent is off
 
-  /// Returns the likeliest token always.
+  /// Returns a config that always takes the likeliest token.
   [[nodiscard]] static sampler_config greedy() {
     sampler_config config;
     config.temperature = 0.0f;
@@ -85,7 +85,7 @@ struct sampler_config {
     return config;
   }
 
-  /// Checks every field; whether ids are in the vocabulary is checked where that is known.
+  /// Checks every field, except that it does not know the vocabulary of the ids.
   [[nodiscard]] result<void> validate() const;
 };
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // tokenizer/tokenizer.hpp - text to tokens and back, for the models of llama.cpp's kinds "llama" (SentencePiece) and "gpt2" (byte-level BPE).
 //
-// Ensures   decode(encode(x)) == x for any bytes, as long as the vocabulary has all bytes, no control token is parsed and, for "llama", x holds no
-//           U+2581 (which SentencePiece reads as a space); time O(n log n), no recursion; nothing of the file is needed after from_metadata
+// Ensures   decode(encode(x)) == x for any bytes, provided that the vocabulary has all bytes, no control token is parsed and, for "llama", x contains no
+//           U+2581 (which SentencePiece reads as a space). Time O(n log n), no recursion. Nothing of the file is needed after from_metadata.
 // Errors    from_metadata: missing_key, wrong_type, bad_value, limit_exceeded, unsupported_tokenizer, out_of_memory; encode: bad_value (a character
 //           that the vocabulary cannot express at all), limit_exceeded (over 1 GiB), out_of_memory
 // Threads   immutable after from_metadata, shared freely
-// Lifetime  returned views live as long as the tokenizer that gave them stays where it is
+// Lifetime  returned views are valid until the tokenizer is moved or destroyed
 // Source    see spm.hpp, byte_bpe.hpp, pre_tokenizer.hpp, vocabulary.hpp
 #pragma once
 
@@ -37,9 +37,9 @@
 namespace cria::inline v0 {
 
 struct encode_options {
-  bool add_bos = true;        ///< as the metadata says; false: never
-  bool parse_special = true;  ///< control tokens written in the text become tokens; false: they are text (what users typed)
-  bool add_eos = true;        ///< as the metadata says; false: never
+  bool add_bos = true;        ///< add BOS if the metadata says so; false: never
+  bool parse_special = true;  ///< control tokens that are written in the text become tokens; false: they stay text, as for what users type
+  bool add_eos = true;        ///< add EOS if the metadata says so; false: never
 };
 
 class tokenizer {
@@ -49,24 +49,24 @@ class tokenizer {
 
   [[nodiscard]] std::size_t vocab_size() const noexcept { return vocab_.size(); }
 
-  /// Returns the tokens of `text`, which may be any bytes. User-defined tokens are found in it whatever the options say.
+  /// Returns the tokens of `text`, which may be any bytes. User-defined tokens in it are recognised whatever the options say.
   [[nodiscard]] result<std::vector<token_id>> encode(std::string_view text, encode_options options = {}) const;
 
-  /// As above for a text with foreign parts, where control tokens are text whatever the options say; elsewhere they are tokens. What is merged is
-  /// the same as if the text were all of one kind. Requires ranges inside the text, ascending and apart.
+  /// As above, for a text with foreign parts, in which control tokens stay text whatever the options say. Otherwise the foreign parts are merged with the rest
+  /// as one text. Requires ranges inside the text that are ascending and do not overlap.
   [[nodiscard]] result<std::vector<token_id>> encode(std::string_view text, std::span<const text_range> foreign, encode_options options) const;
 
-  /// Returns the text of `tokens`, control and unknown tokens left out, or written as in the vocabulary with render_special. Where encode adds a
-  /// space (at the beginning and after special tokens, if adds_space_prefix()) one is taken away. Ids out of range are ignored.
+  /// Returns the text of `tokens`. Control and unknown tokens are left out, or, with render_special, written as in the vocabulary. Where encode adds a space
+  /// (at the beginning and after special tokens, if adds_space_prefix()), one is removed. Ids out of range are ignored.
   [[nodiscard]] std::string decode(std::span<const token_id> tokens, bool render_special = false) const;
 
-  /// Returns the bytes that the token adds to a text: none for control and unknown tokens and ids out of range.
+  /// Returns the bytes that the token adds to a text: none for control and unknown tokens, and for ids out of range.
   [[nodiscard]] std::string_view piece(token_id id) const noexcept {
     return vocab_.has(id) ? pieces_[static_cast<std::size_t>(id)] : std::string_view{};
   }
   /// Returns the size of the longest piece, in bytes.
   [[nodiscard]] std::size_t longest_piece() const noexcept { return longest_piece_; }
-  /// Returns how many tokens a text becomes at least, at a look: white space may vanish behind special tokens, everything else is in a token.
+  /// Returns a quick lower bound for the number of tokens of a text. White space may vanish after special tokens; everything else is in a token.
   [[nodiscard]] std::size_t fewest_tokens(std::string_view text) const noexcept {
     const auto n_blank = std::count_if(text.begin(), text.end(), [](char c) { return c == ' ' || (c >= '\t' && c <= '\r'); });
     return (text.size() - static_cast<std::size_t>(n_blank)) / std::max<std::size_t>(1, longest_token_);
@@ -74,7 +74,7 @@ class tokenizer {
   /// Returns the token as the vocabulary writes it; empty for ids out of range.
   [[nodiscard]] std::string_view token_text(token_id id) const noexcept { return vocab_.has(id) ? vocab_.text(id) : std::string_view{}; }
   [[nodiscard]] token_kind kind(token_id id) const noexcept { return vocab_.has(id) ? vocab_.kind(id) : token_kind::undefined; }
-  /// Returns the first token that the vocabulary writes so.
+  /// Returns the first token that has this text in the vocabulary.
   [[nodiscard]] std::optional<token_id> find(std::string_view token_text) const noexcept { return vocab_.find(token_text); }
 
   [[nodiscard]] token_id bos() const noexcept { return vocab_.bos; }
@@ -82,7 +82,7 @@ class tokenizer {
   [[nodiscard]] token_id eot() const noexcept { return vocab_.eot; }
   [[nodiscard]] token_id unk() const noexcept { return vocab_.unk; }
   [[nodiscard]] token_id pad() const noexcept { return vocab_.pad; }
-  /// Returns whether a model that says this token has finished its answer.
+  /// Returns whether this token ends a model's answer.
   [[nodiscard]] bool is_end_of_generation(token_id id) const noexcept {
     return std::binary_search(vocab_.end_of_generation.begin(), vocab_.end_of_generation.end(), id);
   }
@@ -90,23 +90,23 @@ class tokenizer {
   [[nodiscard]] bool adds_bos() const noexcept { return vocab_.adds_bos; }
   [[nodiscard]] bool adds_eos() const noexcept { return vocab_.adds_eos; }
   [[nodiscard]] bool adds_space_prefix() const noexcept { return vocab_.adds_space_prefix; }
-  /// Returns "llama" or "gpt2".
+  /// Returns the kind of tokenizer: "llama" or "gpt2".
   [[nodiscard]] std::string_view model() const noexcept;
 
  private:
   tokenizer() = default;
 
-  /// Kinds without text of their own.
+  /// Returns whether tokens of this kind have no text of their own.
   [[nodiscard]] static bool is_silent(token_kind kind) noexcept { return kind == token_kind::control || kind == token_kind::unknown; }
-  /// Kinds that are matched in the text before anything is merged.
+  /// Returns whether tokens of this kind are matched in the text before anything is merged.
   [[nodiscard]] static bool is_special(token_kind kind) noexcept { return is_silent(kind) || kind == token_kind::user_defined; }
 
-  /// Returns whether encode finds the token in the text itself. What has a U+2581 is made by merging, whatever its kind, and so is what is too long.
+  /// Returns whether encode looks for the token in the text. A token that contains U+2581, or is too long, is made by merging, whatever its kind.
   [[nodiscard]] bool is_matched(token_id id) const noexcept;
 
   [[nodiscard]] static result<tokenizer> load(const gguf::metadata& data);
 
-  /// Phi 3's vocabulary drops white space after special tokens. No key says so: the model's name or family does.
+  /// Returns whether white space after special tokens is dropped, as by Phi 3's vocabulary. No key says so, only the model's name or family.
   [[nodiscard]] static bool is_phi3(const gguf::metadata& data, std::string_view model) {
     std::string name = data.get<std::string>("general.name").value_or("");
     for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
@@ -116,7 +116,7 @@ class tokenizer {
 
   void prepare();
 
-  /// Cuts the text at special tokens: what lies between two is encoded on its own.
+  /// Cuts the text at special tokens, and encodes what lies between two of them on its own.
   [[nodiscard]] result<std::vector<token_id>> encode_fragments(std::string_view text, std::span<const text_range> foreign, encode_options options) const;
 
   struct encoder;
