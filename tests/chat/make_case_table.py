@@ -74,7 +74,7 @@ print("""// SPDX-License-Identifier: MIT
 
 #include <cstdint>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 struct case_run {
   char32_t first, last;
@@ -101,4 +101,4 @@ for name, holds in (("upper", lambda c: c.isupper() and unicodedata.category(c) 
     print("inline constexpr case_range other_%s[] = {" % name)
     print(wrap("{0x%x, 0x%x}," % tuple(r) for r in ranges(holds)))
     print("};")
-print("\n}  // namespace cria::inline v0::jinja")
+print("\n}  // namespace cria::inline v0_1_0::jinja")

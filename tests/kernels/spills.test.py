@@ -25,8 +25,8 @@ class instruction_set:
 
     def __init__(self, name, register, step, limit, limits=None):
         self.name, self.register, self.step, self.limit, self.limits = name, register, step, limit, limits or {}
-        format_tile = r"kernels::gemm<cria::v0::(\w+), cria::v0::isa::%s>::(\w+(?:<[^>]*>)?)" % name
-        kind_tile = r"kernels::gemm_unpacked_tile<cria::v0::isa::%s, cria::v0::kernels::code_kind<([^>]*)>, (\w+)>::run" % name
+        format_tile = r"kernels::gemm<cria::v0_1_0::(\w+), cria::v0_1_0::isa::%s>::(\w+(?:<[^>]*>)?)" % name
+        kind_tile = r"kernels::gemm_unpacked_tile<cria::v0_1_0::isa::%s, cria::v0_1_0::kernels::code_kind<([^>]*)>, (\w+)>::run" % name
         self.tile = re.compile(format_tile + "|" + kind_tile)
 
 
@@ -78,7 +78,7 @@ def traffic(instructions, isa):
 
 
 def self_test():
-    listing = """0000000000000000 <cria::v0::kernels::gemm<cria::v0::q4_0, cria::v0::isa::avx512_vnni>::tile_of<12ul, true>(int)>:
+    listing = """0000000000000000 <cria::v0_1_0::kernels::gemm<cria::v0_1_0::q4_0, cria::v0_1_0::isa::avx512_vnni>::tile_of<12ul, true>(int)>:
    0:\tvmovaps %zmm1,0x40(%rsp)
    1:\tvpdpbusd %zmm1,%zmm2,%zmm3
    2:\tvmovaps %zmm1,0x40(%rsp)
@@ -94,7 +94,7 @@ def self_test():
    b:\tjb     0 <x>
 0000000000000010 <other>:
   10:\tvpdpbusd %zmm1,%zmm2,%zmm3"""
-    kind = """0000000000000000 <cria::v0::kernels::gemm_unpacked_tile<cria::v0::isa::avx2, cria::v0::kernels::code_kind<1ul, false, 0, 0ul>, 4ul>::run(int)>:
+    kind = """0000000000000000 <cria::v0_1_0::kernels::gemm_unpacked_tile<cria::v0_1_0::isa::avx2, cria::v0_1_0::kernels::code_kind<1ul, false, 0, 0ul>, 4ul>::run(int)>:
    1:\tvpmaddwd %ymm1,%ymm2,%ymm3
    2:\tvmovdqa %ymm3,0x20(%rsp)"""
     for text, isa, tile, counts in (

@@ -74,10 +74,10 @@ xsimd=()
 
 echo "== one file, C++23, and another version of the library in the same program"
 mkdir -p one/cria && python3 "$CRIA_SOURCE_DIR/.cmake/amalgamate.py" >one/cria/cria.hpp
-cp -r moved/include other && grep -rlE 'inline v0|cria_v0_' other | xargs sed -i 's/inline v0\b/inline v9/; s/cria_v0_/cria_v9_/'
+cp -r moved/include other && grep -rlE 'inline v0_1_0|cria_v0_1_0_' other | xargs sed -i 's/inline v0_1_0\b/inline v9/; s/cria_v0_1_0_/cria_v9_/'
 "$CXX" "${flags[@]}" -std=c++20 -O0 -I other "${xsimd[@]}" -c "$here/second_unit.cpp" -o other.o
 names=$(nm -C other.o)
-if [[ $names == *cria::v0* || $names == *cria_v0* ]]; then echo "the other version has names of this one"; exit 1; fi
+if [[ $names == *cria::v0_1_0* || $names == *cria_v0_1_0* ]]; then echo "the other version has names of this one"; exit 1; fi
 [[ $names == *cria::v9* ]] || { echo "the other version's names are not in its unit"; exit 1; }
 "$CXX" "${flags[@]}" -std=c++2b -DCRIA_TEST_SECOND_UNIT -I one "${xsimd[@]}" "$here/version.cpp" other.o -pthread -o one_file_app
 expect_version ./one_file_app
@@ -94,7 +94,7 @@ printf '#define CRIA_ISA scalar\n#include <cria/kernels/instantiate.hpp>\n' >sca
 "$CXX" "${separate[@]}" -O0 -c "$here/second_unit.cpp"
 "$CXX" "${separate[@]}" -O0 -c "$here/conan/test_package/app.cpp"
 for other in "${others[@]}"; do wait "$other"; done
-if [[ $(nm -C app.o) == *cria::v0::kernels::gemm* ]]; then echo "a unit that should call kernels only has some"; exit 1; fi
+if [[ $(nm -C app.o) == *cria::v0_1_0::kernels::gemm* ]]; then echo "a unit that should call kernels only has some"; exit 1; fi
 for kernels in same.o "apart.o scalar.o"; do
   read -ra objects <<<"$kernels"
   "$CXX" "${flags[@]}" version.o second_unit.o "${objects[@]}" -pthread -o separate_app

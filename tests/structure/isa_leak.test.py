@@ -39,7 +39,7 @@ def leaks(variant, path, others=True):
         if kind in "Ww":  # V and u are data: the same constants whoever compiled them
             if not own.search(name) and name not in HARMLESS and (others or re.match(r"[^(]*\bcria::", name)):
                 bad.append("weak: " + name)
-        elif kind in "TDRBGSC" and name != "cria_v0_kernels_" + variant:
+        elif kind in "TDRBGSC" and name != "cria_v0_1_0_kernels_" + variant:
             bad.append("strong: " + name)
     if re.search(r"\.(init_array|ctors)\b", run(["objdump", "-h", path]).stdout):
         bad.append("has code that runs before main")
@@ -80,14 +80,14 @@ def self_test():
         file.write("namespace isa { struct avx2 {}; struct avx2_more {}; }\n"
                    "template <class T> int fine() { return 1; }\ntemplate <class T> int other() { return 1; }\n"
                    "inline int shared(int x) { return x + 1; }\nint plain(int x) { return shared(x) + fine<isa::avx2>() + other<isa::avx2_more>(); }\n"
-                   "struct init { init(); };\ninit::init() {}\nstatic init now;\nextern \"C\" { int cria_v0_kernels_avx2 = 1; }\n")
+                   "struct init { init(); };\ninit::init() {}\nstatic init now;\nextern \"C\" { int cria_v0_1_0_kernels_avx2 = 1; }\n")
     run([CXX, "-std=c++20", "-O0", "-c", source, "-o", source + ".o"])
     found = "\n".join(leaks("avx2", source + ".o"))
     wanted = ["weak: shared(int)", "weak: int other<isa::avx2_more>()", "strong: plain(int)", "runs before main"]
     missed = ["self-test: does not catch '%s'" % w for w in wanted if w not in found]
     if any("shared" in bad for bad in leaks("avx2", source + ".o", others=False)):
         missed.append("self-test: takes a function outside namespace cria for its own")
-    if "fine<" in found or "cria_v0" in found:
+    if "fine<" in found or "cria_v0_1_0" in found:
         missed.append("self-test: catches what is allowed: " + found)
     return missed
 

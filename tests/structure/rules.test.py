@@ -17,6 +17,9 @@ MAX_LINES = 400
 MAX_COLUMNS = 160
 ROOT_FILES = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "conanfile.py", "vcpkg.json", "bench", "examples", "include", "tests"}
 
+with open(os.path.join(ROOT, "include/cria/core/config.hpp"), encoding="utf-8") as config:
+    VERSION = "v" + "_".join(re.findall(r"^#define CRIA_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)$", config.read(), re.M))   # v0_1_0
+
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 COMMENT_OR_LITERAL = re.compile(r'//[^\n]*|/\*.*?\*/|R"(\w*)\((?:.*?)\)\1"|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', re.S)
 
@@ -151,8 +154,9 @@ def language(path, text):
 
 
 def versioned(path, text):
-    """Everything lives in the inline namespace of the version."""
-    return find(r"^namespace[ \t]+cria\b(?!::inline v0\b)[\w: \t]*\{", code_of(text), "namespace without ::inline v0")
+    """Everything lives in the inline namespace of the version that config.hpp states, what has C linkage in its name."""
+    return (find(r"^namespace[ \t]+cria\b(?!::inline %s\b)[\w: \t]*\{" % VERSION, code_of(text), "namespace without ::inline " + VERSION)
+            + find(r"\bcria_(?!%s_)v\d\w*" % VERSION, code_of(text), "a name of another version than " + VERSION))
 
 
 HEADER_RULES = [layering, simd_includes, intrinsics, feature_macros, size, width, heading, behaviour, mutable_state, macros, language, versioned]
@@ -203,6 +207,9 @@ BAD = [
     (language, "include/cria/core/a.hpp", "const double near = 1;\n"),
     (versioned, "include/cria/core/a.hpp", "namespace cria {\n"),
     (versioned, "include/cria/core/a.hpp", "namespace cria::gguf {\n"),
+    (versioned, "include/cria/core/a.hpp", "namespace cria::inline v0 {\n"),
+    (versioned, "include/cria/core/a.hpp", "namespace cria::inline %s0 {\n" % VERSION),
+    (versioned, "include/cria/kernels/a.hpp", "extern const int cria_v0_kernels_avx2;\n"),
 ]
 
 # rule, path, text: none may be caught.
@@ -212,13 +219,13 @@ GOOD = [
     (simd_includes, "include/cria/kernels/gemm.q4_0.avx2.hpp", "#include <immintrin.h>\n"),
     (simd_includes, "include/cria/isa/vec.hpp", "#include <xsimd/xsimd.hpp>\n"),
     (behaviour, "include/cria/core/a.hpp", '// std::cout << "x"\n/* abort(); */ auto s = "printf(";\nint n = snprintf(b, 1, "x"); file.exit(); p->abort();\n'),
-    (mutable_state, "include/cria/core/a.hpp", "inline constexpr int a = 1;\nstatic const float t[2] = {1, 2};\ninline namespace v0 {\nstatic_assert(true);\n"
+    (mutable_state, "include/cria/core/a.hpp", "inline constexpr int a = 1;\nstatic const float t[2] = {1, 2};\ninline namespace v1 {\nstatic_assert(true);\n"
      "inline int f() { return 1; }\nstatic inline result<int> g(int x = 1) {\n  static constexpr int k = 1;\n  CRIA_ALWAYS_INLINE static float h() noexcept {\n"),
     (macros, "include/cria/core/config.hpp", "#define CRIA_A 1\n"),
     (macros, "include/cria/core/result.hpp", "#define CRIA_TRY(x) x\n"),
     (macros, "include/cria/core/a.hpp", "#define NOMINMAX\n"),
     (unfinished, "tests/a.cpp", "// TO" "DO(#12): later\n"),
-    (versioned, "include/cria/core/a.hpp", "namespace cria::inline v0::gguf {\n}  // namespace cria::inline v0::gguf\n"),
+    (versioned, "include/cria/core/a.hpp", "namespace cria::inline %s::gguf {\n}  // namespace cria::inline %s::gguf\n" % (VERSION, VERSION)),
 ]
 
 

@@ -44,7 +44,7 @@ print(f"""// SPDX-License-Identifier: MIT
 #include <cstdint>
 #include <string_view>
 
-namespace cria::inline v0 {{
+namespace cria::inline v0_1_0 {{
 
 /// What the pre-tokenizers' regular expressions distinguish: the letters' categories, then M, N, P, S and white space.
 enum class char_class : std::uint8_t {{ {", ".join(CLASSES)} }};
@@ -65,4 +65,4 @@ print("""};
 
 }  // namespace detail
 
-}  // namespace cria::inline v0""")
+}  // namespace cria::inline v0_1_0""")

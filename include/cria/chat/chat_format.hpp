@@ -38,7 +38,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// What to generate as the reply to a conversation, and the reader that turns what is generated into the reply.
 struct chat_request {
@@ -158,4 +158,4 @@ CRIA_INLINE result<context_use> chat_format::count(const conversation& talk, con
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

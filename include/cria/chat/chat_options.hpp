@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 enum class history_policy : std::uint8_t { drop_oldest, slide, stop };
 
@@ -121,4 +121,4 @@ inline void give_ids(std::vector<tool_call>& calls, const conversation& talk) {
 
 }  // namespace detail
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

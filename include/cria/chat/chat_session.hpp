@@ -56,7 +56,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 template <kv_cache Cache = contiguous_kv_cache<kv_type::f16>>
 class basic_chat_session {
@@ -232,4 +232,4 @@ class basic_chat_session {
 
 using chat_session = basic_chat_session<>;
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

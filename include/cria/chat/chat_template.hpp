@@ -40,7 +40,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// The special tokens as templates write them. One that the model lacks is undefined in the template.
 struct special_texts {
@@ -338,4 +338,4 @@ CRIA_INLINE result<std::vector<token_id>> encode_rendered(const jinja::rendered&
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -26,7 +26,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// One message: a JSON object with a role, as templates see it.
 class chat_message {
@@ -179,4 +179,4 @@ class conversation {
   std::vector<chat_message> messages_;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -26,7 +26,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// Returns how many tokens both begin with.
 [[nodiscard]] inline std::size_t n_shared(std::span<const token_id> a, std::span<const token_id> b) noexcept {
@@ -193,4 +193,4 @@ CRIA_INLINE result<fitted_prompt> prompt_fitter::slide(const jinja::rendered& te
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

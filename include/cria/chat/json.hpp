@@ -26,7 +26,7 @@
 #include <variant>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct json_limits {
   std::size_t max_depth = 100;                     ///< arrays and objects inside each other
@@ -384,4 +384,4 @@ inline void json::print(std::string& out) const {
   }
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

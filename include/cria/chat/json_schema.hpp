@@ -27,7 +27,7 @@
 #include <string_view>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Returns the grammar in GBNF notation.
 [[nodiscard]] result<std::string> json_schema_to_gbnf(const json& schema, const grammar_limits& limits = {});
@@ -64,4 +64,4 @@ CRIA_INLINE result<grammar> json_schema_grammar(std::string_view schema, const g
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

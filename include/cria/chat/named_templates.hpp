@@ -17,7 +17,7 @@
 #include <array>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct named_template {
   std::string_view name;
@@ -102,4 +102,4 @@ inline constexpr named_template named_templates[] = {
   return nullptr;
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -23,7 +23,7 @@
 #include <string_view>
 #include <system_error>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// Returns whether a decimal number is less than 1, by its digits: where a double cannot say it. Requires a number, not 0.
 [[nodiscard]] inline bool is_below_one(std::string_view text) noexcept {
@@ -115,4 +115,4 @@ struct shortest_digits {
   return sign + s.digits.substr(0, 1) + (n > 1 ? "." + s.digits.substr(1) : "") + (exponent < 0 ? "e-" : "e+") + power;
 }
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

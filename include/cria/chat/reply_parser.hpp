@@ -30,7 +30,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class reply_parser {
  public:
@@ -348,4 +348,4 @@ class reply_parser {
   std::vector<tool_call> found_;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

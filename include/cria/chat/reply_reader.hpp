@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Returns a reply, or the beginning of one, without the space that vocabularies of whole words put before its first word.
 [[nodiscard]] inline std::string_view without_added_space(std::string_view beginning, const tokenizer& t) noexcept {
@@ -133,4 +133,4 @@ CRIA_INLINE result<chat_reply> reply_reader::finish(result<generation> outcome, 
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

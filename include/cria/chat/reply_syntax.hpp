@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 enum class reply_part : std::uint8_t {
   thinking,
@@ -96,4 +96,4 @@ class json_end_finder {
 
 }  // namespace detail
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

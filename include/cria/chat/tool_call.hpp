@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// A function that the model may call.
 struct chat_tool {
@@ -86,4 +86,4 @@ struct tool_call {
   return m;
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

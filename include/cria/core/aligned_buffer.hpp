@@ -33,7 +33,7 @@
 #include <unistd.h>
 #endif
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 namespace detail {
 
@@ -158,4 +158,4 @@ class array_buffer {
   aligned_buffer bytes_;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -7,7 +7,7 @@
 #include <bit>
 #include <type_traits>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 #if defined(__cpp_lib_bit_cast)
 using std::bit_cast;
@@ -19,4 +19,4 @@ template <class To, class From>
 }
 #endif
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

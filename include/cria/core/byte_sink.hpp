@@ -28,7 +28,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Takes bytes in order. Hosts derive from it to write to other places.
 class byte_sink {
@@ -276,4 +276,4 @@ CRIA_INLINE std::unique_ptr<byte_sink> memory_sink(std::vector<std::byte>& out) 
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

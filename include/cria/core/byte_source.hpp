@@ -43,7 +43,7 @@
 #include <unistd.h>
 #endif
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Bytes that can be read by position. Hosts derive from it to read from elsewhere, such as an archive or a test that injects faults.
 class byte_source {
@@ -327,4 +327,4 @@ CRIA_INLINE std::shared_ptr<const byte_source> memory_source(std::span<const std
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -20,7 +20,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// An unsigned 64-bit number that remembers whether a step of its computation left the range.
 class checked_u64 {
@@ -109,4 +109,4 @@ class byte_cursor {
   std::size_t position_ = 0;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -23,7 +23,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class checksum64 {
  public:
@@ -92,4 +92,4 @@ class checksum64 {
   return sum.value();
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

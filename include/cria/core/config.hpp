@@ -146,4 +146,4 @@
 #define CRIA_CONCAT(a, b) CRIA_CONCAT_(a, b)
 
 /// cria; its contents live in the inline namespace of the version, so that two copies of the library can share a process.
-namespace cria::inline v0 {}
+namespace cria::inline v0_1_0 {}

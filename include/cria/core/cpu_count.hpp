@@ -38,7 +38,7 @@
 #include <new>
 #endif
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 namespace detail {
 
@@ -305,4 +305,4 @@ CRIA_INLINE std::size_t default_thread_count() noexcept {
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

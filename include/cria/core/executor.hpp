@@ -19,7 +19,7 @@
 #include <memory>
 #include <type_traits>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// The work of a run, called with the number of a task.
 using task_ref = function_ref<void(std::size_t)>;
@@ -102,4 +102,4 @@ void parallel_for(executor_ref where, std::size_t n_items, std::size_t grain, F&
   });
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -16,7 +16,7 @@
 
 #include <cstdint>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// An IEEE binary16 number: its bits. Arithmetic happens in float.
 struct f16 {
@@ -92,4 +92,4 @@ inline constexpr std::uint32_t float_quiet_bit = 0x00400000;
   return (nearest.bits & 0x7f80u) == 0 ? bf16{static_cast<std::uint16_t>(nearest.bits & 0x8000u)} : nearest;
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 template <class Signature>
 class function_ref;
@@ -57,4 +57,4 @@ class function_ref<R(Args...)> {
   R (*call_)(target_type, Args...);
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -9,7 +9,7 @@
 #include <optional>
 #include <utility>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 class one_user {
  public:
@@ -37,4 +37,4 @@ class one_user {
   std::atomic<bool> is_used_{false};
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -13,7 +13,7 @@
 #include <bit>
 #include <cstdint>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Advances `state` and returns splitmix64's next number: for spreading seeds, not for sampling.
 [[nodiscard]] constexpr std::uint64_t splitmix64(std::uint64_t& state) noexcept {
@@ -67,4 +67,4 @@ class random_generator {
   state_type state_{};
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -19,7 +19,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// What kind of error it is. There is one code for each reaction that a caller may have; the details are in error::where and error::message.
 enum class errc : std::uint8_t {
@@ -280,7 +280,7 @@ auto catch_bad_alloc(F&& f, std::string_view where) -> std::invoke_result_t<F> {
 #endif
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0
 
 /// Declares `decl` from the value of `expr`, or returns its error from the enclosing function.
 #define CRIA_TRY(decl, ...)                                                            \

@@ -22,7 +22,7 @@
 #include <limits>
 
 /// Elementary functions; a namespace of their own, so that `using namespace cria` leaves the C library's exp unambiguous.
-namespace cria::inline v0::math {
+namespace cria::inline v0_1_0::math {
 
 /// Returns a * b + c, rounded once.
 CRIA_ALWAYS_INLINE double fused(double a, double b, double c) noexcept {
@@ -197,4 +197,4 @@ CRIA_ALWAYS_INLINE double sin(double x) noexcept { return sin_cos(x).sine; }
 /// Returns cos(x).
 CRIA_ALWAYS_INLINE double cos(double x) noexcept { return sin_cos(x).cosine; }
 
-}  // namespace cria::inline v0::math
+}  // namespace cria::inline v0_1_0::math

@@ -19,7 +19,7 @@
 #include <utility>
 #endif
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 #ifdef __cpp_lib_jthread
 
@@ -82,4 +82,4 @@ class stop_query {
   bool (*ask_)(const void*) noexcept = nullptr;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

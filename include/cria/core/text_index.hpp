@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// Returns a number that a file's author cannot know.
 [[nodiscard]] inline std::uint64_t make_hash_key(const void* owner) noexcept {
@@ -104,4 +104,4 @@ class text_index {
   std::uint64_t key_ = 0;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

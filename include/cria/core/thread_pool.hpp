@@ -33,7 +33,7 @@
 #include <thread>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 namespace detail {
 
@@ -355,4 +355,4 @@ CRIA_INLINE void thread_pool::run(std::size_t n, task_ref task) {
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// A token's index in the vocabulary.
 using token_id = std::int32_t;
@@ -43,4 +43,4 @@ struct kv_segment {
 /// Returns `n` rounded up to a multiple of `step`.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t round_up(std::size_t n, std::size_t step) noexcept { return (n + step - 1) / step * step; }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -14,7 +14,7 @@
 #include <string>
 #include <string_view>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 inline constexpr char32_t invalid_char = 0xffffffff;
 
@@ -94,4 +94,4 @@ inline void append_utf8(std::string& out, char32_t code) {
   return "line " + std::to_string(line) + ", column " + std::to_string(column);
 }
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -14,7 +14,7 @@
 #include <mutex>
 #endif
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 class waiting_room {
  public:
@@ -47,4 +47,4 @@ class waiting_room {
 #endif
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -29,7 +29,7 @@
 #include <unistd.h>
 #endif
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 [[nodiscard]] inline std::int64_t process_id() noexcept {
 #ifdef _WIN32
@@ -124,4 +124,4 @@ class worker_thread {
 #endif
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

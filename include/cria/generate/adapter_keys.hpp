@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 class adapter_keys {
  public:
@@ -59,4 +59,4 @@ class adapter_keys {
   std::uint64_t last_ = 0;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

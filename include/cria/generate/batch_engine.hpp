@@ -44,7 +44,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Type: how keys and values are stored. Sampler: the type of every request's sampler; a host that needs several kinds can wrap them in a variant.
 template <kv_type Type = kv_type::f16, sampler Sampler = runtime_sampler>
@@ -281,4 +281,4 @@ class basic_batch_engine {
 
 using batch_engine = basic_batch_engine<>;
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

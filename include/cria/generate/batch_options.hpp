@@ -17,7 +17,7 @@
 #include <limits>
 #include <optional>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// A request's number in its engine, counted from 1.
 using batch_id = std::uint64_t;
@@ -76,4 +76,4 @@ struct batch_result {
   result<generation> outcome;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 template <kv_type Type, sampler Sampler>
 class batch_schedule {
@@ -296,4 +296,4 @@ class batch_schedule {
   bool is_closed_ = false;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

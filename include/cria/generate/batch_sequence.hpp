@@ -29,7 +29,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// Called with each token of a request; false ends it.
 using batch_callback = std::function<bool(const token_event&)>;
@@ -206,4 +206,4 @@ class batch_sequence {
   bool is_started_ = false, is_cancelled_ = false;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

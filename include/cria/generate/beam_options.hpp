@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// The sizes for which create() takes memory.
 struct beam_limits {
@@ -62,4 +62,4 @@ struct beam {
   finish_reason reason = finish_reason::max_tokens;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -38,7 +38,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 template <kv_type Type = kv_type::f16>
 class basic_beam_search {
@@ -319,4 +319,4 @@ class basic_beam_search {
 
 using beam_search = basic_beam_search<>;
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -25,7 +25,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 enum class pooling : std::uint8_t { mean, cls, last };
 
@@ -84,4 +84,4 @@ class pooled_rows {
   std::vector<double> sums_;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

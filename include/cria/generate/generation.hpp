@@ -17,7 +17,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Why a generation ended.
 enum class finish_reason : std::uint8_t {
@@ -163,4 +163,4 @@ concept prompt_text = std::convertible_to<const P&, std::string_view>;
 template <class P>
 concept prompt_tokens = !prompt_text<P> && std::convertible_to<const P&, std::span<const token_id>>;
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

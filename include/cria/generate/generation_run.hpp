@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// Sampler: the type of a sampler to own, or a reference to one of the host's.
 template <kv_cache Cache, class Sampler>
@@ -138,4 +138,4 @@ class generation_run {
   bool is_fresh_ = true, has_failed_ = false;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Makes the tree of a model's vocabulary. `more_ends` are tokens that end a text beside the model's own. It takes 20 to 40 ms for 50,000 tokens: keep it.
 [[nodiscard]] result<std::shared_ptr<const token_trie>> make_token_trie(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends = {});
@@ -148,4 +148,4 @@ CRIA_INLINE result<void> grammar_guard::mask(std::span<const float> logits) {
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -28,7 +28,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Opens a GGUF file (for a model in several parts: the first one) and loads its weights.
 [[nodiscard]] result<model> load_model(const std::filesystem::path& path, const load_options& options = {});
@@ -131,4 +131,4 @@ CRIA_INLINE result<memory_estimate> estimate_memory(const gguf::file& file, cons
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -36,7 +36,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// How far a model's probabilities are from those of a reference, over the positions so far.
 struct divergence {
@@ -290,4 +290,4 @@ CRIA_INLINE result<void> logits_file::compare(const scored_position& p, divergen
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -22,7 +22,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct metrics_options {
   std::string prefix = "cria";                                       ///< of every name; characters other than letters, digits and _ become _
@@ -155,4 +155,4 @@ CRIA_INLINE std::string prometheus_text(const batch_statistics& s, const metrics
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

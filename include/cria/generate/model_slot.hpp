@@ -16,7 +16,7 @@
 #include <mutex>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class model_slot {
  public:
@@ -49,4 +49,4 @@ class model_slot {
   std::uint64_t generation_ = 0;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

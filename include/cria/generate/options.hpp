@@ -25,7 +25,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct session_options {
   static constexpr std::size_t default_context = 4096;   ///< the most that is taken unasked: caches for long training contexts are larger than small machines
@@ -78,4 +78,4 @@ struct generation_options {
   std::optional<std::vector<adapter_choice>> adapters = {};  ///< LoRA adapters of the model; empty: those that the session has, in a batch none
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

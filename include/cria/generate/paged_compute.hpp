@@ -24,7 +24,7 @@
 #include <string>
 #include <utility>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 struct paged_compute_options {
   std::size_t n_rows;            ///< the most rows of logits that a pass asks for: one for each sequence
@@ -115,4 +115,4 @@ class paged_compute {
   std::size_t capacity_, vocab_size_;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

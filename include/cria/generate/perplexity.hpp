@@ -32,7 +32,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct text_window_options {
   std::size_t window = 512;                                           ///< tokens in a window, at least 4
@@ -194,4 +194,4 @@ CRIA_INLINE result<text_windows> text_windows::cut(std::vector<token_id> tokens,
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

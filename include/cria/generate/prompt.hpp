@@ -17,7 +17,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// Returns the prompt's tokens, for a context of `capacity` positions.
 template <class Prompt>
@@ -35,4 +35,4 @@ template <class Prompt>
   }
 }
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -39,7 +39,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class byte_sink;
 struct session_extras;
@@ -258,4 +258,4 @@ class basic_session {
 
 using session = basic_session<>;
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

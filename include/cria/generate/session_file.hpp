@@ -38,7 +38,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Bytes of the host, which it finds again by name.
 struct session_section {
@@ -331,4 +331,4 @@ class session_file {
   std::vector<session_section> sections_;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -24,7 +24,7 @@
 #include <span>
 #include <string>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 struct session_file_header {
   static constexpr std::array<char, 8> magic = {'c', 'r', 'i', 'a', 'S', 'E', 'S', 'S'};
@@ -100,4 +100,4 @@ struct session_file_header {
   }
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

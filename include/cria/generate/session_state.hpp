@@ -37,7 +37,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 template <kv_cache Cache>
 class session_state {
@@ -307,4 +307,4 @@ class session_state {
   bool has_logits_ = false;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

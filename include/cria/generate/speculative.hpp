@@ -36,7 +36,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Guesses tokens. draft() writes guesses of the tokens that follow `context`, at most out.size() and never more than max_guesses(), and returns how many (or a
 /// result of that). It may also take the reply's sampler, and its stop token: if the drafter returns `cancelled` because of it, the reply ends.
@@ -268,4 +268,4 @@ result<speculative_generation> generate_speculatively(basic_session<Cache>& targ
   return generate_speculatively(target, prompt, options, sampler, drafter, std::forward<Callback>(callback));
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

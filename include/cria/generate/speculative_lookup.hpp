@@ -15,7 +15,7 @@
 #include <span>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct lookup_options {
   std::size_t min_match = 2;   ///< how many tokens must agree before a guess is made
@@ -72,4 +72,4 @@ class lookup_drafter {
   std::vector<std::vector<token_id>> texts_;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -20,7 +20,7 @@
 #include <string>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 template <kv_cache Cache = contiguous_kv_cache<kv_type::f16>>
 class basic_model_drafter {
@@ -75,4 +75,4 @@ class basic_model_drafter {
 
 using model_drafter = basic_model_drafter<>;
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -22,7 +22,7 @@
 #include <optional>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 template <kv_cache Cache, class Sampler>
 class token_stream {
@@ -99,4 +99,4 @@ class token_stream {
   bool has_event_ = false;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -32,7 +32,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::gguf {
+namespace cria::inline v0_1_0::gguf {
 
 /// A GGUF file, or all parts of a split one. Copies are cheap and share everything.
 class file {
@@ -268,4 +268,4 @@ CRIA_INLINE std::size_t file::part_count() const noexcept { return state_->parts
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0::gguf
+}  // namespace cria::inline v0_1_0::gguf

@@ -36,7 +36,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::gguf {
+namespace cria::inline v0_1_0::gguf {
 
 namespace detail {
 
@@ -357,4 +357,4 @@ inline result<void> header_parser::check_overlap(const std::vector<tensor_info>&
 }
 
 }  // namespace detail
-}  // namespace cria::inline v0::gguf
+}  // namespace cria::inline v0_1_0::gguf

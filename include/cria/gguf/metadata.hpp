@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::gguf {
+namespace cria::inline v0_1_0::gguf {
 
 struct entry {
   std::string_view key;
@@ -74,4 +74,4 @@ class metadata {
   const std::byte* base_ = nullptr;
 };
 
-}  // namespace cria::inline v0::gguf
+}  // namespace cria::inline v0_1_0::gguf

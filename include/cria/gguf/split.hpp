@@ -15,7 +15,7 @@
 #include <string>
 #include <string_view>
 
-namespace cria::inline v0::gguf {
+namespace cria::inline v0_1_0::gguf {
 
 /// What a part says about itself. A file that is not split is part 0 of 1.
 struct split_position {
@@ -62,4 +62,4 @@ inline constexpr std::string_view split_tensors_key = "split.tensors.count";
   return std::filesystem::path(whole.substr(0, whole.size() - suffix.native().size()) + std::filesystem::path(detail::part_suffix(part, count)).native());
 }
 
-}  // namespace cria::inline v0::gguf
+}  // namespace cria::inline v0_1_0::gguf

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <system_error>
 
-namespace cria::inline v0::gguf {
+namespace cria::inline v0_1_0::gguf {
 
 /// What a file may ask for before it is refused with errc::limit_exceeded. The defaults hold every public model with room to spare.
 struct limits {
@@ -53,4 +53,4 @@ struct tensor_info {
 inline constexpr std::uint32_t default_alignment = 32;
 inline constexpr std::string_view alignment_key = "general.alignment";
 
-}  // namespace cria::inline v0::gguf
+}  // namespace cria::inline v0_1_0::gguf

@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::gguf {
+namespace cria::inline v0_1_0::gguf {
 
 /// The kinds of metadata, by their ids in files.
 enum class value_type : std::uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
@@ -209,4 +209,4 @@ result<std::vector<T>> array_view::to_vector() const {
   return all;
 }
 
-}  // namespace cria::inline v0::gguf
+}  // namespace cria::inline v0_1_0::gguf

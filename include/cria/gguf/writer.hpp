@@ -41,7 +41,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::gguf {
+namespace cria::inline v0_1_0::gguf {
 
 namespace detail {
 
@@ -372,4 +372,4 @@ CRIA_INLINE result<void> writer::open(const std::filesystem::path& path) {
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0::gguf
+}  // namespace cria::inline v0_1_0::gguf

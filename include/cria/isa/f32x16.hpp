@@ -12,7 +12,7 @@
 
 #include <cstddef>
 
-namespace cria::inline v0::isa {
+namespace cria::inline v0_1_0::isa {
 
 template <class Isa>
 struct f32x16 {
@@ -120,4 +120,4 @@ CRIA_ALWAYS_INLINE f32x16<Isa> exp(f32x16<Isa> x) noexcept {
   });
 }
 
-}  // namespace cria::inline v0::isa
+}  // namespace cria::inline v0_1_0::isa

@@ -26,7 +26,7 @@
 #include <sys/sysctl.h>
 #endif
 
-namespace cria::inline v0::isa {
+namespace cria::inline v0_1_0::isa {
 
 /// Instruction sets, worst first: a later one is preferred where it runs.
 enum class id : std::uint8_t { scalar, sse4_2, avx2, avx_vnni, avx512bw, avx512_vnni, neon64, neon_dotprod, neon_i8mm };
@@ -176,4 +176,4 @@ inline cpu_features detect_arm() noexcept {
   return text;
 }
 
-}  // namespace cria::inline v0::isa
+}  // namespace cria::inline v0_1_0::isa

@@ -26,7 +26,7 @@
 #endif
 #endif
 
-namespace cria::inline v0::isa {
+namespace cria::inline v0_1_0::isa {
 
 struct scalar {
   static constexpr id set = id::scalar;
@@ -118,4 +118,4 @@ using native = neon64;
 using native = scalar;
 #endif
 
-}  // namespace cria::inline v0::isa
+}  // namespace cria::inline v0_1_0::isa

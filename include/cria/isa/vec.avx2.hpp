@@ -7,7 +7,7 @@
 #if CRIA_HAS_AVX2
 #include <immintrin.h>
 
-namespace cria::inline v0::isa {
+namespace cria::inline v0_1_0::isa {
 
 template <>
 struct vec<avx2> : batch_vec<avx2::arch> {
@@ -66,5 +66,5 @@ template <>
 struct vec<avx_vnni> : vec<avx2> {};
 #endif
 
-}  // namespace cria::inline v0::isa
+}  // namespace cria::inline v0_1_0::isa
 #endif

@@ -7,7 +7,7 @@
 #if CRIA_HAS_AVX512BW
 #include <immintrin.h>
 
-namespace cria::inline v0::isa {
+namespace cria::inline v0_1_0::isa {
 
 template <>
 struct vec<avx512bw> : batch_vec<avx512bw::arch> {
@@ -48,5 +48,5 @@ template <>
 struct vec<avx512_vnni> : vec<avx512bw> {};
 #endif
 
-}  // namespace cria::inline v0::isa
+}  // namespace cria::inline v0_1_0::isa
 #endif

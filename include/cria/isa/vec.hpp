@@ -20,7 +20,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace cria::inline v0::isa {
+namespace cria::inline v0_1_0::isa {
 
 template <class Isa>
 struct vec;
@@ -232,7 +232,7 @@ struct batch_vec {
 };
 #endif
 
-}  // namespace cria::inline v0::isa
+}  // namespace cria::inline v0_1_0::isa
 
 #include <cria/isa/vec.avx2.hpp>
 #include <cria/isa/vec.avx512bw.hpp>

@@ -7,7 +7,7 @@
 #if CRIA_HAS_NEON64
 #include <arm_neon.h>
 
-namespace cria::inline v0::isa {
+namespace cria::inline v0_1_0::isa {
 
 template <>
 struct vec<neon64> : batch_vec<neon64::arch> {
@@ -78,5 +78,5 @@ template <>
 struct vec<neon_i8mm> : vec<neon64> {};
 #endif
 
-}  // namespace cria::inline v0::isa
+}  // namespace cria::inline v0_1_0::isa
 #endif

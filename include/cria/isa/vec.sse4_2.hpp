@@ -7,7 +7,7 @@
 #if CRIA_HAS_SSE4_2
 #include <immintrin.h>
 
-namespace cria::inline v0::isa {
+namespace cria::inline v0_1_0::isa {
 
 template <>
 struct vec<sse4_2> : batch_vec<sse4_2::arch> {
@@ -83,5 +83,5 @@ struct vec<sse4_2> : batch_vec<sse4_2::arch> {
   }
 };
 
-}  // namespace cria::inline v0::isa
+}  // namespace cria::inline v0_1_0::isa
 #endif

@@ -8,7 +8,7 @@
 
 #include <cstddef>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 /// Returns the 32-bit words that one token's group takes.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t activation_words(precision p) noexcept { return (p == precision::exact ? 16 : 8) + 7; }
@@ -49,4 +49,4 @@ inline constexpr std::size_t most_padding = 11;
   return (n_tokens + most_padding) * (k / 32) * activation_words(p);
 }
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -31,7 +31,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <class Isa>
 inline constexpr token_tiles tiles_of{Isa::tile_tokens, Isa::fewest_tile_tokens};
@@ -246,4 +246,4 @@ struct quantize_activations {
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

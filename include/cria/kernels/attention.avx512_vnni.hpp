@@ -15,7 +15,7 @@
 #if CRIA_HAS_AVX512_VNNI && defined(__GNUC__)
 #include <immintrin.h>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct bf16_dot_element<isa::avx512_vnni> : kv_element<kv_type::bf16, isa::avx512_vnni> {
@@ -51,5 +51,5 @@ struct bf16_dot_element<isa::avx512_vnni> : kv_element<kv_type::bf16, isa::avx51
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels
 #endif

@@ -26,7 +26,7 @@
 #include <cstddef>
 #include <cstring>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 /// How keys and values of one element type are read: `query` gives q as dot wants it, itself or written to `room`, round_up(head_dim, 16) floats; `dot`
 /// adds q_r . k to acc[r] for a panel of 16 positions, and fetches `soon`, as many bytes as the panel has, into the cache; `value` gives 16 channels of a
@@ -262,6 +262,6 @@ struct attention {
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels
 
 #include <cria/kernels/attention.avx512_vnni.hpp>

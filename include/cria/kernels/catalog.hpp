@@ -10,7 +10,7 @@
 #include <cria/kernels/kernel_table.hpp>
 #include <cria/kernels/panels.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 namespace detail {
 
@@ -46,4 +46,4 @@ consteval kernel_table make_table(type_list<Float...>, type_list<Quantised...>) 
 template <class Isa>
 inline constexpr kernel_table table_of = detail::make_table<Isa>(float_formats{}, quantised_formats{});
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -22,7 +22,7 @@
 #include <cstring>
 #include <utility>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 inline constexpr std::size_t group_size = 32;
 inline constexpr std::size_t group_steps = 8;
@@ -225,4 +225,4 @@ CRIA_ALWAYS_INLINE void get_nibbles(const std::byte* plane, std::size_t r, std::
   for (std::size_t j = 0; j < 4; ++j) std::memcpy(nibbles + 4 * j, plane + 64 * j + 4 * r, 4);
 }
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

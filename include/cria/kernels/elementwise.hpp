@@ -25,7 +25,7 @@
 #include <cmath>
 #include <cstring>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <class Isa>
 struct elementwise {
@@ -151,4 +151,4 @@ struct elementwise {
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -50,7 +50,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <class Format, class Isa>
 struct gemm {
@@ -330,4 +330,4 @@ struct gemm {
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -10,7 +10,7 @@
 #include <cria/kernels/gemm_parts.hpp>
 #include <cria/kernels/panel.float.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <class Format, class Isa>
 struct gemm_float {
@@ -66,4 +66,4 @@ struct gemm_float {
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <utility>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 /// Calls fn<0>(), fn<1>(), ..., fn<N - 1>().
 template <std::size_t N, class F>
@@ -56,4 +56,4 @@ CRIA_PART void put_products(const gemm_args& a, std::size_t t, std::size_t row, 
   op::store(y, value);
 }
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

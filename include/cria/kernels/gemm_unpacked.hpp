@@ -28,7 +28,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 /// sums[W,16] += X[W,K] U[16,K]^T, where U are the unpacked columns, with codes of Kind. W tokens.
 template <class Isa, class Kind, std::size_t W>
@@ -206,4 +206,4 @@ struct gemm_unpacked {
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -10,7 +10,7 @@
 #if CRIA_HAS_AVX2
 #include <immintrin.h>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct int8_dot<isa::avx2> {
@@ -38,5 +38,5 @@ struct int8_dot<isa::avx2> {
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels
 #endif

@@ -7,7 +7,7 @@
 #if CRIA_HAS_AVX_VNNI
 #include <immintrin.h>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct int8_dot<isa::avx_vnni> {
@@ -23,5 +23,5 @@ struct int8_dot<isa::avx_vnni> {
   static CRIA_ALWAYS_INLINE op::i widen(op::i, op::i narrow) noexcept { return narrow; }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels
 #endif

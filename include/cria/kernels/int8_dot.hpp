@@ -16,7 +16,7 @@
 
 #include <cstdint>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <class Isa>
 struct int8_dot;
@@ -44,7 +44,7 @@ struct int8_dot<isa::scalar> {
   static CRIA_ALWAYS_INLINE op::i widen(const op::i&, const op::i& narrow) noexcept { return narrow; }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels
 
 #include <cria/kernels/int8_dot.avx2.hpp>
 #include <cria/kernels/int8_dot.avx512bw.hpp>

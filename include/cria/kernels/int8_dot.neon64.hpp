@@ -7,7 +7,7 @@
 #if CRIA_HAS_NEON64
 #include <arm_neon.h>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct int8_dot<isa::neon64> {
@@ -26,5 +26,5 @@ struct int8_dot<isa::neon64> {
   static CRIA_ALWAYS_INLINE op::i widen(op::i, op::i narrow) noexcept { return narrow; }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels
 #endif

@@ -11,7 +11,7 @@
 #if CRIA_HAS_NEON_I8MM
 #include <arm_neon.h>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct int8_dot<isa::neon_i8mm> {
@@ -27,5 +27,5 @@ struct int8_dot<isa::neon_i8mm> {
   static CRIA_ALWAYS_INLINE op::i widen(op::i, op::i narrow) noexcept { return narrow; }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels
 #endif

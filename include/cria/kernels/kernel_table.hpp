@@ -18,7 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 /// Y[., panel range] (+)= X W^T (+ bias): gemm.hpp for quantised weights, gemm_float.hpp for floats.
 struct gemm_args {
@@ -117,4 +117,4 @@ struct kernel_table {
   void (*gemm[n_formats])(const gemm_args&) noexcept;                 ///< by format_index
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

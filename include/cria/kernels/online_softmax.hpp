@@ -18,7 +18,7 @@
 #include <cstddef>
 #include <cstring>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <class Isa>
 struct online_softmax {
@@ -101,4 +101,4 @@ struct online_softmax {
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -22,7 +22,7 @@
 #include <cstring>
 #endif
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 struct pack_args {
   const std::byte* rows;  ///< rows as in the file, one after another; the first of them is a panel's first
@@ -103,4 +103,4 @@ CRIA_INLINE void packed_row(tensor_type type, const std::byte* panels, std::size
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

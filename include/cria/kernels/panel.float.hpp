@@ -5,7 +5,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/float.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <class Format>
 struct float_panel {
@@ -40,4 +40,4 @@ struct panel<bf16> : float_panel<bf16> {
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -28,7 +28,7 @@
 #include <cstdint>
 #include <cstring>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 inline constexpr std::size_t panel_rows = 16;
 
@@ -118,4 +118,4 @@ struct code_table {
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

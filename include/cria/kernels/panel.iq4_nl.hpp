@@ -10,7 +10,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/iq4_nl.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct panel<iq4_nl> {
@@ -46,4 +46,4 @@ struct panel<iq4_nl> {
   };
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

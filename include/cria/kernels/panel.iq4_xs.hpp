@@ -11,7 +11,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/iq4_xs.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct panel<iq4_xs> {
@@ -56,4 +56,4 @@ struct panel<iq4_xs> {
   };
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -11,7 +11,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/q2_k.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct panel<q2_k> {
@@ -59,4 +59,4 @@ struct panel<q2_k> {
   };
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -10,7 +10,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/q3_k.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct panel<q3_k> {
@@ -69,4 +69,4 @@ struct panel<q3_k> {
   };
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

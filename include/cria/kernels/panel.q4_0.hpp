@@ -10,7 +10,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/q4_0.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct panel<q4_0> {
@@ -44,4 +44,4 @@ struct panel<q4_0> {
   };
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

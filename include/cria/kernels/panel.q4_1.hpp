@@ -8,7 +8,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/q4_1.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct panel<q4_1> {
@@ -46,4 +46,4 @@ struct panel<q4_1> {
   };
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

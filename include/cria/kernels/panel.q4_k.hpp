@@ -10,7 +10,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/q4_k.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct panel<q4_k> {
@@ -58,4 +58,4 @@ struct panel<q4_k> {
   };
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

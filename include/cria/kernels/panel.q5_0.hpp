@@ -8,7 +8,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/q5_0.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct panel<q5_0> {
@@ -45,4 +45,4 @@ struct panel<q5_0> {
   };
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

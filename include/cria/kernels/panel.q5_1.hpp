@@ -8,7 +8,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/q5_1.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct panel<q5_1> {
@@ -49,4 +49,4 @@ struct panel<q5_1> {
   };
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

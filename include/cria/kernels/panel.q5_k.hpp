@@ -10,7 +10,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/q5_k.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct panel<q5_k> {
@@ -61,4 +61,4 @@ struct panel<q5_k> {
   };
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -11,7 +11,7 @@
 #include <cria/kernels/panel.hpp>
 #include <cria/quant/q6_k.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 template <>
 struct panel<q6_k> {
@@ -62,4 +62,4 @@ struct panel<q6_k> {
   static constexpr std::size_t low_at(std::size_t g) noexcept { return 64 * (g / 4) + 32 * (g % 2); }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

@@ -20,10 +20,10 @@
 #include <cria/kernels/panel.q8_0.hpp>
 #include <cria/quant/format.hpp>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 using float_formats = type_list<f32, f16, bf16>;
 using quantised_formats = type_list<q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4>;
 static_assert(float_formats::size + quantised_formats::size == n_formats);
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

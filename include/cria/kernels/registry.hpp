@@ -16,7 +16,7 @@
 #include <span>
 #include <string>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 /// Returns the tables that this program holds, worst first.
 [[nodiscard]] std::span<const kernel_table* const> compiled_tables() noexcept;
@@ -27,13 +27,13 @@ namespace cria::inline v0::kernels {
 /// Returns whether the table has dot products of bf16 that this processor runs.
 [[nodiscard]] inline bool has_bf16_dot(const kernel_table& table) noexcept { return table.attention_bf16_dot != nullptr && isa::detect().avx512_bf16; }
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels
 
 #if CRIA_HAS_DEFINITIONS
 
 #if defined(CRIA_KERNEL_SETS)
 extern "C" {
-#define CRIA_DECLARE_TABLE(set) extern const cria::kernels::kernel_table CRIA_CONCAT(cria_v0_kernels_, set);
+#define CRIA_DECLARE_TABLE(set) extern const cria::kernels::kernel_table CRIA_CONCAT(cria_v0_1_0_kernels_, set);
 CRIA_KERNEL_SETS(CRIA_DECLARE_TABLE)
 #undef CRIA_DECLARE_TABLE
 }
@@ -41,11 +41,11 @@ CRIA_KERNEL_SETS(CRIA_DECLARE_TABLE)
 #include <cria/kernels/catalog.hpp>
 #endif
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 CRIA_INLINE std::span<const kernel_table* const> compiled_tables() noexcept {
 #if defined(CRIA_KERNEL_SETS)
-#define CRIA_ADDRESS_OF_TABLE(set) &CRIA_CONCAT(cria_v0_kernels_, set),
+#define CRIA_ADDRESS_OF_TABLE(set) &CRIA_CONCAT(cria_v0_1_0_kernels_, set),
   static constexpr const kernel_table* tables[] = {CRIA_KERNEL_SETS(CRIA_ADDRESS_OF_TABLE)};
 #undef CRIA_ADDRESS_OF_TABLE
 #else
@@ -70,6 +70,6 @@ CRIA_INLINE result<const kernel_table*> select(std::optional<isa::id> wanted) {
   return error{errc::unsupported_cpu, "cpu", "the kernels were compiled for: " + names};
 }
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels
 
 #endif  // CRIA_HAS_DEFINITIONS

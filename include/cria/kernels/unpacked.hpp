@@ -15,7 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace cria::inline v0::kernels {
+namespace cria::inline v0_1_0::kernels {
 
 /// What the product has to know of unpacked codes: `Zero` is the code that stands for 0, and each group has Subs scales. Codes are bytes, of which NarrowSteps
 /// dot steps may be added before the sums are widened, or, if NarrowSteps is 0, pairs.
@@ -85,4 +85,4 @@ struct unpack_columns {
   }
 };
 
-}  // namespace cria::inline v0::kernels
+}  // namespace cria::inline v0_1_0::kernels

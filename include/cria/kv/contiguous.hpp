@@ -27,7 +27,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// How a cache writes keys and values of one element type; the layouts are those that kernels/attention.hpp reads.
 template <kv_type Type>
@@ -310,4 +310,4 @@ class contiguous_kv_cache {
 static_assert(saved_kv_cache<contiguous_kv_cache<kv_type::f16>> && saved_kv_cache<contiguous_kv_cache<kv_type::f32>> &&
               saved_kv_cache<contiguous_kv_cache<kv_type::q8_0>> && saved_kv_cache<contiguous_kv_cache<kv_type::bf16>>);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -22,7 +22,7 @@
 #include <span>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// For each layer, how many positions a query sees, its own included; 0: all.
 using layer_windows = std::shared_ptr<const std::vector<std::size_t>>;
@@ -103,4 +103,4 @@ concept saved_kv_cache = kv_cache<C> && requires(C& c, const C& cc, kv_range ran
   { c.import_positions(range, in) } noexcept;                         // in place of write(), between reserve and commit
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// A page's number in its pool.
 using page_id = std::uint32_t;
@@ -237,4 +237,4 @@ class page_pool {
   std::size_t n_shared_ = 0, most_used_ = 0, n_copies_ = 0;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

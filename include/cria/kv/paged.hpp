@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 template <kv_type Type>
 class paged_kv_cache {
@@ -274,4 +274,4 @@ class paged_kv_cache {
 static_assert(saved_kv_cache<paged_kv_cache<kv_type::f16>> && saved_kv_cache<paged_kv_cache<kv_type::f32>> && saved_kv_cache<paged_kv_cache<kv_type::q8_0>> &&
               saved_kv_cache<paged_kv_cache<kv_type::bf16>>);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

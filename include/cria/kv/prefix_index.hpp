@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 template <kv_type Type>
 class prefix_index {
@@ -205,4 +205,4 @@ class prefix_index {
   std::size_t n_nodes_ = 0;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -30,7 +30,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class adapter {
  public:
@@ -267,4 +267,4 @@ CRIA_INLINE result<adapter> load_adapter(const std::filesystem::path& path, cons
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -17,7 +17,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// The tensors of one layer; an architecture has some of them.
 struct decoder_layer {
@@ -160,4 +160,4 @@ inline constexpr auto architectures = [] {
   return nullptr;
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

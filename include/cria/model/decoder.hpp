@@ -34,7 +34,7 @@
 #include <string>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class decoder {
  public:
@@ -110,4 +110,4 @@ CRIA_INLINE bool decoder::run(const nn::pass& p, nn::rows_view logits, const sto
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Rows as in the file, read one at a time.
 struct row_table {
@@ -139,4 +139,4 @@ struct decoder_weights {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

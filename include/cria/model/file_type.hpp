@@ -16,7 +16,7 @@
 #include <optional>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// What a file is quantised to: the value of general.file_type.
 enum class file_type : std::uint32_t {
@@ -130,4 +130,4 @@ inline constexpr auto file_types = [] {
   return rules == nullptr ? std::string_view{"file type ?"} : rules->name;
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -20,7 +20,7 @@
 #include <string>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 namespace detail {
 
@@ -74,4 +74,4 @@ using fingerprint_piece = std::array<std::byte, 64>;
   return all;
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -18,7 +18,7 @@
 #include <cmath>
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct gemma : rotary_decoder {
   static result<gemma> from_metadata(const detail::config_reader&, const model_config& c) { return gemma{rotary_decoder(c)}; }
@@ -34,4 +34,4 @@ struct gemma : rotary_decoder {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -19,7 +19,7 @@
 #include <cmath>
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct gemma2 : rotary_decoder {
   float score_cap, logit_cap;   ///< 0: none
@@ -52,4 +52,4 @@ struct gemma2 : rotary_decoder {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

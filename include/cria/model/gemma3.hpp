@@ -20,7 +20,7 @@
 #include <cmath>
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct gemma3 : rotary_decoder {
   float logit_cap;       ///< 0: none
@@ -57,4 +57,4 @@ struct gemma3 : rotary_decoder {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -18,7 +18,7 @@
 #include <cstddef>
 #include <span>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct gpt2 {
   float q_scale;
@@ -48,4 +48,4 @@ struct gpt2 {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -21,7 +21,7 @@
 #include <cmath>
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct granite : llama {
   /// What a file means that does not say a scale; 0: it must.
@@ -64,4 +64,4 @@ struct granite : llama {
   static bool is_scale(float x) noexcept { return x > 0 && std::isfinite(x); }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

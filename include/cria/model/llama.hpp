@@ -20,7 +20,7 @@
 
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct llama : rotary_decoder {
   static result<llama> from_metadata(const detail::config_reader&, const model_config& c) { return llama{rotary_decoder(c)}; }
@@ -37,4 +37,4 @@ struct llama : rotary_decoder {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

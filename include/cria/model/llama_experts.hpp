@@ -18,7 +18,7 @@
 
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct llama_experts : rotary_decoder {
   float expert_scale;
@@ -40,4 +40,4 @@ struct llama_experts : rotary_decoder {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

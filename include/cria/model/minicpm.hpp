@@ -13,7 +13,7 @@
 
 #include <cmath>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct minicpm : granite {
   static result<minicpm> from_metadata(const detail::config_reader& read, const model_config& c) {
@@ -22,4 +22,4 @@ struct minicpm : granite {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

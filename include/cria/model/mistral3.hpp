@@ -18,7 +18,7 @@
 
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct mistral3 : llama {
   nn::query_growth growth;
@@ -35,4 +35,4 @@ struct mistral3 : llama {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

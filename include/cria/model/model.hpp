@@ -25,7 +25,7 @@
 #include <string>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct load_options {
   cria::precision precision = cria::precision::exact;
@@ -139,4 +139,4 @@ CRIA_INLINE result<model> model::load(const gguf::file& file, const load_options
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct model_config {
   const struct architecture* architecture = nullptr;   ///< a row of model/architecture.hpp
@@ -283,4 +283,4 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   return c;
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -18,7 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct phi3 : rotary_decoder {
   static result<phi3> from_metadata(const detail::config_reader&, const model_config& c) { return phi3{rotary_decoder(c)}; }
@@ -32,4 +32,4 @@ struct phi3 : rotary_decoder {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

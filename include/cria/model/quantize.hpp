@@ -36,7 +36,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// What was done, tensor by tensor, in the order of the file.
 struct quantize_report {
@@ -229,4 +229,4 @@ CRIA_INLINE result<quantize_report> quantize_file(const std::filesystem::path& s
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

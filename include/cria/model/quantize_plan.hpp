@@ -29,7 +29,7 @@
 #include <tuple>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// How far quantising is.
 struct quantize_progress {
@@ -247,4 +247,4 @@ CRIA_INLINE result<std::vector<planned_tensor>> plan_quantization(const gguf::fi
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

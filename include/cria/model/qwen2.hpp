@@ -17,7 +17,7 @@
 
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct qwen2 : rotary_decoder {
   static result<qwen2> from_metadata(const detail::config_reader&, const model_config& c) { return qwen2{rotary_decoder(c)}; }
@@ -31,4 +31,4 @@ struct qwen2 : rotary_decoder {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -17,7 +17,7 @@
 
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct qwen3 : rotary_decoder {
   static result<qwen3> from_metadata(const detail::config_reader&, const model_config& c) { return qwen3{rotary_decoder(c)}; }
@@ -31,4 +31,4 @@ struct qwen3 : rotary_decoder {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

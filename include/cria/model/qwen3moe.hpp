@@ -18,7 +18,7 @@
 
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// The layers of llama_experts, with other angles.
 struct qwen3moe : llama_experts {
@@ -33,4 +33,4 @@ struct qwen3moe : llama_experts {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -15,7 +15,7 @@
 #include <cstddef>
 #include <span>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// What equations compute with.
 struct loaded_decoder {
@@ -60,4 +60,4 @@ struct rotary_decoder {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -17,7 +17,7 @@
 
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct smollm3 : llama {
   static constexpr std::size_t period = 4;   ///< no key of the files: the published models' own
@@ -29,4 +29,4 @@ struct smollm3 : llama {
   }
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

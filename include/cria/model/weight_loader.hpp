@@ -31,7 +31,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// The progress of a load, in bytes of the file's tensors.
 struct load_progress {
@@ -296,4 +296,4 @@ class weight_loader {
   std::uint64_t done_ = 0, total_ = 0;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -18,7 +18,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 /// What the buffers must hold.
 struct activation_shape {
@@ -200,4 +200,4 @@ CRIA_INLINE result<activations> activations::create(const activation_shape& s, p
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

@@ -26,7 +26,7 @@
 #include <cstdint>
 #include <span>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 /// What attention depends on, besides the shapes.
 struct attention_parameters {
@@ -172,4 +172,4 @@ void attend(const compute& c, activations& a, const attention_parameters& p, std
   }
 }
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

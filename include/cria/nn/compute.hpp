@@ -9,7 +9,7 @@
 #include <cria/core/types.hpp>
 #include <cria/kernels/kernel_table.hpp>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 struct compute {
   const kernels::kernel_table& kernels;
@@ -18,4 +18,4 @@ struct compute {
   bool has_bf16_dot = false;   ///< kernels::has_bf16_dot(kernels): asking the processor takes too long for each pass
 };
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

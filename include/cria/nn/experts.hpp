@@ -25,7 +25,7 @@
 #include <cstdint>
 #include <span>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 /// The weights of one layer's experts.
 struct expert_weights {
@@ -180,4 +180,4 @@ inline void add_experts(const compute& c, activations& a, std::size_t n_tokens, 
   });
 }
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

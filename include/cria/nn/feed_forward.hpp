@@ -19,7 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 /// The activation function of a feed-forward layer's gate.
 enum class gate_function : std::uint8_t { silu, gelu };
@@ -71,4 +71,4 @@ inline void gelu_inner(const compute& c, activations& a, std::size_t n_tokens, c
   });
 }
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

@@ -18,7 +18,7 @@
 #include <cstdint>
 #include <span>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 /// X[n_tokens, k] in float32, rows `stride` apart.
 struct rows_view {
@@ -132,4 +132,4 @@ inline void multiply(const compute& c, const prepared_input& in, std::span<const
   });
 }
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

@@ -19,7 +19,7 @@
 #include <span>
 #include <vector>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 /// An addition to one weight.
 struct low_rank_pair {
@@ -72,4 +72,4 @@ inline void add_low_rank(const compute& c, rows_view x, const product& p, std::s
   }
 }
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

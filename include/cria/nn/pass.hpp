@@ -22,7 +22,7 @@
 #include <cstddef>
 #include <span>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 /// The attention of one layer.
 struct attention_phase {
@@ -151,4 +151,4 @@ class pass {
   attend_ref attend_;
 };
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

@@ -20,7 +20,7 @@
 #include <cstddef>
 #include <span>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 /// A norm with its weights: LayerNorm if there is a bias, else RMSNorm.
 struct norm {
@@ -96,4 +96,4 @@ inline std::size_t output_head(const compute& c, activations& a, std::size_t n_t
   return n_rows;
 }
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

@@ -21,7 +21,7 @@
 #include <span>
 #include <vector>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 enum class rope_scaling : std::uint8_t { none, linear, yarn };
 
@@ -78,4 +78,4 @@ inline double yarn_pair(const rope_parameters& p, double rotations) noexcept {
   return r;
 }
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

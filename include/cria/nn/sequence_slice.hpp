@@ -21,7 +21,7 @@
 #include <string>
 #include <utility>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 /// One sequence's part of a pass: the tokens that follow those in its cache.
 template <kv_cache Cache>
@@ -102,4 +102,4 @@ void commit_pass(std::span<sequence_slice<Cache>> slices) noexcept {
   for (const sequence_slice<Cache>& s : slices) s.cache->commit(s.tokens.size());
 }
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

@@ -12,7 +12,7 @@
 #include <cstddef>
 #include <span>
 
-namespace cria::inline v0::nn {
+namespace cria::inline v0_1_0::nn {
 
 struct weight {
   tensor_type type = tensor_type::f32;
@@ -34,4 +34,4 @@ struct weight {
   }
 };
 
-}  // namespace cria::inline v0::nn
+}  // namespace cria::inline v0_1_0::nn

@@ -20,7 +20,7 @@
 #include <span>
 #include <utility>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// A scale and a minimum, and how fast the error grows with the square of the distance from each.
 struct affine_fit {
@@ -157,4 +157,4 @@ template <int Top, int ScaleTop, std::size_t Count, std::size_t Size>
   return best;
 }
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

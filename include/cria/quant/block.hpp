@@ -28,7 +28,7 @@
 #include <string_view>
 #include <type_traits>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 static_assert(std::endian::native == std::endian::little, "a block's half-precision scales are read as they lie in the file");
 
@@ -143,4 +143,4 @@ template <std::size_t N>
 
 }  // namespace detail
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

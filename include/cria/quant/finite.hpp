@@ -17,7 +17,7 @@
 #include <limits>
 #include <optional>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 namespace detail {
 [[nodiscard]] constexpr bool is_finite(f16 x) noexcept { return (x.bits & 0x7c00) != 0x7c00; }
@@ -61,4 +61,4 @@ template <quant_block Block>
   return found;
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -13,7 +13,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct f32 {
   float value = 0;
@@ -48,4 +48,4 @@ struct block_traits<bf16> {
 
 static_assert(quant_block<f32> && quant_block<f16> && quant_block<bf16>);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

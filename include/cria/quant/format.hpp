@@ -31,7 +31,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 template <class... Types>
 struct type_list {
@@ -138,4 +138,4 @@ void quantize_row(std::span<const float> values, std::byte* row) noexcept {
   return visit_format(type, [&]<class Block>(std::type_identity<Block>) { quantize_row<Block>(values, row); });
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -19,7 +19,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// The levels of iq4_nl and iq4_xs, ascending.
 inline constexpr std::int8_t iq4_codebook[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
@@ -79,4 +79,4 @@ struct iq4_nl {
 
 static_assert(quant_block<iq4_nl> && sizeof(iq4_nl) == 18 && alignof(iq4_nl) == 2 && offsetof(iq4_nl, qs) == 2);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -23,7 +23,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct iq4_xs {
   f16 d;                      ///< scale of the scales
@@ -68,4 +68,4 @@ struct iq4_xs {
 static_assert(quant_block<iq4_xs> && sizeof(iq4_xs) == 136 && alignof(iq4_xs) == 2 && offsetof(iq4_xs, scales_h) == 2 &&
               offsetof(iq4_xs, scales_l) == 4 && offsetof(iq4_xs, qs) == 8);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

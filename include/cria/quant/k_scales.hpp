@@ -13,7 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct k_scale {
   int scale = 0, min = 0;   ///< 0 to 63
@@ -34,4 +34,4 @@ constexpr void pack_k_scales(const int (&scales)[8], const int (&mins)[8], std::
   }
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

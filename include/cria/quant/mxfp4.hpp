@@ -23,7 +23,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct mxfp4 {
   std::uint8_t e;        ///< exponent of the scale, biased by 127
@@ -92,4 +92,4 @@ struct mxfp4 {
 
 static_assert(quant_block<mxfp4> && sizeof(mxfp4) == 17 && alignof(mxfp4) == 1 && offsetof(mxfp4, qs) == 1);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

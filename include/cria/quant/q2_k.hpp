@@ -21,7 +21,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct q2_k {
   std::uint8_t scales[16];   ///< scale and minimum of each 16 values, a nibble each
@@ -58,4 +58,4 @@ struct q2_k {
 
 static_assert(quant_block<q2_k> && sizeof(q2_k) == 84 && alignof(q2_k) == 2 && offsetof(q2_k, qs) == 16 && offsetof(q2_k, d) == 80);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -24,7 +24,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct q3_k {
   std::uint8_t hmask[32];    ///< third bits of the codes
@@ -77,4 +77,4 @@ struct q3_k {
 static_assert(quant_block<q3_k> && sizeof(q3_k) == 110 && alignof(q3_k) == 2 && offsetof(q3_k, qs) == 32 && offsetof(q3_k, scales) == 96 &&
               offsetof(q3_k, d) == 108);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

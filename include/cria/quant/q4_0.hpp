@@ -20,7 +20,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct q4_0 {
   f16 d;                 ///< scale
@@ -53,4 +53,4 @@ struct q4_0 {
 
 static_assert(quant_block<q4_0> && sizeof(q4_0) == 18 && alignof(q4_0) == 2 && offsetof(q4_0, qs) == 2);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

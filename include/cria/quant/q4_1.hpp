@@ -19,7 +19,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct q4_1 {
   f16 d;                 ///< scale
@@ -54,4 +54,4 @@ struct q4_1 {
 
 static_assert(quant_block<q4_1> && sizeof(q4_1) == 20 && alignof(q4_1) == 2 && offsetof(q4_1, m) == 2 && offsetof(q4_1, qs) == 4);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

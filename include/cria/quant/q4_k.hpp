@@ -21,7 +21,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct q4_k {
   f16 d;                     ///< scale of the scales
@@ -58,4 +58,4 @@ struct q4_k {
 
 static_assert(quant_block<q4_k> && sizeof(q4_k) == 144 && alignof(q4_k) == 2 && offsetof(q4_k, scales) == 4 && offsetof(q4_k, qs) == 16);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -21,7 +21,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct q5_0 {
   f16 d;                 ///< scale
@@ -57,4 +57,4 @@ struct q5_0 {
 
 static_assert(quant_block<q5_0> && sizeof(q5_0) == 22 && alignof(q5_0) == 2 && offsetof(q5_0, qh) == 2 && offsetof(q5_0, qs) == 6);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

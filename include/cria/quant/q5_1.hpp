@@ -20,7 +20,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct q5_1 {
   f16 d;                 ///< scale
@@ -58,4 +58,4 @@ struct q5_1 {
 
 static_assert(quant_block<q5_1> && sizeof(q5_1) == 24 && alignof(q5_1) == 2 && offsetof(q5_1, qh) == 4 && offsetof(q5_1, qs) == 8);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

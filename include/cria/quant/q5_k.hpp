@@ -23,7 +23,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct q5_k {
   f16 d;                     ///< scale of the scales
@@ -67,4 +67,4 @@ struct q5_k {
 static_assert(quant_block<q5_k> && sizeof(q5_k) == 176 && alignof(q5_k) == 2 && offsetof(q5_k, scales) == 4 && offsetof(q5_k, qh) == 16 &&
               offsetof(q5_k, qs) == 48);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -21,7 +21,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct q6_k {
   std::uint8_t ql[128];      ///< low four bits of the codes
@@ -68,4 +68,4 @@ struct q6_k {
 static_assert(quant_block<q6_k> && sizeof(q6_k) == 210 && alignof(q6_k) == 2 && offsetof(q6_k, qh) == 128 && offsetof(q6_k, scales) == 192 &&
               offsetof(q6_k, d) == 208);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

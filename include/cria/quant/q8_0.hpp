@@ -20,7 +20,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct q8_0 {
   f16 d;                ///< scale
@@ -46,4 +46,4 @@ struct q8_0 {
 
 static_assert(quant_block<q8_0> && sizeof(q8_0) == 34 && alignof(q8_0) == 2 && offsetof(q8_0, qs) == 2);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

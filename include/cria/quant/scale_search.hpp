@@ -26,7 +26,7 @@
 #include <cstdint>
 #include <span>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// The integers from Low to High as codes; the index of code Low is 0.
 template <int Low, int High>
@@ -161,4 +161,4 @@ template <class Codes, int ScaleLow, int ScaleHigh, int Reach, std::size_t Count
   return other.error < block.error ? other : block;
 }
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 enum class tensor_type : std::uint32_t {
   f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q5_0 = 6, q5_1 = 7, q8_0 = 8, q8_1 = 9,
@@ -63,4 +63,4 @@ inline constexpr tensor_type_info tensor_types[] = {
   return info == nullptr ? std::string_view{"type ?"} : info->name;
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct candidate {
   token_id id;
@@ -136,4 +136,4 @@ struct token_probability {
   return best;
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

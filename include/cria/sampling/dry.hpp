@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class dry {
  public:
@@ -108,4 +108,4 @@ class dry {
 
 static_assert(logit_filter<dry>);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

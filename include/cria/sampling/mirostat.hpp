@@ -25,7 +25,7 @@
 #include <numbers>
 #include <span>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct mirostat_options {
   float tau = 5.0f;  ///< target surprise in bits
@@ -141,4 +141,4 @@ class mirostat_v2 : public detail::surprise_control {
 
 static_assert(token_picker<mirostat_v1> && token_picker<mirostat_v2>);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 namespace detail {
 
@@ -199,4 +199,4 @@ class no_repeat_ngram {
 
 static_assert(logit_filter<logit_bias> && logit_filter<penalties> && logit_filter<no_repeat_ngram>);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

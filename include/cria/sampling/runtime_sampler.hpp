@@ -33,7 +33,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class runtime_sampler {
  public:
@@ -271,4 +271,4 @@ CRIA_INLINE result<void> runtime_sampler::restore(std::span<const std::uint64_t>
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

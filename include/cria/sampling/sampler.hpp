@@ -29,7 +29,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Turns the logits of a position into a token. sample() may return a token_id or a result of it. accept() is told each token of the sequence in order,
 /// including those of the prompt.
@@ -187,4 +187,4 @@ class sampler_chain {
 static_assert(token_picker<argmax> && token_picker<multinomial>);
 static_assert(sampler<sampler_chain<argmax>>);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// The steps that `sampler_config::order` names. Biases, then no_repeat_ngram, always come first.
 enum class sampling_step : std::uint8_t { penalties, dry, top_n_sigma, top_k, typical, top_p, min_p, xtc, temperature };
@@ -186,4 +186,4 @@ CRIA_INLINE result<void> sampler_config::validate() const {
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

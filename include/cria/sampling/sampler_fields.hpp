@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 namespace detail {
 
@@ -128,4 +128,4 @@ CRIA_INLINE result<void> set_sampler_field(sampler_config& config, std::string_v
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -19,7 +19,7 @@
 #include <span>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Divides the logits by `t` >= 0; 0 is greedy.
 struct temperature {
@@ -78,4 +78,4 @@ struct dynamic_temperature {
 
 static_assert(logit_filter<temperature> && logit_filter<dynamic_temperature>);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -15,7 +15,7 @@
 #include <span>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class token_window {
  public:
@@ -105,4 +105,4 @@ inline void find_runs(std::span<const token_id> tokens, std::span<std::uint32_t>
   }
 }
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

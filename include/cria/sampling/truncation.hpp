@@ -23,7 +23,7 @@
 #include <span>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 namespace detail {
 
@@ -226,4 +226,4 @@ class xtc {
 static_assert(logit_filter<top_k> && logit_filter<top_p> && logit_filter<min_p>);
 static_assert(logit_filter<top_n_sigma> && logit_filter<typical> && logit_filter<xtc>);
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -27,7 +27,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// A hash table from two symbols to the step that joins them, keyed so that a file cannot be made whose pairs collide on purpose.
 class merge_table {
@@ -229,4 +229,4 @@ class byte_bpe {
   std::vector<token_id> replacement_;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

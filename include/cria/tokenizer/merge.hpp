@@ -17,7 +17,7 @@
 #include <optional>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// A part of the text. A part that was joined to its left neighbour has length 0.
 struct merge_part {
@@ -150,4 +150,4 @@ class merge_list {
   std::vector<std::optional<merge_step>> steps_;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

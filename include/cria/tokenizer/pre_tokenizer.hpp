@@ -29,7 +29,7 @@
 #include <optional>
 #include <string_view>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 enum class word_rule : std::uint8_t { gpt2, smollm, falcon, standard, deepseek_coder, llama3, qwen2, gpt4o, tekken };
 
@@ -361,4 +361,4 @@ constexpr void split_words(std::string_view text, word_rule rule, Sink&& sink) {
   split_with(text, [rule](const char_reader& in, std::size_t pos) { return llama3_word(in, pos, rule); }, sink);
 }
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

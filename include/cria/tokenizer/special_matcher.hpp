@@ -24,7 +24,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 class special_matcher {
  public:
@@ -159,4 +159,4 @@ class special_walk {
   looked_for user_defined_, own_;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

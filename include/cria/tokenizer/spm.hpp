@@ -26,7 +26,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 inline constexpr std::string_view spm_space = "\xe2\x96\x81";
 
@@ -162,4 +162,4 @@ class spm {
   bool spaces_inside_ = false;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

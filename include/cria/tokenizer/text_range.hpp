@@ -8,7 +8,7 @@
 
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Bytes [start, start + length) of a text.
 struct text_range {
@@ -16,4 +16,4 @@ struct text_range {
   bool operator==(const text_range&) const = default;
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -34,7 +34,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 struct encode_options {
   bool add_bos = true;        ///< add BOS if the metadata says so; false: never
@@ -239,4 +239,4 @@ CRIA_INLINE result<std::vector<token_id>> tokenizer::encode_fragments(std::strin
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -18,7 +18,7 @@
 #include <string>
 #include <string_view>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 [[nodiscard]] constexpr char_class search_class(char32_t code) noexcept {
   const auto* run = std::upper_bound(std::begin(unicode_runs), std::end(unicode_runs), code, [](char32_t c, std::uint32_t r) { return c < r >> 4; });
@@ -71,4 +71,4 @@ inline void append_from_byte_alphabet(std::string& out, std::string_view text) {
   }
 }
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

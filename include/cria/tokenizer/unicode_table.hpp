@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// What the pre-tokenizers' regular expressions distinguish: the letters' categories, then M, N, P, S and white space.
 enum class char_class : std::uint8_t { other, upper, lower, title, modifier, letter, mark, number, punctuation, symbol, space };
@@ -273,4 +273,4 @@ inline constexpr std::uint32_t unicode_runs[] = {
 
 }  // namespace detail
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

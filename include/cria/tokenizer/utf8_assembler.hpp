@@ -14,7 +14,7 @@
 #include <string>
 #include <string_view>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// Joins pieces of text that may end within a character, as tokens do.
 class utf8_assembler {
@@ -52,4 +52,4 @@ class utf8_assembler {
   std::size_t taken_ = 0;  // bytes at the front that were handed out
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// What a token is for: the values of `tokenizer.ggml.token_type`.
 enum class token_kind : std::uint8_t {
@@ -304,4 +304,4 @@ inline void load_roles(vocabulary& vocab, std::vector<token_id> ends) {
 
 }  // namespace detail
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

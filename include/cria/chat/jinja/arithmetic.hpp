@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 [[nodiscard]] inline value concatenate_texts(runtime& rt, const text& a, const text& b) {
   const bool is_safe = a.is_safe || b.is_safe;
@@ -71,4 +71,4 @@ namespace cria::inline v0::jinja {
   return compute_numbers(rt, operation::subtract, std::int64_t{0}, v);
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

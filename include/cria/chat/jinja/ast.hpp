@@ -12,7 +12,7 @@
 #include <span>
 #include <string_view>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 enum class node_kind : std::uint8_t {
   // expressions
@@ -151,4 +151,4 @@ struct macro {
   frame* outer = nullptr;
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -22,7 +22,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 [[nodiscard]] inline value find_in_table(runtime& rt, const value& object, std::span<const builtin> table, std::string_view name) {
   const builtin* found = find_builtin(table, name);
@@ -172,4 +172,4 @@ struct slice_range {
   return rt.sequence_of(object.type, kept);
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 class brace_format {
  public:
@@ -136,4 +136,4 @@ class brace_format {
   bool has_numbers_ = false;
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

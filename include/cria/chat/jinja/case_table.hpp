@@ -9,7 +9,7 @@
 
 #include <cstdint>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 struct case_run {
   char32_t first, last;
@@ -167,4 +167,4 @@ inline constexpr case_range other_lower[] = {
     {0x10787, 0x107b0}, {0x107b2, 0x107ba},
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 class evaluator {
  public:
@@ -88,4 +88,4 @@ class evaluator {
   value body_;   // of the filter or set block whose filter is being applied
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -19,7 +19,7 @@
 #include <unordered_set>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 class expression_parser : protected parser_base {
  protected:
@@ -370,4 +370,4 @@ class expression_parser : protected parser_base {
   }
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

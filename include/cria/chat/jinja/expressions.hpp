@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 inline value evaluator::evaluate(const node* n, frame& f) {
   const runtime::level guard(rt_);
@@ -264,4 +264,4 @@ inline value evaluator::call_loop(loop& l, const arguments& given) {
   return rt_.has_failed() ? value::none() : rt_.string(out);
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

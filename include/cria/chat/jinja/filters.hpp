@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 struct text_filters {
   /// Applies a method of texts to str(self).
@@ -260,4 +260,4 @@ struct number_filters {
   }
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 /// Texts up to this length are searched for by the standard library.
 inline constexpr std::size_t longest_short_pattern = 32;
@@ -50,4 +50,4 @@ template <class At, class PatternAt>
   return at == s.npos ? at : s.size() - at - wanted.size();
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -17,7 +17,7 @@
 #include <string>
 #include <string_view>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 /// Appends the text with & < > ' " as HTML writes them.
 inline void append_escaped(text_builder& out, const text& t) {
@@ -245,4 +245,4 @@ class percent_format {
 
 [[nodiscard]] inline value format_percent(runtime& rt, const text& format, const value& given) { return percent_format(rt, format, given).run(); }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -16,7 +16,7 @@
 #include <string_view>
 #include <utility>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 enum class letter_case : std::uint8_t { upper, lower, title };
 
@@ -152,4 +152,4 @@ template <class F>
   return !bytes.empty();
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -23,7 +23,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 enum class token_kind : std::uint8_t { data, print_begin, print_end, tag_begin, tag_end, name, string, integer, real, op, end };
 
@@ -333,4 +333,4 @@ class lexer {
   bool is_line_start_ = true;
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

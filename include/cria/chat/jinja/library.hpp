@@ -19,7 +19,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 [[nodiscard]] inline const builtin* find_filter(std::string_view name) noexcept;
 [[nodiscard]] inline const builtin* find_test(std::string_view name) noexcept;
@@ -261,4 +261,4 @@ inline const builtin* find_filter(std::string_view name) noexcept { return find_
 inline const builtin* find_test(std::string_view name) noexcept { return find_builtin(test_table, name); }
 [[nodiscard]] inline const builtin* find_global(std::string_view name) noexcept { return find_builtin(global_table, name); }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 class evaluator;
 
@@ -107,4 +107,4 @@ inline constexpr builtin loop_method_table[] = {{"cycle", "", 0, nullptr, &loop_
   return {};
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

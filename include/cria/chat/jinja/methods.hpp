@@ -17,7 +17,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 /// Puts the arguments of a call into the order of a builtin's parameters and calls it.
 inline value call_builtin(runtime& rt, const builtin& f, const value& self, const arguments& given) {
@@ -119,4 +119,4 @@ inline constexpr builtin cycler_method_table[] = {{"next", "", 0, &container_met
   return nullptr;
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

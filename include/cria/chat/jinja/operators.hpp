@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 [[nodiscard]] inline bool is_true(const value& v) noexcept {
   switch (v.type) {
@@ -285,4 +285,4 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
   return result ? value(*result) : rt.fail("an integer beyond 64 bits", errc::limit_exceeded);
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

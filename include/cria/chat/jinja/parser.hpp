@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 /// What the parser makes of a template.
 struct syntax_tree {
@@ -286,4 +286,4 @@ class parser : private expression_parser {
   std::size_t n_loops_ = 0;
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 class parser_base {
  protected:
@@ -125,4 +125,4 @@ class parser_base {
   std::map<std::string_view, std::uint32_t> name_ids_;
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 /// What a template may use.
 struct limits {
@@ -42,4 +42,4 @@ struct rendered {
   std::vector<text_span> spans;   ///< in order, without gaps, sides taking turns
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

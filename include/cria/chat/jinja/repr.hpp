@@ -18,7 +18,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 /// Returns whether Python's str.isprintable() holds for the character.
 [[nodiscard]] inline bool is_printable(char32_t code) noexcept {
@@ -205,4 +205,4 @@ class json_writer {
   std::size_t level_ = 0;
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -19,7 +19,7 @@
 #include <string_view>
 #include <utility>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 class runtime {
  public:
@@ -157,4 +157,4 @@ class runtime {
   std::optional<error> failure_;
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -28,7 +28,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 class scope_resolver {
  public:
@@ -331,4 +331,4 @@ class scope_resolver {
   bool is_conditional_ = false;   // inside an if or a conditional expression of the same frame
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

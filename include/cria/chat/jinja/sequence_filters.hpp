@@ -20,7 +20,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 /// A path such as "function.name" or "0.role", whose parts are looked up one in the other.
 class attribute_path {
@@ -232,4 +232,4 @@ struct sequence_filters {
   }
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

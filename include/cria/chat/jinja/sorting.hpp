@@ -9,7 +9,7 @@
 #include <span>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 /// What is sorted: a key, and where it stood.
 struct sort_entry {
@@ -39,4 +39,4 @@ struct sort_entry {
   return places;
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

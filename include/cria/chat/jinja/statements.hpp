@@ -12,7 +12,7 @@
 #include <span>
 #include <string>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 inline void evaluator::start(const scope& variables, frame& f) {
   for (std::size_t i = 0; i < variables.slots.size(); ++i) {
@@ -173,4 +173,4 @@ inline void evaluator::execute_call_block(const call_block_node& n, frame& f, te
   append_str(rt_, out, n.call != nullptr ? evaluate_call(*n.call, f, body) : call_macro(*body.function, {}));
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 [[nodiscard]] constexpr bool is_leap_year(int year) noexcept { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
 
@@ -94,4 +94,4 @@ class time_writer {
   const civil_time& t_;
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -22,7 +22,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 using given_values = std::span<const value>;
 
@@ -304,4 +304,4 @@ inline constexpr builtin string_method_table[] = {
 };
 inline constexpr std::string_view unsupported_string_methods[] = {"encode", "expandtabs", "format_map", "isidentifier", "istitle", "maketrans", "translate"};
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

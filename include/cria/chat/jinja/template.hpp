@@ -26,7 +26,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 /// What is given to a template under a name. Texts inside are content or, where the host vouches for them, as good as the template's own.
 struct variable {
@@ -154,4 +154,4 @@ class compiled_template {
   std::unique_ptr<const state> state_;
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

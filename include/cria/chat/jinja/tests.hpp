@@ -10,7 +10,7 @@
 
 #include <cstdint>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 struct test_functions {
   template <kind... Kinds>
@@ -54,4 +54,4 @@ struct test_functions {
   }
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

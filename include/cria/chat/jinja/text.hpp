@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 /// Memory that is given back all at once.
 class arena {
@@ -202,4 +202,4 @@ void for_each_char(const text& t, F&& fn) {
   return s.size() - end;
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 struct byte_range {
   std::size_t start = 0, end = 0;
@@ -134,4 +134,4 @@ struct byte_range {
   return rt.string(out, t.is_safe);
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

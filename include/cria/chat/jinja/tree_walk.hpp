@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 /// Calls fn for each name or member that is assigned to.
 template <class F>
@@ -116,4 +116,4 @@ class first_use {
   return use.is_read();
 }
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

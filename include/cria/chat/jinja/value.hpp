@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-namespace cria::inline v0::jinja {
+namespace cria::inline v0_1_0::jinja {
 
 class runtime;
 class evaluator;
@@ -192,4 +192,4 @@ struct joiner {
   bool is_used = false;
 };
 
-}  // namespace cria::inline v0::jinja
+}  // namespace cria::inline v0_1_0::jinja

@@ -20,7 +20,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// A number that is not negative, as digits: no leading zeros in `whole` (except for 0 itself), no trailing ones in `fraction`.
 struct decimal {
@@ -195,4 +195,4 @@ class decimal_ranges {
   std::size_t n_digits_ = 0;   // at most, after the point
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// Returns a character as an escape that means itself everywhere in the notation.
 [[nodiscard]] inline std::string gbnf_escape(char32_t c) {
@@ -144,4 +144,4 @@ class digit_ranges {
   return rules;
 }
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -21,7 +21,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 class pattern_compiler {
  public:
@@ -221,4 +221,4 @@ class pattern_compiler {
   std::size_t at_ = 0;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -23,7 +23,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// Rules that every schema's grammar has. `value` is any JSON value; ws is bounded, so that a text cannot be blanks for ever.
 inline constexpr std::string_view shared_schema_rules = R"(ws ::= | " " | "\n" [ \t]{0,20}
@@ -185,4 +185,4 @@ struct schema_count {
   return write_integers(low, high);
 }
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -15,7 +15,7 @@
 #include <string>
 #include <string_view>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 class schema_places {
  public:
@@ -72,4 +72,4 @@ class schema_places {
   std::map<const json::object*, std::map<std::string_view, const json*>> indexes_;   // of the objects that a reference has gone through
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -18,7 +18,7 @@
 #include <string_view>
 #include <utility>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// Kinds of JSON values as bits; a number that is an integer is `integer`.
 enum json_kind : unsigned { k_null = 1, k_boolean = 2, k_integer = 4, k_fraction = 8, k_string = 16, k_array = 32, k_object = 64, k_any = 127 };
@@ -142,4 +142,4 @@ using schema_resolver = std::function<const json*(const json&)>;
   });
 }
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 class grammar_automaton {
  public:
@@ -357,4 +357,4 @@ class grammar_automaton {
   bool is_cut_ = false, is_over_ = false;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

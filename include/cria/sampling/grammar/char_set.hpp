@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 inline constexpr char32_t last_char = 0x10ffff;
 
@@ -128,4 +128,4 @@ void for_each_utf8_sequence(char_range range, Emit&& emit) {
   }
 }
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -27,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 struct compiled_grammar {
   struct byte_step { std::uint32_t set, target; };
@@ -374,4 +374,4 @@ class grammar_compiler {
   compiled_grammar out_;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

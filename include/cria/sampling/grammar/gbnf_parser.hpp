@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 class gbnf_parser {
  public:
@@ -310,4 +310,4 @@ class gbnf_parser {
   std::map<char_set, std::uint32_t> set_index_;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

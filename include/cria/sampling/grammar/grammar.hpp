@@ -21,7 +21,7 @@
 #include <string_view>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class grammar {
  public:
@@ -57,4 +57,4 @@ CRIA_INLINE result<grammar> grammar::parse(std::string_view gbnf, const grammar_
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -8,7 +8,7 @@
 
 #include <cstddef>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 /// What a grammar may take. Beyond: errc::limit_exceeded.
 struct grammar_limits {
@@ -37,4 +37,4 @@ struct grammar_statistics {
   std::size_t most_steps = 0;        ///< and for one token; max_work bounds it
 };
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 class mask_store {
  public:
@@ -87,4 +87,4 @@ class mask_store {
   std::size_t n_bytes_ = 0;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

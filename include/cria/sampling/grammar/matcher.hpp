@@ -21,7 +21,7 @@
 #include <string_view>
 #include <utility>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class grammar_matcher {
  public:
@@ -149,4 +149,4 @@ CRIA_INLINE result<void> grammar_matcher::restore(std::span<const std::uint64_t>
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

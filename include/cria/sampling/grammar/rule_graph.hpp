@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 struct rule_edge {
   enum class kind : std::uint8_t { nothing, bytes, rule };
@@ -184,4 +184,4 @@ class rule_graph {
   std::vector<set_parts> parts_of_set_;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-namespace cria::inline v0::detail {
+namespace cria::inline v0_1_0::detail {
 
 /// One symbol, `min` to `max` times.
 struct grammar_item {
@@ -36,4 +36,4 @@ struct grammar_rules {
   std::uint32_t root = 0;
 };
 
-}  // namespace cria::inline v0::detail
+}  // namespace cria::inline v0_1_0::detail

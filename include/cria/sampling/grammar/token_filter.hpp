@@ -33,7 +33,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class token_filter {
  public:
@@ -265,4 +265,4 @@ CRIA_INLINE result<void> token_filter::restore(std::span<const std::uint64_t> wo
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0

@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0 {
+namespace cria::inline v0_1_0 {
 
 class token_trie {
  public:
@@ -145,4 +145,4 @@ CRIA_INLINE result<std::shared_ptr<const token_trie>> token_trie::create(std::sp
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0
+}  // namespace cria::inline v0_1_0
