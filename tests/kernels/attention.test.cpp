@@ -121,7 +121,7 @@ queries make_queries(std::size_t n_rows, std::size_t head_dim, numbers& random) 
 
 // Rows [first, first + count) in one call of that kernel.
 std::vector<float> attend_by(void (*kernel)(const cria::kernels::attention_args&) noexcept, const cache& c, const queries& rows, std::size_t first, std::size_t count,
-                             float soft_cap = 0) {
+                             float soft_cap = 0, std::span<const float> sinks = {}) {
   std::vector<float> out(count * c.head_dim + 1, 9.0f), scratch(cria::kernels::attention_scratch(c.head_dim), not_a_number);
   std::vector<const float*> q;
   std::vector<float*> to;
@@ -129,7 +129,8 @@ std::vector<float> attend_by(void (*kernel)(const cria::kernels::attention_args&
     q.push_back(rows.q.data() + (first + r) * c.head_dim);
     to.push_back(out.data() + r * c.head_dim);
   }
-  kernel({c.runs.data(), c.runs.size(), c.head_dim, c.v_stride, q.data(), rows.begin.data() + first, rows.end.data() + first, to.data(), count, scratch.data(), soft_cap});
+  kernel({c.runs.data(), c.runs.size(), c.head_dim, c.v_stride, q.data(), rows.begin.data() + first, rows.end.data() + first, to.data(), count, scratch.data(), soft_cap,
+          sinks.empty() ? nullptr : sinks.data(), sinks.size()});
   REQUIRE(out.back() == 9.0f);
   out.pop_back();
   return out;
@@ -150,7 +151,8 @@ std::vector<float> attend(const kernel_table& table, const cache& c, const queri
 //   rounding, which leaves room for q8_0's. A weight e^(score - max) is off,
 //   relatively, by the errors of score and max, the rounding of their difference and 2 ulp of exp. Sums of a chunk of 256 and of the chunks add
 //   one rounding (two) a term. All this counts once for sum p v and once for sum p.
-void check_against_double(const cache& c, const queries& rows, const std::vector<float>& got, worst_case& worst, float soft_cap = 0) {
+//   A sink is one more weight in the sum, of a score without error.
+void check_against_double(const cache& c, const queries& rows, const std::vector<float>& got, worst_case& worst, float soft_cap = 0, std::span<const float> sinks = {}) {
   const auto dim = static_cast<double>(c.head_dim);
   for (std::size_t r = 0; r < rows.n(); ++r) {
     std::vector<double> scores;
@@ -172,12 +174,14 @@ void check_against_double(const cache& c, const queries& rows, const std::vector
       largest = std::max(largest, score);
       score_error = std::max(score_error, error);
     }
-    double least = largest;
+    const double highest_score = largest, sink = sinks.empty() ? largest : static_cast<double>(sinks[r % sinks.size()]);
+    largest = std::max(largest, sink);
+    double least = std::min(highest_score, sink);
     for (const double s : scores) least = std::min(least, s);
     const double chunks = std::ceil(static_cast<double>(rows.end[r]) / 256) + 1;
     const double relative = 2 * (2 * score_error + unit * (largest - least) + 4 * unit + (2 * 256 + 6 * chunks) * unit);
     std::vector<double> out(c.head_dim, 0.0), size(c.head_dim, 0.0);
-    double sum = 0;
+    double sum = sinks.empty() ? 0 : std::exp(sink - largest);
     for (std::size_t n = 0; n < scores.size(); ++n) {
       const double p = std::exp(scores[n] - largest);
       sum += p;
@@ -370,6 +374,43 @@ TEST_CASE("attention: soft capping bends the scores by tanh") {
       worst_case worst;
       check_against_double(c, rows, got, worst, cap);
       worst.check("cap " + std::to_string(cap));
+    }
+  }
+}
+
+TEST_CASE("attention: a sink takes its share of the softmax and adds no value, in any company, on every set with FMA by the same bits") {
+  for (const kv_type type : all_types) {
+    for (const std::size_t length : sizes{1, 17, 256, 600}) {
+      numbers random(static_cast<std::uint32_t>(11 + length));
+      const std::size_t head_dim = 48;
+      const cache c = make_cache(type, head_dim, length, random);
+      queries rows = make_queries(12, head_dim, random);
+      for (std::size_t r = 0; r < rows.n(); ++r) {
+        rows.end[r] = length - std::min(length - 1, r / 4);
+        if (r % 5 == 3) rows.begin[r] = random.below(rows.end[r]);
+      }
+      const std::vector<float> sinks = {0.5f, -60.0f, 12.0f, 3.0f};   // of four heads: rows 0, 4 and 8 are the first's
+      const auto attend_with = [&](const kernel_table& table, std::size_t first, std::size_t count, std::span<const float> s) {
+        return attend_by(table.attention[static_cast<std::size_t>(type)], c, rows, first, count, 0, s);
+      };
+      const std::vector<float> reference = attend_with(reference_table(), 0, 12, sinks);
+      for (const kernel_table* table : tables()) {
+        CAPTURE(name(*table));
+        CAPTURE(length);
+        CAPTURE(std::string(cria::name(type)));
+        const std::vector<float> all = attend_with(*table, 0, 12, sinks);
+        if (is_fused(*table)) CHECK(same_bits(all, reference));
+        worst_case worst;
+        check_against_double(c, rows, all, worst, 0, sinks);
+        worst.check("sinks");
+        for (std::size_t r = 0; r < rows.n(); ++r) {
+          CHECK(same_bits(attend_with(*table, r, 1, std::span(sinks).subspan(r % 4, 1)), std::span(all).subspan(r * head_dim, head_dim)));
+        }
+        const std::vector<float> none = attend_with(*table, 0, 12, {}), deep = attend_with(*table, 0, 12, std::vector<float>{-1e30f});
+        CHECK(same_bits(none, deep));
+        const std::vector<float> all_sunk = attend_with(*table, 0, 12, std::vector<float>{1e30f});
+        CHECK(std::all_of(all_sunk.begin(), all_sunk.end(), [](float x) { return std::abs(x) < 1e-34f; }));
+      }
     }
   }
 }

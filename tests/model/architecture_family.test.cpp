@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The architectures that are LLaMA but for a scale, a norm or a rotation, against logits of llama.cpp, and the keys that only they have.
+// The architectures that are LLaMA but for a scale, a norm or a rotation, and gpt-oss, against logits of llama.cpp, and the keys that only they have.
 //
 // Goldens: llama.cpp d32676d (August 2026), float32 cache, no flash attention, of the files that `family` builds, made by llama_decode of the 40 tokens of `tokens` in
 // one batch on 2026-11-23; logits at positions 17 and 39. Its GELU goes through a half-precision table: gemma agrees to 2e-3.
@@ -26,13 +26,54 @@ using cria::kv_type;
 using cria::token_id;
 
 /// A model of this architecture with random weights: heads of 16 channels, five layers.
-model_parts model_named(const std::string& architecture) {
-  model_parts m = tiny_model({.dim = 64, .n_layers = 5, .n_heads = 4, .n_kv_heads = 2, .ffn_dim = 96, .tied = architecture == "gemma"});
+model_parts model_named(const std::string& architecture, bool has_biases = false) {
+  model_parts m = tiny_model({.dim = 64, .n_layers = 5, .n_heads = 4, .n_kv_heads = 2, .ffn_dim = 96, .tied = architecture == "gemma", .biases = has_biases});
   for (model_parts::key& k : m.keys) {
     if (k.name.starts_with("llama.")) k.name = architecture + k.name.substr(5);
   }
   m.set("general.architecture", architecture);
   m.set(architecture + ".rope.dimension_count", std::uint32_t{16});
+  return m;
+}
+
+/// gpt-oss with four experts, two of them in use, and a window of 8 positions in even layers.
+model_parts gpt_oss_model(cria::tensor_type type = cria::tensor_type::f32) {
+  const std::size_t dim = 64, ffn_dim = 96, n_experts = 4, n_heads = 4;
+  model_parts m = model_named("gpt-oss", true);
+  m.set("gpt-oss.expert_count", std::uint32_t{4});
+  m.set("gpt-oss.expert_used_count", std::uint32_t{2});
+  m.set("gpt-oss.expert_feed_forward_length", std::uint32_t{96});
+  m.set("gpt-oss.attention.sliding_window", std::uint32_t{8});
+  m.set("gpt-oss.attention.key_length", std::uint32_t{16});
+  m.set("gpt-oss.attention.value_length", std::uint32_t{16});
+  m.set("gpt-oss.rope.scaling.type", "yarn");
+  m.set("gpt-oss.rope.scaling.factor", 8.0f);
+  m.set("gpt-oss.rope.scaling.original_context_length", std::uint32_t{16});
+  std::mt19937 random(7);
+  const auto add = [&](const std::string& name, cria::tensor_type t, const std::vector<std::uint64_t>& shape, double spread) {
+    std::size_t n = 1;
+    for (const std::uint64_t extent : shape) n *= extent;
+    std::vector<float> values(n);
+    for (float& x : values) x = static_cast<float>(spread * (static_cast<double>(random()) / 2147483648.0 - 1));
+    m.tensors.push_back({name, t, shape, blocks_of(t, values)});
+  };
+  for (std::size_t i = 0; i < 5; ++i) {
+    const std::string blk = "blk." + std::to_string(i) + ".";
+    for (const char* const name : {"ffn_gate", "ffn_up", "ffn_down"}) {
+      m.erase_tensor(blk + name + ".weight");
+      m.erase_tensor(blk + name + ".bias");
+    }
+    m.at(blk + "ffn_norm.weight").name = blk + "post_attention_norm.weight";
+    add(blk + "attn_sinks.weight", cria::tensor_type::f32, {n_heads}, 4);
+    add(blk + "ffn_gate_inp.weight", cria::tensor_type::f32, {dim, n_experts}, 0.5);
+    add(blk + "ffn_gate_inp.bias", cria::tensor_type::f32, {n_experts}, 0.5);
+    for (const char* const name : {"ffn_gate_exps", "ffn_up_exps"}) {
+      add(blk + name + ".weight", type, {dim, ffn_dim, n_experts}, 1);   // up to and beyond the clamps at 7
+      add(blk + name + ".bias", cria::tensor_type::f32, {ffn_dim, n_experts}, 1);
+    }
+    add(blk + "ffn_down_exps.weight", type, {ffn_dim, dim, n_experts}, 0.1);
+    add(blk + "ffn_down_exps.bias", cria::tensor_type::f32, {dim, n_experts}, 0.5);
+  }
   return m;
 }
 
@@ -63,6 +104,7 @@ std::vector<member> family() {
   m.set("mistral3.rope.scaling.yarn_log_multiplier", 0.5f);
   m.set("mistral3.attention.temperature_scale", 0.5f);
   all.push_back({"mistral3", m});
+  all.push_back({"gpt-oss", gpt_oss_model()});
   return all;
 }
 struct golden_rows {
@@ -116,6 +158,11 @@ constexpr golden_rows goldens[] = {
       -1.90943f, 1.36684f, 0.753535f, 1.36336f, -2.22185f, -2.5425f},
      {0.0744435f, -1.30019f, 3.25244f, 2.25641f, -0.686544f, -1.72263f, 0.174533f, 2.34313f, -0.759595f, -2.00057f, -0.0422162f, -0.60846f, 0.393673f,
       -3.6951f, -1.48234f, 1.86616f, 2.02988f, -3.71276f, 0.485694f}},
+    {"gpt-oss",
+     {-1.40982f, -1.0541f, 1.40464f, 0.522412f, -3.25601f, 4.95408f, 0.39835f, 2.1839f, 0.0456332f, -1.34711f, 1.57742f, -0.0938091f, -0.343304f, 2.45646f,
+      1.12111f, 0.996487f, -1.70779f, -0.3429f, 0.906579f},
+     {0.783852f, 0.832049f, -1.21371f, -4.68019f, -0.579459f, -0.035971f, -3.36576f, 0.88519f, 0.0655365f, -1.10523f, 0.849265f, 1.9809f, 1.21354f,
+      0.852158f, 0.220749f, 3.49459f, -0.162755f, -2.21246f, 3.07655f}},
 };
 
 std::vector<token_id> tokens() {
@@ -202,4 +249,57 @@ TEST_CASE("architecture family: scales that no model can have are refused by nam
   check_refused(with("granite", "logit_scale", 1e-44f), errc::bad_value, "granite.logit_scale");
   check_refused(with("minicpm", "residual_scale", 1e-30f), errc::bad_value, "minicpm.residual_scale");
   check_refused(with("mistral3", "attention.temperature_scale", -1), errc::bad_value, "mistral3.attention.temperature_scale");
+}
+
+TEST_CASE("architecture family: gpt-oss with experts in MXFP4 is near what it is with the same experts in float32") {
+  const model_parts packed = gpt_oss_model(cria::tensor_type::mxfp4);
+  model_parts unpacked = packed;
+  for (model_parts::tensor& t : unpacked.tensors) {
+    if (t.type != cria::tensor_type::mxfp4) continue;
+    std::vector<float> values(t.shape[0] * t.shape[1] * t.shape[2]);
+    REQUIRE(cria::dequantize_row(t.type, reinterpret_cast<const std::byte*>(t.data.data()), values));
+    t.type = cria::tensor_type::f32;
+    t.data = blocks_of(t.type, values);
+  }
+  const std::vector<float> truth = logits_of<kv_type::f32>(model_of(unpacked), tokens()), got = logits_of<kv_type::f32>(model_of(packed), tokens());
+  divergence_sum sum;
+  for (std::size_t t = 0; t < tokens().size(); ++t) sum.add(divergence(std::span(truth).subspan(t * 19, 19), std::span(got).subspan(t * 19, 19)));
+  CHECK(sum.mean() <= 3e-6);
+}
+
+TEST_CASE("architecture family: gpt-oss without a sink, with biases of another shape or windows of another base is refused by name, without biases it runs") {
+  const model_parts parts = gpt_oss_model();
+  const auto without = [&](const std::string& name) {
+    model_parts m = parts;
+    m.erase_tensor(name);
+    return m;
+  };
+  const auto reshaped = [&](const std::string& name, const std::vector<std::uint64_t>& shape) {
+    model_parts m = parts;
+    m.at(name).shape = shape;
+    m.at(name).data.clear();
+    return m;
+  };
+  check_refused(without("blk.3.attn_sinks.weight"), errc::missing_tensor, "blk.3.attn_sinks.weight");
+  check_refused(reshaped("blk.3.attn_sinks.weight", {5}), errc::bad_shape, "blk.3.attn_sinks.weight");
+  check_refused(reshaped("blk.1.ffn_up_exps.bias", {96, 3}), errc::bad_shape, "blk.1.ffn_up_exps.bias");
+  check_refused(reshaped("blk.1.ffn_down_exps.bias", {96, 4}), errc::bad_shape, "blk.1.ffn_down_exps.bias");
+  model_parts turned = parts;
+  turned.set("gpt-oss.rope.freq_base_swa", 500.0f);
+  check_refused(turned, errc::unsupported_architecture, "gpt-oss.rope.freq_base_swa");
+  const std::vector<float> biased = logits_of(model_of(parts), tokens());
+  for (const char* const name : {"blk.1.ffn_gate_exps.bias", "blk.1.ffn_up_exps.bias", "blk.1.ffn_down_exps.bias", "blk.1.ffn_gate_inp.bias"}) {
+    CHECK(logits_of(model_of(without(name)), tokens()) != biased);
+  }
+}
+
+TEST_CASE("architecture family: gpt-oss takes gates and ups beyond the clamps as 7, and NaN stays NaN") {
+  model_parts parts = gpt_oss_model();
+  for (const char* const name : {"blk.0.ffn_gate_exps.bias", "blk.0.ffn_up_exps.bias"}) parts.at(name).data = blocks_of(cria::tensor_type::f32, std::vector<float>(96 * 4, 1e6f));
+  model_parts larger = parts;
+  for (const char* const name : {"blk.0.ffn_gate_exps.bias", "blk.0.ffn_up_exps.bias"}) larger.at(name).data = blocks_of(cria::tensor_type::f32, std::vector<float>(96 * 4, 1e30f));
+  CHECK(logits_of(model_of(parts), tokens()) == logits_of(model_of(larger), tokens()));
+  parts.at("blk.0.ffn_up_exps.bias").data = blocks_of(cria::tensor_type::f32, std::vector<float>(96 * 4, std::nanf("")));
+  const std::vector<float> spoilt = logits_of(model_of(parts), tokens());
+  CHECK(std::all_of(spoilt.begin(), spoilt.end(), [](float x) { return std::isnan(x); }));
 }

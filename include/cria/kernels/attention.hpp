@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// kernels/attention.hpp - softmax(q K^T) V for query rows that share a kv head.
+// kernels/attention.hpp - softmax(q K^T) V for query rows that share a kv head; with sinks, a score of each row's own is in the softmax and has no value.
 //
 // Shapes    K in panels of 16 positions [panel][head_dim][16] (position = lane), V rows [position][v_stride] (channel = lane)
 // Requires  every position below a row's visible_end lies in a run; q is scaled already; at least one visible position a row
@@ -9,7 +9,7 @@
 //           Chunks that no row sees are not touched.
 // Errors    none (noexcept)
 // Threads   re-entrant; writes out and scratch
-// Source    online softmax arXiv 1805.02867, by chunks as FlashAttention 2205.14135; GQA 2305.13245
+// Source    online softmax arXiv 1805.02867, by chunks as FlashAttention 2205.14135; GQA 2305.13245; sinks as in 2309.17453 (section 3.3), learned
 //
 // A key or value is loaded and converted once for `rows_at_once` query rows: the heads of a group, or tokens of a prompt. Registers on AVX-512:
 // 8 accumulators, 1 key, 1 broadcast; on AVX2 and NEON 4 rows of two or four registers.
@@ -204,6 +204,7 @@ struct attention {
       if (all_to < to) add_seen_values(a, base, all_to, to, scores, part);
       for (std::size_t r = 0; r < count; ++r) softmax::join_values(rows[r], base, part + r * stride, total + r * stride, stride);
     }
+    for (std::size_t r = 0; r < count && a.sinks != nullptr; ++r) softmax::join_sink(rows[r], a.sinks[(first + r) % a.n_sinks]);
     for (std::size_t r = 0; r < count; ++r) softmax::finish(rows[r], total + r * stride, a.head_dim, a.out[first + r]);
   }
 

@@ -84,6 +84,8 @@ struct attention_args {
   std::size_t n_rows;
   float* scratch;                          ///< attention_scratch(head_dim, n_rows at a time) floats
   float soft_cap;                          ///< scores become cap tanh(score / cap); 0: none
+  const float* sinks = nullptr;            ///< [n_sinks] score of a position without a value, that row r and row r + n_sinks see; nullptr: none
+  std::size_t n_sinks = 0;
 };
 
 /// Floats of scratch that attention needs.

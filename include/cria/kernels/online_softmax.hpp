@@ -76,6 +76,13 @@ struct online_softmax {
     for (std::size_t c = 0; c < stride; c += 16) (is_first ? v::load(part + c) : v::load(total + c) + v::load(part + c)).store(total + c);
   }
 
+  /// Lets a score without a value take its share. Requires all chunks behind it.
+  static CRIA_ALWAYS_INLINE void join_sink(row_state& row, float sink) noexcept {
+    float share[16];
+    isa::exp<Isa>(v::set(sink - row.max)).store(share);
+    row.sum = row.sum + share[0];
+  }
+
   /// Writes the softmax's weighted values.
   static CRIA_NOINLINE void finish(const row_state& row, const float* total, std::size_t head_dim, float* out) noexcept {
     const v scale = v::set(1.0f / row.sum);

@@ -23,6 +23,7 @@ namespace cria::inline v0_1_0 {
 struct decoder_layer {
   array_buffer<float> attn_norm, attn_norm_bias, attn_post_norm;   ///< [D]
   array_buffer<float> attn_q_norm, attn_k_norm;                    ///< [d]
+  array_buffer<float> attn_sinks;                                  ///< [H]
   nn::weight attn_q;                                               ///< [H d, D]
   nn::weight attn_k, attn_v;                                       ///< [G d, D]
   nn::weight attn_output;                                          ///< [D, H d]
@@ -44,7 +45,7 @@ struct decoder_layer {
 };
 
 /// A dimension by what it means.
-enum class extent : std::uint8_t { none, dim, queries, keys, head, ffn, experts };
+enum class extent : std::uint8_t { none, dim, queries, keys, head, heads, ffn, experts };
 
 /// One tensor of a layer: a vector, a matrix of one or more pieces, or a matrix for each expert.
 struct layer_tensor {
@@ -73,6 +74,7 @@ inline constexpr layer_tensor attn_q_norm{"attn_q_norm.weight", extent::head, &d
 inline constexpr layer_tensor attn_k_norm{"attn_k_norm.weight", extent::head, &decoder_layer::attn_k_norm};
 inline constexpr layer_tensor attn_output{"attn_output", extent::queries, nullptr, {{{&decoder_layer::attn_output, extent::dim}}}};
 inline constexpr layer_tensor attn_post_norm{"post_attention_norm.weight", extent::dim, &decoder_layer::attn_post_norm};
+inline constexpr layer_tensor attn_sinks{"attn_sinks.weight", extent::heads, &decoder_layer::attn_sinks};
 inline constexpr layer_tensor ffn_norm{"ffn_norm.weight", extent::dim, &decoder_layer::ffn_norm};
 inline constexpr layer_tensor ffn_norm_bias{"ffn_norm.bias", extent::dim, &decoder_layer::ffn_norm_bias};
 inline constexpr layer_tensor ffn_gate{"ffn_gate", extent::dim, nullptr, {{{&decoder_layer::ffn_gate, extent::ffn}}}};
@@ -92,7 +94,7 @@ enum class position_kind : std::uint8_t { rotated_neighbours, rotated_halves, le
 
 /// Whose equations: several architectures may have the same.
 enum class architecture_id : std::uint8_t {
-  llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3
+  llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3, gpt_oss
 };
 
 /// Layers that see only the positions before them that are near.
@@ -149,6 +151,10 @@ inline constexpr auto architectures = [] {
       architecture{id::phi3, "phi3", rotated_halves, false, false,
                    {&tensor::attn_norm, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_and_up, &tensor::ffn_down},
                    window_rule{0, 0}},
+      architecture{id::gpt_oss, "gpt-oss", rotated_halves, false, true,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_sinks, &tensor::attn_output,
+                    &tensor::attn_post_norm, &tensor::ffn_gate_inp, &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps},
+                   window_rule{128, 2}},
   };
 }();
 

@@ -16,6 +16,7 @@
 #include <cria/model/gemma2.hpp>
 #include <cria/model/gemma3.hpp>
 #include <cria/model/gpt2.hpp>
+#include <cria/model/gpt_oss.hpp>
 #include <cria/model/granite.hpp>
 #include <cria/model/llama.hpp>
 #include <cria/model/llama_experts.hpp>
@@ -62,7 +63,7 @@ class decoder {
 #if CRIA_HAS_DEFINITIONS
 
 struct decoder::any_equations {
-  std::variant<llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3> chosen;
+  std::variant<llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3, gpt_oss> chosen;
 
   template <class Equations>
   static result<decoder> make(const detail::config_reader& read, const model_config& config) {
@@ -89,6 +90,7 @@ CRIA_INLINE result<decoder> decoder::from_metadata(const gguf::metadata& metadat
     case architecture_id::gemma2: return any_equations::make<gemma2>(read, config);
     case architecture_id::gemma3: return any_equations::make<gemma3>(read, config);
     case architecture_id::phi3: return any_equations::make<phi3>(read, config);
+    case architecture_id::gpt_oss: return any_equations::make<gpt_oss>(read, config);
   }
   return error{errc::unsupported_architecture, "general.architecture", std::string(config.architecture->name)};
 }

@@ -86,6 +86,7 @@ struct decoder_weights {
       case extent::queries: return c.n_heads * c.head_dim;
       case extent::keys: return c.n_kv_heads * c.head_dim;
       case extent::head: return c.head_dim;
+      case extent::heads: return c.n_heads;
       case extent::ffn: return c.ffn_dim;
       case extent::experts: return c.n_experts;
     }

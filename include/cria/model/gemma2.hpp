@@ -28,10 +28,7 @@ struct gemma2 : rotary_decoder {
     constexpr std::size_t layers_of_27b = 46;
     gemma2 g{rotary_decoder(c), 0, 0};
     if (c.n_layers == layers_of_27b) g.q_scale = 1 / std::sqrt(static_cast<float>(c.dim / c.n_heads));
-    CRIA_TRY(const double window_base, read.positive("rope.freq_base_swa", c.rope.base));
-    if (c.windows != nullptr && window_base != c.rope.base) {
-      return error{errc::unsupported_architecture, read.key("rope.freq_base_swa"), "differs from the base of the other layers"};
-    }
+    if (c.windows != nullptr) CRIA_CHECK(read.check_window_base(c.rope.base));
     CRIA_TRY(g.score_cap, read.positive_or_none("attn_logit_softcapping", 50));
     CRIA_TRY(g.logit_cap, read.positive_or_none("final_logit_softcapping", 30));
     return g;

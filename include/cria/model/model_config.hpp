@@ -165,6 +165,13 @@ class config_reader {
     return error{errc::unsupported_architecture, key("rope.dimension_count_swa"), "differs from the " + std::to_string(rope_dim) + " of the other layers"};
   }
 
+  /// Fails where layers with a window turn by another base than those without.
+  result<void> check_window_base(double of_others) const {
+    CRIA_TRY(const double of_windows, positive("rope.freq_base_swa", of_others));
+    if (of_windows == of_others) return {};
+    return error{errc::unsupported_architecture, key("rope.freq_base_swa"), "differs from the base of the other layers"};
+  }
+
   /// The window of each layer. Of `period` layers the last sees all; 0: none does. The file may say another period, or for each layer whether it has a window.
   result<layer_windows> windows(const struct architecture& row, std::size_t n_layers) const {
     constexpr std::size_t widest = std::size_t{1} << 31;

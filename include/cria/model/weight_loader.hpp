@@ -120,13 +120,14 @@ class weight_loader {
     return biases(name + ".bias", parts);
   }
 
-  /// Returns W[rows, columns] of each of n experts, which are in one tensor one after another.
+  /// Returns W[rows, columns] of each of n experts, which are in one tensor one after another, with a row of "<name>.bias" if the file has it.
   result<std::vector<nn::weight>> experts(const std::string& name, std::size_t n, std::size_t rows, std::size_t columns) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name + ".weight", columns, rows, n));
     std::vector<nn::weight> all(n);
     std::vector<part> each(n);
     for (std::size_t i = 0; i < n; ++i) each[i] = {&all[i], rows};
     CRIA_CHECK(pack_parts(*info, name, columns, each, values_check::none));
+    CRIA_CHECK(expert_biases(name + ".bias", rows, each));
     return all;
   }
 
@@ -210,6 +211,21 @@ class weight_loader {
       std::copy_n(from, p.rows, p.to->bias.data());
       seal(p.to->bias);
       from += p.rows;
+    }
+    return {};
+  }
+
+  /// The same of experts, whose biases are the rows of a tensor.
+  result<void> expert_biases(const std::string& name, std::size_t rows, std::span<const part> experts) {
+    if (find(name) == nullptr) return {};
+    tensor_type type = tensor_type::f32;
+    CRIA_TRY(const aligned_buffer bytes, raw_rows(name, experts.size(), rows, type));
+    if (pass_ == load_pass::check) return {};
+    for (std::size_t i = 0; i < experts.size(); ++i) {
+      array_buffer<float>& bias = experts[i].to->bias;
+      CRIA_TRY(bias, named(name, array_buffer<float>::allocate(round_up(rows, 16))));
+      static_cast<void>(dequantize_row(type, bytes.data() + i * row_bytes(type, rows), bias.span().first(rows)));
+      seal(bias);
     }
     return {};
   }

@@ -32,6 +32,7 @@ namespace cria::inline v0_1_0::nn {
 struct attention_parameters {
   float soft_cap = 0;      ///< scores become cap tanh(score / cap); 0: none
   std::size_t window = 0;  ///< positions that a query sees, itself included; 0: all
+  const array_buffer<float>* sinks = nullptr;   ///< [H] a score of each head's own, without a value; nullptr: none
 };
 
 /// Makes queries grow with their position: by the factor 1 + rate ln(1 + floor(position / span)).
@@ -145,7 +146,9 @@ void attend_item(const compute& c, activations& a, const attention_parameters& p
        .out = w.out_rows.data(),
        .n_rows = n,
        .scratch = w.scratch.data(),
-       .soft_cap = p.soft_cap});
+       .soft_cap = p.soft_cap,
+       .sinks = p.sinks == nullptr ? nullptr : p.sinks->data() + head.head * group,
+       .n_sinks = group});
   if (a.mixed_quantised.size() == 0) return;
   const std::size_t first = head.head * group * d / 32, last = (head.head + 1) * group * d / 32;
   for (std::size_t t = begin; t < end; ++t) quantize_groups(c, a.mixed.view(n_tokens), s.first_row + t, first, last, a.mixed_quantised.data());

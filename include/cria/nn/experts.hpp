@@ -2,14 +2,14 @@
 // nn/experts.hpp - a feed-forward layer of experts, of which each token uses a few.
 //
 //   p    = softmax over the used experts of router b         b = norm(h); used: the largest of router b, the first of equal ones
-//   h   += scale sum p_e down_e (act(gate_e b) * up_e b)      in the order of p
+//   h   += scale sum p_e down_e (act(gate_e b) * up_e b)      in the order of p; products with their biases, where they have some
 //
 // Shapes    router [E,D]; gate_e, up_e [F,D]; down_e [D,F]; U experts a token. Slots: the T U pairs of token and expert, sorted by expert
 // Ensures   only the chosen experts' weights are touched, each once in a pass. A token's bits do not depend on who else uses its experts.
 //           softmax over all experts, divided by the sum of the chosen, is the softmax over the chosen.
 // Errors    none: checked before the pass begins
 // Threads   six parallel regions on the executor of `compute`, whatever the number of experts
-// Source    Mixtral arXiv 2401.04088 (section 2.1), Qwen3 2505.09388; routing after Shazeer et al. 1701.06538
+// Source    Mixtral arXiv 2401.04088 (section 2.1), Qwen3 2505.09388; routing after Shazeer et al. 1701.06538; gpt-oss 2508.10925
 #pragma once
 
 #include <cria/core/scalar_math.hpp>
@@ -132,7 +132,6 @@ inline void gated_experts(const compute& c, activations& a, std::size_t n_slots,
                           gate_function act) {
   const grouped_input in(c, a, a.expert_rows, groups);
   in.prepare(n_slots, w.gate.front().is_quantised() || w.up.front().is_quantised());
-  const auto join = act == gate_function::silu ? c.kernels.silu_mul : c.kernels.gelu_mul;
   const std::size_t n_panels = w.gate.front().n_panels();
   parallel_for(c.executor, groups.size() * n_panels, 1, [&](std::size_t, std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end;) {
@@ -142,8 +141,7 @@ inline void gated_experts(const compute& c, activations& a, std::size_t n_slots,
       multiply_panels(c, x, {&w.gate[g.expert], a.gate.row(g.first), a.gate.stride()}, first, last);
       multiply_panels(c, x, {&w.up[g.expert], a.up.row(g.first), a.up.stride()}, first, last);
       for (std::size_t t = 0; t < g.n; ++t) {
-        float* gate = a.gate.row(g.first + t) + 16 * first;
-        join(gate, a.up.row(g.first + t) + 16 * first, 16 * (last - first), gate);
+        join_gate(c, act, a.gate.row(g.first + t) + 16 * first, a.up.row(g.first + t) + 16 * first, 16 * (last - first));
       }
       i += last - first;
     }

@@ -22,9 +22,32 @@
 namespace cria::inline v0_1_0::nn {
 
 /// The activation function of a feed-forward layer's gate.
-enum class gate_function : std::uint8_t { silu, gelu };
+enum class gate_function : std::uint8_t {
+  silu,
+  gelu,
+  clamped_silu,   ///< act(g) * u = g / (1 + e^-1.702 g) (u + 1), with g at most 7 and u from -7 to 7
+};
 
 namespace detail {
+
+/// Makes gate and up what silu(gate) * up is clamped_silu of: silu(1.702 g) (u + 1) / 1.702. NaN stays NaN.
+inline void clamp_gate(float* gate, float* up, std::size_t n) noexcept {
+  constexpr float most = 7, steepness = 1.702f;
+  for (std::size_t i = 0; i < n; ++i) {
+    const float below = up[i] > most ? most : up[i];
+    gate[i] = (gate[i] > most ? most : gate[i]) * steepness;
+    up[i] = ((below < -most ? -most : below) + 1) / steepness;
+  }
+}
+
+/// gate = act(gate) * up. May overwrite up.
+inline void join_gate(const compute& c, gate_function act, float* gate, float* up, std::size_t n) noexcept {
+  switch (act) {
+    case gate_function::clamped_silu: clamp_gate(gate, up, n); [[fallthrough]];
+    case gate_function::silu: return c.kernels.silu_mul(gate, up, n, gate);
+    case gate_function::gelu: return c.kernels.gelu_mul(gate, up, n, gate);
+  }
+}
 
 /// Returns how many pairs of panels of gate, and then of up, one thread multiplies before it joins them: as many as their outputs fit the first-level cache.
 /// Changing from one weight to the other starts a new stream from memory, which takes half a microsecond to come up to speed on a Zen 4. With one pair of each
@@ -37,7 +60,6 @@ inline std::size_t gated_units(std::size_t n_tokens) noexcept { return n_tokens 
 inline void gated_inner(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const weight& gate_w, const weight& up_w, gate_function act) {
   const prepared_input in = prepare_norm(c, a, n_tokens, n, gate_w.is_quantised() || up_w.is_quantised());
   const product gate{&gate_w, a.gate.memory.data(), a.gate.stride()}, up{&up_w, a.up.memory.data(), a.up.stride()};
-  const auto join = act == gate_function::silu ? c.kernels.silu_mul : c.kernels.gelu_mul;
   const prepared_input out = a.gate_input(n_tokens);
   const std::size_t n_panels = gate_w.n_panels(), n_units = (n_panels + 1) / 2;   // a unit is one group of 32 values of the next product's input
   const std::size_t at_once = detail::gated_units(n_tokens);
@@ -47,8 +69,7 @@ inline void gated_inner(const compute& c, activations& a, std::size_t n_tokens, 
       detail::multiply_panels(c, in, gate, first, last);
       detail::multiply_panels(c, in, up, first, last);
       for (std::size_t t = 0; t < n_tokens; ++t) {
-        float* g = a.gate.row(t) + 16 * first;
-        join(g, a.up.row(t) + 16 * first, 16 * (last - first), g);
+        detail::join_gate(c, act, a.gate.row(t) + 16 * first, a.up.row(t) + 16 * first, 16 * (last - first));
         if (out.quantised != nullptr) quantize_groups(c, out.x, t, unit, next, a.gate_quantised.data());
       }
     }

@@ -141,8 +141,7 @@ class pass {
     const product products[] = {{&gate, a_.gate.memory.data(), a_.gate.stride()}, {&up, a_.up.memory.data(), a_.up.stride()}};
     normed_products(c_, a_, n_tokens_, n, products);
     adapt(a_.normed.view(n_tokens_), products);
-    const auto join = act == gate_function::silu ? c_.kernels.silu_mul : c_.kernels.gelu_mul;
-    for_each_token(c_, n_tokens_, [&](std::size_t t) { join(a_.gate.row(t), a_.up.row(t), a_.gate.width, a_.gate.row(t)); });
+    for_each_token(c_, n_tokens_, [&](std::size_t t) { detail::join_gate(c_, act, a_.gate.row(t), a_.up.row(t), a_.gate.width); });
   }
 
   const nn::compute& c_;
