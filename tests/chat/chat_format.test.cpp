@@ -205,6 +205,23 @@ TEST_CASE("chat_format: thinking that the prompt begins and calls of tools come 
   }
 }
 
+TEST_CASE("chat_format: channels of a gpt-oss reply are thinking and text, also in the next prompt, with a template that refuses their marks") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  const auto format = chat_format::create(m, chat_template::compile(
+      "{% for m in messages %}{% if '<|channel|>' in m.content %}{{ raise_exception('marks') }}{% endif %}<|start|>{{ m.role }}<|message|>{{ m.content }}{{ eos_token }}{% endfor %}"
+      "{% if add_generation_prompt %}<|start|>assistant{% endif %}", special_texts::of(m.tokenizer())).value()).value();
+  auto chat = chat_session::create(make_session(m, {.context_size = context}), format).value();
+  scripted_sampler says(m.tokenizer(), "<|channel|>analysis<|message|>2 and 2<|end|><|start|>assistant<|channel|>final<|message|>four");
+  heard told;
+  const auto reply = chat.say(chat_message("user", "2 + 2?"), {}, says, told).value();
+  CHECK(reply.text == "four");
+  CHECK(reply.thinking == "2 and 2");
+  CHECK(told.text == "four");
+  scripted_sampler without_marks(m.tokenizer(), "yes");
+  CHECK(chat.say(chat_message("user", "sure?"), {}, without_marks).value().text == "yes");
+}
+
 TEST_CASE("chat_format: when the context is full, every history policy leaves the engine's conversation what the chat_session's is") {
   if (!has_data(stories)) return;
   const model m = load_stories();

@@ -303,6 +303,17 @@ TEST_CASE("chat_template: a reply ends with the control token that the template 
   CHECK(chat_template::named("llama3").value().ends(t).value().strings == std::vector<std::string>{"<|eot_id|>"});   // not in this vocabulary
 }
 
+TEST_CASE("chat_template: what ends a message of gpt-oss does not end its reply") {
+  const tokenizer t = model_file(plain_metadata({"<|start|>", "<|message|>", "<|channel|>", "<|end|>", "<|return|>", "<|call|>"})).tokenizer();
+  const auto ends_with = [&](const std::string& end) {
+    const auto source = "{% for m in messages %}<|start|>{{ m.role }}<|channel|>final<|message|>{{ m.content }}" + end + "{% endfor %}";
+    return chat_template::compile(source).value().ends(t).value();
+  };
+  CHECK(ends_with("<|return|>").tokens == std::vector<token_id>{t.find("<|return|>").value()});
+  CHECK(ends_with("<|end|>").tokens.empty());
+  CHECK(ends_with("<|end|>").strings.empty());
+}
+
 TEST_CASE("chat_template: where the mark of the user's turn is mere text, it ends a reply too") {
   const tokenizer t = model_file(chat_metadata()).tokenizer();
   using strings = std::vector<std::string>;

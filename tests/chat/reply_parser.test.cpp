@@ -19,6 +19,7 @@ constexpr reply_syntax every_syntax{.has_thinking = true, .starts_in_thinking = 
 constexpr reply_syntax tags{.has_call_tags = true};
 constexpr reply_syntax list{.has_call_list = true};
 constexpr reply_syntax bare{.has_bare_calls = true};
+constexpr reply_syntax channels{.has_channels = true};
 
 /// What a reply was parted into.
 struct parted {
@@ -188,6 +189,49 @@ TEST_CASE("reply_parser: Llama 3's JSON as the whole reply") {
   CHECK(answer.text == "{\"name\": \"Bob\", \"age\": 5} is he.");
 }
 
+// As in OpenAI's description of the Harmony response format; the prompt ends with <|start|>assistant, and <|return|> and <|call|> end the reply.
+TEST_CASE("reply_parser: channels of gpt-oss: analysis is thinking, final and commentary are text, messages to functions are calls") {
+  const parted answer = part("<|channel|>analysis<|message|>User asks 2 + 2.<|end|><|start|>assistant<|channel|>final<|message|>2 + 2 = 4.", channels);
+  CHECK(answer.thinking == "User asks 2 + 2.");
+  CHECK(answer.text == "2 + 2 = 4.");
+  const parted called = part("<|channel|>analysis<|message|>Need the weather.<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
+                             "{\"location\": \"Tokyo\"}", channels);
+  CHECK(called.thinking == "Need the weather.");
+  CHECK(called.text.empty());
+  CHECK(called.calls == calls{R"(get_weather {"location": "Tokyo"})"});
+  CHECK(part(" to=functions.f<|channel|>commentary json<|message|>{}<|end|><|start|>assistant<|channel|>commentary to=functions.g<|message|>{\"a\": [1]}", channels).calls ==
+        calls{"f {}", R"(g {"a": [1]})"});
+  const parted preamble = part("<|channel|>commentary<|message|>I'll look.<|end|><|start|>assistant to=functions.f<|channel|>commentary<|message|>{\"<\": \"|end\"}", channels);
+  CHECK(preamble.text == "I'll look.");
+  CHECK(preamble.calls == calls{R"(f {"<": "|end"})"});
+  CHECK(part("<|channel|>analysis<|message|>a < b <|e", channels).thinking == "a < b <|e");   // cut there
+}
+
+TEST_CASE("reply_parser: with channels, what has no header or is no call is text, and a header that was cut is neither text nor thinking") {
+  for (const std::string_view plain : {"4.", " ", "{\"a\": 1}", "<b>4</b>", "<|chan", "to=", "A <|channel|>final<|message|>", "<think>a</think>b"}) CHECK(part(plain, channels).text == plain);
+  const parted no_json = part("<|channel|>commentary to=functions.f<|message|>not JSON<|end|><|start|>assistant<|channel|>final<|message|>b", channels);
+  CHECK(no_json.calls.empty());
+  CHECK(no_json.text == "not JSONb");
+  CHECK(part("<|channel|>commentary to=functions.f<|message|>[1]", channels).text == "[1]");
+  const parted cut = part("<|channel|>final<|message|>4.<|end|><|start|>assistant<|channel|>ana", channels);
+  CHECK(cut.text == "4.");
+  CHECK(cut.thinking.empty());
+  const std::string endless = "<|channel|>" + std::string(600, 'a') + "<|message|>";
+  CHECK(part(endless, channels).text == endless);
+  const std::string longest = "<|channel|>" + std::string(490, 'a') + "<|message|>b";
+  CHECK(part(longest, channels).text == "b");
+}
+
+TEST_CASE("reply_parser: a call of gpt-oss that is held back takes time in proportion") {
+  reply_parser parser(channels);
+  parser.push("<|channel|>commentary to=functions.f<|message|>{\"a\": \"");
+  for (int i = 0; i < 300'000; ++i) parser.push("<");
+  parser.push("\"}");
+  parser.finish();
+  REQUIRE(parser.calls().size() == 1);
+  CHECK(parser.calls()[0].arguments.dump().size() == 300'000 + 9);
+}
+
 TEST_CASE("reply_parser: text is handed out as soon as it cannot be a tag") {
   reply_parser plain(reply_syntax{});
   CHECK(plain.push("Hello").size() == 1);
@@ -212,8 +256,9 @@ TEST_CASE("reply_parser: text is handed out as soon as it cannot be a tag") {
 TEST_CASE("reply_parser: any mixture of tags and JSON, cut anywhere, is parted alike and kept whole") {
   constexpr std::string_view words[] = {"<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "{\"name\": \"f\"", ", \"arguments\": {}",
                                         "}", "{", "[", "]", "\"", "\\", ";", " ", "\n", " \n\n\t", "f", "\xc3\xa4", "<", "{\"name\": \"f\", \"parameters\": {}}"};
+  constexpr std::string_view marks[] = {"<|channel|>", "<|message|>", "<|start|>assistant", "<|end|>", "analysis", "final", " to=functions.f", "<|channel|>commentary to=functions.f<|message|>{}", "{}", "{\"a\": ", "1}", " ", "<", "<|", "x"};
   std::mt19937 random(1);
-  std::size_t n_calls = 0, n_thinking = 0;
+  std::size_t n_calls = 0, n_thinking = 0, n_channel_calls = 0;
   for (int i = 0; i < 6000; ++i) {
     std::string reply;
     for (auto n = random() % 12; n > 0; --n) reply += words[random() % std::size(words)];
@@ -226,7 +271,14 @@ TEST_CASE("reply_parser: any mixture of tags and JSON, cut anywhere, is parted a
     CHECK(part(reply, syntax, {1 + random() % 5, 1 + random() % 20, 2}) == whole);
     n_calls += whole.calls.size();
     n_thinking += !whole.thinking.empty();
+    reply.clear();
+    for (auto n = random() % 16; n > 0; --n) reply += marks[random() % std::size(marks)];
+    const parted messages = part(reply, channels, {reply.size() + 1});
+    CHECK(part(reply, channels, {1}) == messages);
+    CHECK(part(reply, channels, {1 + random() % 5, 1 + random() % 20, 2}) == messages);
+    n_channel_calls += messages.calls.size();
   }
+  CHECK(n_channel_calls > 20);
   CHECK(n_calls > 100);      // or the test shows nothing
   CHECK(n_thinking > 100);
 }
@@ -272,6 +324,10 @@ TEST_CASE("reply_syntax: a template's text tells how its model calls tools") {
   CHECK((!mistral.has_call_tags && mistral.has_call_list && !mistral.has_bare_calls));
   const auto llama = reply_syntax::with_tools("{{ '<|start_header_id|>ipython' }}");
   CHECK((!llama.has_call_tags && !llama.has_call_list && llama.has_bare_calls));
+  const auto harmony = reply_syntax::with_tools("{{ '<|channel|>analysis<|message|>' }}");
+  CHECK((harmony.has_channels && !harmony.has_call_tags && !harmony.has_call_list && !harmony.has_bare_calls));
+  CHECK(reply_syntax::without_tools("{{ '<|channel|>analysis<|message|>' }}").has_channels);
+  CHECK_FALSE(reply_syntax::without_tools("{{ '<think>' }}").has_channels);
   const auto unknown = reply_syntax::with_tools("");
   CHECK((unknown.has_call_tags && unknown.has_call_list && unknown.has_bare_calls));
 }

@@ -109,7 +109,7 @@ CRIA_INLINE result<context_use> chat_format::usage(const conversation& talk, con
 
 CRIA_INLINE reply_syntax chat_format::syntax_of(const chat_options& options) const {
   if (options.syntax) return *options.syntax;
-  return options.rendering.tools ? reply_syntax::with_tools(template_.tool_source()) : reply_syntax{};
+  return options.rendering.tools ? reply_syntax::with_tools(template_.tool_source()) : reply_syntax::without_tools(template_.source());
 }
 
 CRIA_INLINE reply_syntax chat_format::syntax_for(const chat_options& options, std::span<const token_id> prompt) const {

@@ -19,6 +19,7 @@
 #include <cria/chat/jinja/rendering.hpp>
 #include <cria/chat/json.hpp>
 #include <cria/chat/named_templates.hpp>
+#include <cria/chat/reply_syntax.hpp>
 #include <cria/core/result.hpp>
 #include <cria/core/types.hpp>
 #include <cria/gguf/metadata.hpp>
@@ -280,6 +281,7 @@ CRIA_INLINE std::optional<token_id> chat_template::token_behind_reply(const toke
   behind.remove_prefix(std::min(behind.find_first_not_of(" \n"), behind.size()));
   const auto tokens = t.encode(behind, {.add_bos = false, .parse_special = true, .add_eos = false});
   if (!tokens || tokens->empty() || !is_marker(t, tokens->front()) || tokens->front() == t.bos()) return std::nullopt;
+  if (reply_syntax::without_tools(source()).has_channels && !t.is_end_of_generation(tokens->front())) return std::nullopt;   // ends a message, more may follow
   return behind.starts_with(t.token_text(tokens->front())) ? std::optional(tokens->front()) : std::nullopt;
 }
 

@@ -5,6 +5,7 @@
 //   text <tool_call> {"name": ..., "arguments": {...}} </tool_call>   Hermes, Qwen and others; several in a row; a list of calls inside, too
 //   text [TOOL_CALLS] [{"name": ..., "arguments": {...}}, ...]        Mistral; also [TOOL_CALLS]name[ARGS]{...}
 //   {"name": ..., "parameters": {...}}; {...}                         Llama 3: as the whole reply, or behind <|python_tag|>
+//   <|channel|>analysis<|message|> thinking <|end|> ...               gpt-oss: channel_header.hpp; the JSON of a message to a function is a call
 //
 // Ensures   The texts of all pieces, one after another, are the reply, byte for byte. How the reply is cut into calls of push() changes nothing.
 //           What looks like a call but is not one (not JSON, no name, followed by something else) is text. Text is held back only while it may be a tag,
@@ -12,9 +13,10 @@
 // Errors    none
 // Threads   one at a time
 // Lifetime  pieces are valid until the next push() or finish()
-// Source    templates and model cards of Hermes 2 Pro, Qwen 2.5 and 3, Mistral 7B v0.3 and Small 3.2, Llama 3.1
+// Source    templates and model cards of Hermes 2 Pro, Qwen 2.5 and 3, Mistral 7B v0.3 and Small 3.2, Llama 3.1; OpenAI Harmony Response Format
 #pragma once
 
+#include <cria/chat/channel_header.hpp>
 #include <cria/chat/json.hpp>
 #include <cria/chat/reply_syntax.hpp>
 #include <cria/chat/tool_call.hpp>
@@ -34,7 +36,9 @@ namespace cria::inline v0_1_0 {
 
 class reply_parser {
  public:
-  explicit reply_parser(const reply_syntax& syntax = {}) : syntax_(syntax) { mode_ = syntax.starts_in_thinking ? mode::thinking : mode::start; }
+  explicit reply_parser(const reply_syntax& syntax = {}) : syntax_(syntax) {
+    mode_ = syntax.has_channels ? mode::header : syntax.starts_in_thinking ? mode::thinking : mode::start;
+  }
 
   /// Takes more of the reply; returns the pieces that have become certain.
   std::span<const reply_piece> push(std::string_view text) {
@@ -55,13 +59,13 @@ class reply_parser {
   [[nodiscard]] const std::vector<tool_call>& calls() const noexcept { return calls_; }
 
  private:
-  enum class mode : std::uint8_t { start, thinking, text, call };
+  enum class mode : std::uint8_t { start, thinking, text, call, header, message };
   enum class form : std::uint8_t { tags, list, bare };
   enum class phase : std::uint8_t { before, value, behind };   // of a call's JSON
   enum class outcome : std::uint8_t { open, good, bad };
   static constexpr std::string_view open_think = "<think>", close_think = "</think>", open_call = "<tool_call>", close_call = "</tool_call>",
                                     open_list = "[TOOL_CALLS]", arguments_tag = "[ARGS]", id_tag = "[CALL_ID]", python_tag = "<|python_tag|>",
-                                    space = " \t\r\n";
+                                    end_message = "<|end|>", space = " \t\r\n";
   static constexpr std::size_t npos = std::string_view::npos, longest_name = 256;
 
   void take(std::string_view text) {
@@ -111,6 +115,8 @@ class reply_parser {
       case mode::thinking: return think(is_end);
       case mode::text: return speak(is_end);
       case mode::call: return call(is_end);
+      case mode::header: return header(is_end);
+      case mode::message: return message(is_end);
     }
     return false;
   }
@@ -227,6 +233,39 @@ class reply_parser {
     return true;
   }
 
+  /// Before a message of a channel. Without a header, the rest is text.
+  [[nodiscard]] bool header(bool is_end) {
+    const detail::channel_header found = detail::read_channel_header(rest(), is_end);
+    if (found.is == detail::channel_header::state::open) return false;
+    mode_ = found.is == detail::channel_header::state::whole ? mode::message : mode::text;
+    message_part_ = found.part;
+    name_ = found.function;
+    cursor_ = 0;
+    emit(reply_part::markup, found.size);
+    return true;
+  }
+
+  /// Within a message: a call is known at its end, all else at once.
+  [[nodiscard]] bool message(bool is_end) {
+    const std::size_t at = rest().find(end_message, cursor_), n_kept = at == npos && !is_end ? partial(end_message) : 0;
+    const std::size_t n = at == npos ? rest().size() - n_kept : at;
+    if (message_part_ != reply_part::tool_call) {
+      emit(message_part_, n);
+    } else if (at == npos && !is_end) {
+      cursor_ = n;
+      return false;
+    } else {
+      auto arguments = json::parse(rest().substr(0, n));
+      const bool is_call = arguments && arguments->get_if<json::object>() != nullptr;
+      if (is_call) calls_.push_back({{}, name_, *std::move(arguments)});
+      emit(is_call ? reply_part::tool_call : reply_part::text, n);
+    }
+    if (at == npos) return false;
+    emit(reply_part::markup, end_message.size());
+    mode_ = mode::header;
+    return true;
+  }
+
   void skip_space() noexcept { cursor_ = std::min(rest().find_first_not_of(space, cursor_), rest().size()); }
 
   [[nodiscard]] outcome find_value() {
@@ -245,12 +284,9 @@ class reply_parser {
   /// Takes name[ARGS] or name[CALL_ID]id[ARGS].
   [[nodiscard]] outcome find_name() {
     const std::string_view from = rest().substr(cursor_, longest_name);
-    const auto is_letter = [](char c) {
-      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
-    };
     const auto word = [&](std::size_t at) {
       const std::size_t begin = at;
-      while (at < from.size() && is_letter(from[at])) ++at;
+      while (at < from.size() && detail::is_name_letter(from[at])) ++at;
       return from.substr(begin, at - begin);
     };
     const auto bad_or_open = [&](std::string_view behind, std::string_view tag) {
@@ -337,6 +373,7 @@ class reply_parser {
   std::vector<tool_call> calls_;
   std::size_t n_told_ = 0;             // calls that earlier pieces brought
   mode mode_ = mode::start;
+  reply_part message_part_ = reply_part::text;   // of a channel
   bool is_thinking_begun_ = false, follows_thinking_ = false, follows_call_ = false;
   // Of the call under way; places are in rest().
   form form_ = form::tags;

@@ -3,7 +3,7 @@
 //
 // Errors    none
 // Threads   values; nothing is shared
-// Source    templates and model cards of Hermes 2 Pro, Qwen 2.5 and 3, Mistral 7B v0.3 and Small 3.2, Llama 3.1
+// Source    templates and model cards of Hermes 2 Pro, Qwen 2.5 and 3, Mistral 7B v0.3 and Small 3.2, Llama 3.1; OpenAI Harmony Response Format
 #pragma once
 
 #include <cria/chat/tool_call.hpp>
@@ -37,14 +37,22 @@ struct reply_syntax {
   bool has_call_tags = false;        ///< <tool_call>
   bool has_call_list = false;        ///< [TOOL_CALLS]
   bool has_bare_calls = false;       ///< JSON as the whole reply
+  bool has_channels = false;         ///< <|channel|>analysis<|message|> ...: thinking, text and calls are messages of their own
+
+  /// Returns how a model writes replies without calls, by the text of its template.
+  [[nodiscard]] static reply_syntax without_tools(std::string_view template_source) {
+    reply_syntax s;
+    s.has_channels = template_source.find("<|channel|>") != template_source.npos && template_source.find("<|message|>") != template_source.npos;
+    return s;
+  }
 
   /// Returns the ways to call tools that a template's text mentions, or all of them if it mentions none.
   [[nodiscard]] static reply_syntax with_tools(std::string_view template_source) {
-    reply_syntax s;
+    reply_syntax s = without_tools(template_source);
     s.has_call_tags = template_source.find("<tool_call>") != template_source.npos;
     s.has_call_list = template_source.find("[TOOL_CALLS]") != template_source.npos;
     s.has_bare_calls = template_source.find("<|python_tag|>") != template_source.npos || template_source.find("ipython") != template_source.npos;
-    if (!s.has_call_tags && !s.has_call_list && !s.has_bare_calls) s.has_call_tags = s.has_call_list = s.has_bare_calls = true;
+    if (!s.has_call_tags && !s.has_call_list && !s.has_bare_calls && !s.has_channels) s.has_call_tags = s.has_call_list = s.has_bare_calls = true;
     return s;
   }
 
@@ -60,6 +68,11 @@ struct reply_syntax {
 };
 
 namespace detail {
+
+/// Returns whether names of functions and channels may have this letter.
+[[nodiscard]] constexpr bool is_name_letter(char c) noexcept {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+}
 
 /// Finds the end of a JSON object or array without building it. Most text that is not JSON is noticed at once.
 class json_end_finder {
