@@ -90,14 +90,17 @@ class random_host {
   using outcome = cria::result<cria::generation>;
 
  public:
-  static constexpr std::size_t context = 96;
-
   random_host(world w, std::uint32_t seed)
-      : world_(std::move(w)), random_(seed), alone_(make<session_type>(1)), check_(make<session_type>(2)), engine_(make_engine()),
-        pool_(cria::page_pool<Type>::create(world_.model.cache_shape(), {.n_pages = 64, .page_size = 16}).value()) {
+      : world_(std::move(w)),
+        context_(world_.model.cache_shape().widest_window() == 0 ? 96 : 256),
+        random_(seed),
+        alone_(make<session_type>(1)),
+        check_(make<session_type>(2)),
+        engine_(make_engine()),
+        pool_(cria::page_pool<Type>::create(world_.model.cache_shape(), {.n_pages = context_ / 2, .page_size = 16, .slack = 16 * below(3)}).value()) {
     for (int i = 0; i < 2; ++i) {
       plain_.push_back(make<session_type>(1 + below(3)));
-      paged_.push_back(paged_session::create(world_.model, paged_cache::create(pool_, context).value(), options_of(1 + below(3))).value());
+      paged_.push_back(paged_session::create(world_.model, paged_cache::create(pool_, context_).value(), options_of(1 + below(3))).value());
     }
   }
 
@@ -132,14 +135,14 @@ class random_host {
   [[nodiscard]] bool one_in(std::size_t n) { return below(n) == 0; }
 
   [[nodiscard]] cria::session_options options_of(std::size_t n_threads) {
-    return {.context_size = context, .n_threads = n_threads, .max_batch = one_in(2) ? 264 : 1 + below(20)};
+    return {.context_size = context_, .n_threads = n_threads, .max_batch = one_in(2) ? 264 : 1 + below(20)};
   }
   template <class Session>
   [[nodiscard]] Session make(std::size_t n_threads) { return Session::create(world_.model, options_of(n_threads)).value(); }
   [[nodiscard]] engine_type make_engine() {
     return engine_type::create(world_.model, {.max_sequences = 1 + below(8),
-                                              .context_size = context,
-                                              .cache_positions = one_in(3) ? 0 : context + 16 * below(4),
+                                              .context_size = context_,
+                                              .cache_positions = one_in(3) ? 0 : context_ + 16 * below(4),
                                               .page_size = one_in(3) ? 32u : 16u,
                                               .max_batch = 1 + below(40),
                                               .prompt_share = 1 + below(12),
@@ -161,9 +164,9 @@ class random_host {
       out = talks_[below(talks_.size())];
       if (one_in(2)) out.resize(1 + below(out.size()));
     }
-    const token_list more = random_tokens(out.empty() || one_in(2) ? 1 + below(one_in(4) ? 60 : 8) : 0);
+    const token_list more = random_tokens(out.empty() || one_in(2) ? 1 + below(one_in(4) ? context_ * 2 / 3 : 8) : 0);
     out.insert(out.end(), more.begin(), more.end());
-    if (out.size() > context && !one_in(8)) out.resize(1 + below(context));
+    if (out.size() > context_ && !one_in(8)) out.resize(1 + below(context_));
     return out;
   }
 
@@ -313,8 +316,8 @@ class random_host {
     const std::size_t what = below(16);
     if (what < 5) generate(s);
     else if (what < 7) stream(s);
-    else if (what < 10) speculate(s);
-    else if (what == 10) go_back(s);
+    else if (what < 9) speculate(s);
+    else if (what < 11) return go_back(s);
     else if (what == 11) evaluate(s);
     else if (what == 12) embed(s);
     else if (what == 13) save_and_restore(s, all[below(all.size())]);
@@ -405,24 +408,25 @@ class random_host {
     CHECK(s.length() <= whole.size());
     CHECK(std::equal(s.tokens().begin(), s.tokens().end(), whole.begin()));
     if (got.reason == cria::finish_reason::cancelled) return;
-    CHECK(s.length() == std::max(o.prompt.size(), std::min(whole.size() - 1, context)));
+    CHECK(s.length() == std::max(o.prompt.size(), std::min(whole.size() - 1, context_)));
   }
 
   template <class Session>
   void go_back(Session& s) {
-    const std::size_t n = below(s.length() + 2), keepable = s.keepable(n);
+    const std::size_t n = one_in(2) ? s.length() - std::min(s.length(), below(40)) : below(s.length() + 2), keepable = s.keepable(n);
     const token_list before(s.tokens().begin(), s.tokens().end());
     const bool is_possible = n <= before.size() && keepable == n;
     CHECK(s.truncate(n).has_value() == is_possible);
     CHECK(s.length() == (is_possible ? n : before.size()));
     CHECK(std::equal(s.tokens().begin(), s.tokens().end(), before.begin()));
+    check_goes_on(s);
   }
 
   template <class Session>
   void evaluate(Session& s) {
     const token_list more = random_tokens(1 + below(20));
     token_list wanted(s.tokens().begin(), s.tokens().end());
-    const bool fits = wanted.size() + more.size() <= context;
+    const bool fits = wanted.size() + more.size() <= context_;
     if (fits) wanted.insert(wanted.end(), more.begin(), more.end());
     std::vector<float> rows(more.size() * s.logits_stride());
     CHECK((one_in(2) ? s.evaluate(more) : s.evaluate(more, rows)).has_value() == fits);
@@ -431,7 +435,7 @@ class random_host {
 
   template <class Session>
   void embed(Session& s) {
-    const token_list tokens = random_tokens(1 + below(context));
+    const token_list tokens = random_tokens(1 + below(context_));
     s.set_adapters({}).value();
     check_.set_adapters({}).value();
     const auto got = s.embed(tokens), wanted = check_.embed(tokens);
@@ -478,15 +482,19 @@ class random_host {
     return out;
   }
 
-  /// What a session holds goes on as in a fresh one with the same tokens.
   template <class Session>
   void check_contents(Session& s) {
-    if (s.length() == 0 || !one_in(3) || s.fingerprint() != world_.model.fingerprint()) return;
+    if (one_in(3)) check_goes_on(s);
+  }
+  /// What a session holds goes on as in a fresh one with the same tokens.
+  template <class Session>
+  void check_goes_on(Session& s) {
+    if (s.length() == 0 || s.fingerprint() != world_.model.fingerprint()) return;
     check_.set_adapters({}).value();
     check_.reset();
     check_.evaluate(s.tokens()).value();
     if (!s.logits().empty()) CHECK(same_bits(s.logits(), check_.logits()));
-    if (s.length() == context || !one_in(2)) return;
+    if (s.length() == context_) return;
     const token_list next = random_tokens(1);
     s.evaluate(next).value();
     check_.evaluate(next).value();
@@ -494,6 +502,7 @@ class random_host {
   }
 
   world world_;
+  std::size_t context_;   // where there are windows, long enough for them to move on
   std::mt19937 random_;
   session_type alone_, check_;
   engine_type engine_;

@@ -64,6 +64,21 @@ struct stubborn_drafter {
   }
 };
 
+/// Guesses many tokens, of which the first eight are right, but none every fourth time.
+struct boasting_drafter {
+  std::vector<token_id> whole;
+  std::size_t n_calls = 0;
+  [[nodiscard]] std::size_t max_guesses() const noexcept { return 60; }
+  std::size_t draft(std::span<const token_id> context, std::span<token_id> out) {
+    const bool is_right = ++n_calls % 4 != 0;
+    for (std::size_t n = 0; n < out.size(); ++n) {
+      const token_id next = context.size() + n < whole.size() ? whole[context.size() + n] : token_id{3};
+      out[n] = is_right && n < 8 ? next : next == 4 ? token_id{5} : token_id{4};
+    }
+    return out.size();
+  }
+};
+
 void check_same(const speculative_generation& got, const generation& wanted) {
   CHECK(got.tokens == wanted.tokens);
   CHECK(got.text == wanted.text);
@@ -352,6 +367,29 @@ TEST_CASE("speculative: over a pool without pages for more it ends with the text
     same(generate_speculatively(fast, "Once upon a time", o, knowing));
     lookup_drafter looking({.min_match = 1});
     same(generate_speculatively(fast, "Once upon a time", o, looking));
+  }
+}
+
+TEST_CASE("speculative: where a pool keeps nothing before a window, wrong guesses leave no trace, however small passes are") {
+  using cache_type = paged_kv_cache<kv_type::f16>;
+  model_parts parts = tiny_model({.dim = 64, .n_heads = 4, .n_kv_heads = 2, .vocab_size = 97, .type = tensor_type::q4_0});
+  parts.set("llama.attention.sliding_window", std::uint32_t{7});
+  const model m = load_bytes(parts.build()).value();
+  const generation_options options{.max_tokens = 150, .sampling = sampler_config::greedy(), .ignore_eos = true};
+  const std::vector<token_id> prompt = {1, 5, 9, 40, 41, 5};
+  const generation wanted = make_session(m, {.context_size = 256}).generate(prompt, options).value();
+  auto pool = page_pool<kv_type::f16>::create(m.cache_shape(), {.n_pages = 16, .page_size = 16, .slack = 0}).value();
+  std::vector<token_id> whole = prompt;
+  whole.insert(whole.end(), wanted.tokens.begin(), wanted.tokens.end());
+  for (const std::size_t max_batch : {1u, 2u, 3u, 8u, 264u}) {
+    CAPTURE(max_batch);
+    auto s = basic_session<cache_type>::create(m, cache_type::create(pool, 256).value(), {.n_threads = 1, .max_batch = max_batch}).value();
+    boasting_drafter boasting{whole};
+    const auto got = generate_speculatively(s, prompt, options, boasting);
+    REQUIRE(got);
+    check_same(*got, wanted);
+    CHECK(s.length() == whole.size() - 1);
+    CHECK(std::equal(s.tokens().begin(), s.tokens().end(), whole.begin()));
   }
 }
 

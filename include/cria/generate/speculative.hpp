@@ -167,7 +167,8 @@ class speculative_run {
     if (room == 0) return end(finish_reason::context_full), result<void>{};
     const clock::time_point start = clock::now();
     outside_seconds_ = 0;
-    const auto guessed = guess(std::min({length_.next(), room - 1, guesses_.size() - 1, output_.tokens_left() - 1}));
+    const std::size_t most_in_pass = state_.max_batch() - 1;   // between two passes windows may move on, so that there is no way back
+    const auto guessed = guess(std::min({length_.next(), room - 1, most_in_pass, guesses_.size() - 1, output_.tokens_left() - 1}));
     if (!guessed && guessed.error().code == errc::cancelled && stop_.stop_requested()) return end(finish_reason::cancelled), result<void>{};
     if (!guessed) return guessed.error();
     std::size_t n = *guessed;
