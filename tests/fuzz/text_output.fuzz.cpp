@@ -18,6 +18,8 @@
 namespace {
 
 using namespace cria;
+using cria::detail::stop_matcher;
+using cria::detail::text_output;
 
 /// What must hold, checked where a sanitizer cannot see it.
 void expect(bool holds) {

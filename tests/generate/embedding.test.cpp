@@ -17,6 +17,7 @@
 #include <vector>
 
 using namespace cria;
+using cria::detail::pooled_rows;
 using namespace cria_test;
 
 namespace {

@@ -14,6 +14,8 @@
 #include <vector>
 
 using namespace cria;
+using cria::detail::grammar_guard;
+using cria::detail::vocabulary_trees;
 using namespace cria_test;
 
 namespace {

@@ -17,6 +17,7 @@
 #include <vector>
 
 using namespace cria;
+using cria::detail::speculative_length;
 using namespace cria_test;
 
 namespace {

@@ -8,6 +8,7 @@
 #include <vector>
 
 using namespace cria;
+using cria::detail::stop_matcher;
 
 namespace {
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 using namespace cria;
+using cria::detail::text_output;
 
 namespace {
 

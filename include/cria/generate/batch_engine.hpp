@@ -198,11 +198,11 @@ class basic_batch_engine {
     static_assert(std::is_copy_constructible_v<Callback>, "cria: a request's callback is copyable; what moves only can be kept in a std::shared_ptr");
     CRIA_TRY(auto tokens, detail::tokens_of(model_.tokenizer(), prompt, options.encode, capacity()));
     if (tokens.empty()) return error{errc::bad_argument, "prompt", "has no tokens"};
-    for (const token_id id : tokens) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "prompt", id));
+    for (const token_id id : tokens) CRIA_CHECK(detail::generation_output::check_token(model_.tokenizer(), "prompt", id));
     if (tokens.size() > capacity()) {
       return error{errc::context_full, "prompt", std::to_string(tokens.size()) + " tokens do not fit a context of " + std::to_string(capacity())};
     }
-    CRIA_TRY(auto output, generation_output::create(model_.tokenizer(), options, capacity() - tokens.size() + 1, &trees_));
+    CRIA_TRY(auto output, detail::generation_output::create(model_.tokenizer(), options, capacity() - tokens.size() + 1, &trees_));
     CRIA_TRY(auto cache, cache_type::create(schedule_->pool, capacity()));
     detail::batch_callback call;
     if constexpr (!std::is_same_v<Callback, no_callback>) {
@@ -273,7 +273,7 @@ class basic_batch_engine {
   detail::paged_compute<Type> compute_;
   std::vector<nn::sequence_slice<cache_type>> slices_;
   detail::adapter_keys adapter_keys_;
-  vocabulary_trees trees_;   // empty before the first grammar
+  detail::vocabulary_trees trees_;   // empty before the first grammar
   std::span<const float> shown_;   // what logits() returns inside a callback
   bool is_stepping_ = false;
   open_schedule schedule_;   // destroyed first: callbacks may still use the members above

@@ -113,9 +113,9 @@ class basic_beam_search {
     for (const std::string& s : o.stop_strings) {
       if (s.empty()) return refuse("stop_strings", "a stop string is empty");
     }
-    for (const token_id id : o.stop_tokens) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "stop_tokens", id));
+    for (const token_id id : o.stop_tokens) CRIA_CHECK(detail::generation_output::check_token(model_.tokenizer(), "stop_tokens", id));
     if (prompt.empty()) return refuse("prompt", "has no tokens");
-    for (const token_id id : prompt) CRIA_CHECK(generation_output::check_token(model_.tokenizer(), "prompt", id));
+    for (const token_id id : prompt) CRIA_CHECK(detail::generation_output::check_token(model_.tokenizer(), "prompt", id));
     if (prompt.size() > compute_.capacity()) return error{errc::context_full, "prompt", std::to_string(prompt.size()) + " tokens"};
     return {};
   }
@@ -313,7 +313,7 @@ class basic_beam_search {
   std::vector<cache_type> caches_, spare_; // of the live beams; of the next ones
   std::optional<token_filter> filter_;     // none without a grammar
   std::vector<sampler_state> places_;      // of the live beams: states of filter_
-  vocabulary_trees trees_;                 // empty before the first grammar
+  detail::vocabulary_trees trees_;         // empty before the first grammar
   std::optional<error> stuck_;             // why a beam could not go on
 };
 

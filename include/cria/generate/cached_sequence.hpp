@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0_1_0 {
+namespace cria::inline v0_1_0::detail {
 
 template <kv_cache Cache>
 class cached_sequence {
@@ -94,4 +94,4 @@ class cached_sequence {
   std::vector<token_id> tokens_;
 };
 
-}  // namespace cria::inline v0_1_0
+}  // namespace cria::inline v0_1_0::detail

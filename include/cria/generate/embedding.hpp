@@ -55,6 +55,8 @@ struct embedding_options {
   }
 }
 
+namespace detail {
+
 /// Combines the rows of a text's tokens, which are added in order.
 class pooled_rows {
  public:
@@ -83,5 +85,7 @@ class pooled_rows {
   std::size_t n_rows_ = 0;
   std::vector<double> sums_;
 };
+
+}  // namespace detail
 
 }  // namespace cria::inline v0_1_0

@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0_1_0 {
+namespace cria::inline v0_1_0::detail {
 
 class generation_output {
  public:
@@ -106,16 +106,12 @@ class generation_output {
   bool is_done_ = false;
 };
 
-namespace detail {
-
 /// Returns the k likeliest tokens by these logits. Errors: bad_argument (there are none), non_finite, out_of_memory.
 [[nodiscard]] result<std::vector<token_candidate>> top_logits(const tokenizer& t, std::span<const float> logits, std::size_t k);
 
-}  // namespace detail
-
 #if CRIA_HAS_DEFINITIONS
 
-CRIA_INLINE result<std::vector<token_candidate>> detail::top_logits(const tokenizer& t, std::span<const float> logits, std::size_t k) {
+CRIA_INLINE result<std::vector<token_candidate>> top_logits(const tokenizer& t, std::span<const float> logits, std::size_t k) {
   return catch_bad_alloc([&]() -> result<std::vector<token_candidate>> {
     if (logits.empty()) return error{errc::bad_argument, "top_logits", "nothing was evaluated"};
     CRIA_TRY(const auto best, top_candidates(logits, k));
@@ -183,4 +179,4 @@ CRIA_INLINE result<generation> generation_output::finish() {
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0_1_0
+}  // namespace cria::inline v0_1_0::detail

@@ -32,6 +32,8 @@ namespace cria::inline v0_1_0 {
 /// Makes the tree of a model's vocabulary. `more_ends` are tokens that end a text beside the model's own. It takes 20 to 40 ms for 50,000 tokens: keep it.
 [[nodiscard]] result<std::shared_ptr<const token_trie>> make_token_trie(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends = {});
 
+namespace detail {
+
 /// The trees of one model's vocabulary, one for each set of tokens that end a text. Trees are made when they are first needed; the latest few are kept.
 class vocabulary_trees {
  public:
@@ -84,6 +86,8 @@ class grammar_guard {
   std::vector<float> masked_;   // for samplers whose sample() takes no filter
 };
 
+}  // namespace detail
+
 #if CRIA_HAS_DEFINITIONS
 
 CRIA_INLINE result<std::shared_ptr<const token_trie>> make_token_trie(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends) {
@@ -96,7 +100,7 @@ CRIA_INLINE result<std::shared_ptr<const token_trie>> make_token_trie(const cria
   }, "vocabulary");
 }
 
-CRIA_INLINE result<std::shared_ptr<const token_trie>> vocabulary_trees::of(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends) {
+CRIA_INLINE result<std::shared_ptr<const token_trie>> detail::vocabulary_trees::of(const cria::tokenizer& tokenizer, std::span<const token_id> more_ends) {
   return catch_bad_alloc([&]() -> result<std::shared_ptr<const token_trie>> {
     std::vector<token_id> wanted(tokenizer.end_of_generation().begin(), tokenizer.end_of_generation().end());
     wanted.insert(wanted.end(), more_ends.begin(), more_ends.end());
@@ -116,7 +120,7 @@ CRIA_INLINE result<std::shared_ptr<const token_trie>> vocabulary_trees::of(const
   }, "vocabulary");
 }
 
-CRIA_INLINE result<grammar_guard> grammar_guard::create(const cria::tokenizer& tokenizer, const generation_options& options,
+CRIA_INLINE result<detail::grammar_guard> detail::grammar_guard::create(const cria::tokenizer& tokenizer, const generation_options& options,
                                                   std::shared_ptr<const token_trie> vocabulary) {
   grammar_guard made;
   if (!options.grammar) return made;
@@ -130,12 +134,12 @@ CRIA_INLINE result<grammar_guard> grammar_guard::create(const cria::tokenizer& t
   return made;
 }
 
-CRIA_INLINE result<void> grammar_guard::accept(token_id token) {
+CRIA_INLINE result<void> detail::grammar_guard::accept(token_id token) {
   if (!filter_) return {};
   return filter_->accept(token);
 }
 
-CRIA_INLINE result<void> grammar_guard::mask(std::span<const float> logits) {
+CRIA_INLINE result<void> detail::grammar_guard::mask(std::span<const float> logits) {
   return catch_bad_alloc([&]() -> result<void> {
     if (logits.size() != filter_->vocabulary().vocab_size()) return error{errc::mismatch, "logits", "count"};
     masked_.assign(logits.begin(), logits.end());

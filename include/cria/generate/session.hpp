@@ -139,7 +139,7 @@ class basic_session {
       CRIA_TRY([[maybe_unused]] const auto use, state_->enter());
       CRIA_CHECK(state_->check_prompt(tokens));
       CRIA_TRY(const pooling chosen, options.pooling ? result<pooling>(*options.pooling) : chosen_pooling(state_->model().metadata()));
-      pooled_rows rows(chosen, state_->model().config().dim);
+      detail::pooled_rows rows(chosen, state_->model().config().dim);
       CRIA_CHECK(state_->append_hidden(tokens, options.stop, [&rows](std::span<const float> row) { rows.add(row); }));
       return rows.finish(options.is_normalised);
     }, "embed");

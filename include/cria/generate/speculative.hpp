@@ -251,10 +251,10 @@ result<speculative_generation> generate_speculatively(basic_session<Cache>& targ
   return catch_bad_alloc([&]() -> result<speculative_generation> {
     CRIA_TRY(auto tokens, detail::tokens_of(target.model().tokenizer(), prompt, options.encode, target.capacity()));
     const std::size_t room = target.capacity() > tokens.size() ? target.capacity() - tokens.size() + 1 : 1;
-    tokens.reserve(tokens.size() + std::min({room, options.max_tokens, generation_output::most_tokens_reserved}));
+    tokens.reserve(tokens.size() + std::min({room, options.max_tokens, detail::generation_output::most_tokens_reserved}));
     auto& state = detail::session_access::state_of(target);
     CRIA_TRY([[maybe_unused]] const auto use, state.enter());
-    CRIA_TRY(auto output, generation_output::create(target.model().tokenizer(), options, room, &state.trees()));
+    CRIA_TRY(auto output, detail::generation_output::create(target.model().tokenizer(), options, room, &state.trees()));
     detail::speculative_run<Cache, Sampler, Drafter> run(state, std::move(tokens), options, sampler, drafter, std::move(output));
     return run.run(callback);
   }, "generation");

@@ -15,7 +15,7 @@
 #include <algorithm>
 #include <cstddef>
 
-namespace cria::inline v0_1_0 {
+namespace cria::inline v0_1_0::detail {
 
 class speculative_length {
  public:
@@ -87,4 +87,4 @@ class speculative_length {
   std::size_t interval_ = shortest_interval, n_skipped_ = 0;
 };
 
-}  // namespace cria::inline v0_1_0
+}  // namespace cria::inline v0_1_0::detail

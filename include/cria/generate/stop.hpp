@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace cria::inline v0_1_0 {
+namespace cria::inline v0_1_0::detail {
 
 class stop_matcher {
  public:
@@ -114,4 +114,4 @@ CRIA_INLINE result<stop_matcher> stop_matcher::create(std::span<const std::strin
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0_1_0
+}  // namespace cria::inline v0_1_0::detail

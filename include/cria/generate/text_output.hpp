@@ -18,7 +18,7 @@
 #include <string_view>
 #include <utility>
 
-namespace cria::inline v0_1_0 {
+namespace cria::inline v0_1_0::detail {
 
 class text_output {
  public:
@@ -68,4 +68,4 @@ CRIA_INLINE std::string_view text_output::push(std::string_view piece, bool is_l
 
 #endif  // CRIA_HAS_DEFINITIONS
 
-}  // namespace cria::inline v0_1_0
+}  // namespace cria::inline v0_1_0::detail
