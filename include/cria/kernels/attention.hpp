@@ -2,20 +2,19 @@
 // kernels/attention.hpp - softmax(q K^T) V for query rows that share a kv head; with sinks, a score of each row's own is in the softmax and has no value.
 //
 // Shapes    K in panels of 16 positions [panel][head_dim][16] (position = lane), V rows [position][v_stride] (channel = lane)
-// Requires  every position below a row's visible_end lies in a run; q is scaled already; at least one visible position a row
-// Ensures   positions go in chunks of 256, counted from position 0: scores, maximum, exponentials, sum and weighted values of a chunk, then the
-//           chunk joins the rows' running result. Neither the other rows, nor the threads, nor what lies at positions that a row does not see
-//           (inf and NaN, too) change its bits.
-//           Chunks that no row sees are not touched.
+// Requires  every visible position of a row is in a run; q is scaled already; each row sees at least one position
+// Ensures   Positions are processed in chunks of 256, counted from position 0: scores, maximum, exponentials, sum and weighted values of a chunk, which
+//           then joins the rows' running results. The bits of a row do not depend on other rows, on threads, or on what is at positions that it does not
+//           see, inf and NaN included. Chunks that no row sees are not read.
 // Errors    none (noexcept)
 // Threads   re-entrant; writes out and scratch
 // Source    online softmax arXiv 1805.02867, by chunks as FlashAttention 2205.14135; GQA 2305.13245; sinks as in 2309.17453 (section 3.3), learned
 //
-// A key or value is loaded and converted once for `rows_at_once` query rows: the heads of a group, or tokens of a prompt. Registers on AVX-512:
-// 8 accumulators, 1 key, 1 broadcast; on AVX2 and NEON 4 rows of two or four registers.
-// The processor's own prefetching does not keep up with keys and values that come from memory, as they do for one token: while a panel of keys is
-// multiplied, the values of its positions and the keys of the second panel from there are asked for. One Zen 4 core, 8 rows, 1,536 positions of
-// 64 channels: 48 us without, 34 us with it, 33 us when everything lies in the cache. The matrix products lose by the same trick (gemm.hpp).
+// A key or value is loaded and converted once for `rows_at_once` query rows, which are the heads of a group, or tokens of a prompt. On AVX-512 that takes 8
+// accumulators, 1 key and 1 broadcast; on AVX2 and NEON, 4 rows of two or four registers.
+// With a single token, keys and values come from memory, and the processor's own prefetching does not keep up. So while a panel of keys is multiplied, the
+// values of its positions and the keys two panels ahead are prefetched. One Zen 4 core, 8 rows, 1,536 positions of 64 channels: 48 us without prefetching,
+// 34 us with it, 33 us if everything is in the cache. The product with a single token only loses by it (gemm.hpp).
 #pragma once
 
 #include <cria/core/types.hpp>
@@ -28,9 +27,10 @@
 
 namespace cria::inline v0_1_0::kernels {
 
-/// How keys and values of one element type are read: `query` gives q as dot wants it, itself or written to `room`, round_up(head_dim, 16) floats; `dot`
-/// adds q_r . k to acc[r] for a panel of 16 positions, and fetches `soon`, as many bytes as the panel has, into the cache; `value` gives 16 channels of a
-/// position.
+/// How keys and values of one element type are read:
+///   query   returns q in the form that dot takes: itself, or written to `room`, which holds round_up(head_dim, 16) floats
+///   dot     adds q_r . k to acc[r] for a panel of 16 positions, and prefetches as many bytes at `soon` as the panel has
+///   value   returns 16 channels of a position
 template <kv_type Type, class Isa>
 struct kv_element;
 
@@ -71,8 +71,8 @@ struct kv_element<kv_type::f16, Isa> : plain_kv_element<Isa, 2> {};
 template <class Isa>
 struct kv_element<kv_type::f32, Isa> : plain_kv_element<Isa, 4> {};
 
-/// bf16: q rounded too, keys by pairs of channels. The second of a pair is multiplied and added first, then the first, each rounded once: that is what the
-/// dot products of AVX512_BF16 do, so that the bits are the same with them and without (but for sums below 2^-126, which those make zero).
+/// bf16: q is rounded as well, and keys are read by pairs of channels. The second of a pair is multiplied and added first, then the first, each rounded once.
+/// The dot products of AVX512_BF16 do the same, so that the bits are equal with and without them (except for sums below 2^-126, which those make zero).
 template <class Isa>
 struct kv_element<kv_type::bf16, Isa> {
   using v = isa::f32x16<Isa>;
@@ -104,13 +104,13 @@ struct kv_element<kv_type::bf16, Isa> {
   }
 };
 
-/// The same by the processor's own instruction, for sets whose processors may have it.
+/// The same with the processor's own instruction, for sets whose processors may have it.
 template <class Isa>
 struct bf16_dot_element {
   static constexpr bool exists = false;
 };
 
-/// q8_0: channels in groups of 32 with a half-precision scale a position.
+/// q8_0: channels in groups of 32, with a half-precision scale for each position.
 ///   key panel   per group: [32 channels][16 positions] int8, 16 scales         value row   per group: 32 int8, 1 scale
 template <class Isa>
 struct kv_element<kv_type::q8_0, Isa> {
@@ -188,7 +188,7 @@ struct attention {
       scores_of(a, rows, base, from, to, scores);
       for (std::size_t r = 0; r < count; ++r) softmax::join_maximum(rows[r], base, from, to, a.soft_cap, scores + r * chunk, total + r * stride, stride);
       for (std::size_t r = count; r < rows_at_once; ++r) std::memset(scores + r * chunk, 0, chunk * sizeof(float));
-      // What all rows that see the chunk see. There are such rows, and each sees some of [from, to).
+      // [all_from, all_to): the positions that are visible to all rows that see anything of the chunk. There is at least one such row.
       std::size_t all_from = from, all_to = to;
       for (std::size_t r = 0; r < count; ++r) {
         if (rows[r].begin >= to || rows[r].end <= from) continue;
@@ -227,9 +227,9 @@ struct attention {
     }
   }
 
-  /// Adds scores[r][pos - base] v_pos to part[r], or to 0 without has_part, for the positions [from, to), in their order. A weight is 0 where its row does
-  /// not see the position and nowhere else, as exp has a floor: such values are passed over, for 0 inf is NaN. With AllSeen only rows that see none of
-  /// the chunk have weights of 0, and nobody reads their part.
+  /// Adds scores[r][pos - base] v_pos to part[r] (to 0 if !has_part) for positions [from, to), in their order. A weight is 0 only where its row does not see
+  /// the position, since exp never returns less than a positive minimum. Such values are skipped, because 0 times inf would be NaN. With AllSeen nothing is
+  /// skipped: then only rows that see nothing of the chunk have weights of 0, and their part is not used.
   template <bool AllSeen>
   static CRIA_ALWAYS_INLINE void add_values(const attention_args& a, std::size_t base, std::size_t from, std::size_t to, const float* scores,
                                             float* part, bool has_part = true) noexcept {

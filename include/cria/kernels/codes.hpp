@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
-// kernels/codes.hpp - where the bits of a group's 32 codes lie in a panel: Bits vectors of 64 bytes for codes of that many bits.
+// kernels/codes.hpp - where the bits of a group's 32 codes are in a panel: codes of n bits take n vectors of 64 bytes.
 //
-// Shapes    byte 4 r + b of a vector belongs to row r; it holds bits of codes 4 step + b, step = 0..7
+// Shapes    byte 4 r + b of a vector belongs to row r, and holds bits of codes 4 step + b, step = 0..7
 // Ensures   as many bits as the codes have, each in a place of its own
 // Errors    none (noexcept)
 //
-// As many whole codes as fit lie in each byte, from its low bits up: step s < whole in vector s % Bits, field s / Bits. What remains of the bytes takes
-// the other steps in pieces. So most steps cost a shift and a mask; a plane for each bit costs two of each and a third operation to join them.
+// Each byte holds as many whole codes as fit, from its low bits up: step s < whole is in vector s % Bits, field s / Bits. The remaining bits of the bytes
+// hold the other steps in pieces. So most steps take a shift and a mask. One plane for each bit would take two of each, and a third operation to join them.
 //
 //   4 bits   | 4 4 | 4 4 | ...          vector j: steps j and j + 4
 //   2 bits   | 2 2 2 2 | 2 2 2 2 |      vector v: steps v, v + 2, v + 4, v + 6

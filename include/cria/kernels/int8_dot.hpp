@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: MIT
-// kernels/int8_dot.hpp - the dot step: each lane's sum += w0 x0 + w1 x1 + w2 x2 + w3 x3, four weight bytes by four int8 activations.
+// kernels/int8_dot.hpp - the dot step: each lane's sum += w0 x0 + w1 x1 + w2 x2 + w3 x3, four bytes of weights times four int8 activations.
 //
-// Shapes    a lane is a weight row; its 4 bytes are 4 consecutive k; the activations are one token's 4 bytes, in every lane
-// Requires  activations in [-127, 127]; weights in [0, 255], or int8 where `signed_weights`; no more than max_steps(w_max) steps between
-//           two calls of widen
-// Ensures   exact integers: equal on every set
+// Shapes    a lane is a row of weights; its 4 bytes are 4 consecutive k; the activations are the 4 bytes of one token, the same in every lane
+// Requires  activations in [-127, 127]; weights in [0, 255], or int8 where `signed_weights`; at most max_steps(w_max) steps between two calls of widen
+// Ensures   exact integers: equal on every instruction set
 // Errors    none (noexcept)
 //
-// Some sets accumulate in 32 bits at once (`is_direct`; `narrow` is then the sum itself), others in 16 bits for a while; widen(sum, narrow) adds what a
-// narrow accumulator holds to the sum. Those have pairs(sum, w, x) beside, where a lane holds two numbers of 16 bits: sum += w0 x0 + w1 x1;
-// even(w) and odd(w) make such pairs of weight bytes 0 and 2, 1 and 3; minus(a, b) subtracts pairs.
+// Some sets accumulate in 32 bits directly (`is_direct`; the narrow sum is then the sum itself), others in 16 bits for a few steps; widen(sum, narrow) adds a
+// narrow sum to the sum. The others also have pairs(sum, w, x), where each lane holds two int16: sum += w0 x0 + w1 x1. even(w) and odd(w) make such pairs of
+// weight bytes 0 and 2, and 1 and 3; minus(a, b) subtracts pairs.
 #pragma once
 
 #include <cria/isa/vec.hpp>

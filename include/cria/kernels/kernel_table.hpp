@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
-// kernels/kernel_table.hpp - the kernels of one instruction set behind function pointers: what the rest of cria sees of them.
+// kernels/kernel_table.hpp - the kernels of one instruction set behind function pointers: all that the rest of cria sees of them.
 //
-// Plain types only: a unit compiled for one instruction set and a host compiled for another agree on every byte here, and including this
-// header brings no xsimd.
+// It has plain types only, so that a unit that is compiled for one instruction set and a host that is compiled for another agree on every byte. Including it
+// does not include xsimd.
 //
 // Shapes    M tokens, N rows of W, K shared; panels of 16 rows; positions in panels of 16
-// Units     elements, but for *_bytes
-// Errors    none: every function is noexcept and its arguments are checked above (nn/)
-// Threads   the table is constant, its functions re-entrant; each says in its struct what it writes
+// Units     elements, except for *_bytes
+// Errors    none: every function is noexcept, and its arguments are checked by its callers (nn/)
+// Threads   the table is constant and its functions are re-entrant; each struct says what is written
 #pragma once
 
 #include <cria/core/types.hpp>
@@ -88,7 +88,7 @@ struct attention_args {
   std::size_t n_sinks = 0;
 };
 
-/// Floats of scratch that attention needs.
+/// Returns how many floats of scratch memory attention needs.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t attention_scratch(std::size_t head_dim) noexcept { return 8 * (256 + 3 * round_up(head_dim, 16)); }
 
 struct kernel_table {
@@ -114,7 +114,7 @@ struct kernel_table {
   void (*rope_table)(const rope_table_args&) noexcept;
   void (*rope)(const rope_args&) noexcept;
   void (*attention[4])(const attention_args&) noexcept;               ///< by kv_type
-  /// That of bf16 with the processor's own dot products, the same bits; nullptr: none compiled. Requires has_bf16_dot (registry.hpp).
+  /// Attention of bf16 with the processor's own dot products, to the same bits; nullptr if not compiled. Requires has_bf16_dot (registry.hpp).
   void (*attention_bf16_dot)(const attention_args&) noexcept;
   void (*gemm[n_formats])(const gemm_args&) noexcept;                 ///< by format_index
 };

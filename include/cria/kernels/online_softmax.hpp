@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
-// kernels/online_softmax.hpp - what attention does with the scores of one query row, whatever the keys' and values' element type: a softmax by chunks of
-// 256 positions, counted from position 0.
+// kernels/online_softmax.hpp - what attention does with the scores of one query row, for any element type of keys and values: a softmax by chunks of 256
+// positions, counted from position 0.
 //
-// Shapes    scores: one float a position of the chunk; part, total: [stride] floats, stride = head_dim rounded up to 16
-// Requires  chunks in the order of positions; a row's positions [begin, end)
-// Ensures   a row's bits depend on its scores and values only; chunks outside [begin, end) change nothing
+// Shapes    scores: one float for each position of the chunk; part, total: [stride] floats, stride = head_dim rounded up to 16
+// Requires  chunks in the order of positions; the row sees positions [begin, end)
+// Ensures   a row's bits depend only on its scores and values; chunks outside [begin, end) change nothing
 // Errors    none (noexcept)
 // Threads   re-entrant; writes scores, total and the row's state
 // Source    online softmax arXiv 1805.02867
 //
-// Calls, not inlined: one a row and chunk, in programs that hold them once an instruction set and not once an element type too.
+// These functions are not inlined: they are called once for each row and chunk, and so a program contains them once for each instruction set instead of once
+// for each element type as well.
 #pragma once
 
 #include <cria/core/types.hpp>
@@ -31,8 +32,8 @@ struct online_softmax {
     float max, sum;
   };
 
-  /// Turns the row's scores of the chunk, capped if soft_cap is not 0, into e^(score - maximum), zero where hidden, with the maximum so far; scales what
-  /// the row has to that maximum.
+  /// Turns the row's scores of the chunk, capped if soft_cap is not 0, into e^(score - maximum), with the maximum so far; positions that the row does not see
+  /// become 0. Rescales the row's running sum and total to that maximum.
   static CRIA_NOINLINE void join_maximum(row_state& row, std::size_t base, std::size_t from, std::size_t to, float soft_cap, float* scores, float* total,
                                          std::size_t stride) noexcept {
     const std::size_t begin = row.begin > from ? row.begin : from, end = row.end < to ? row.end : to;
@@ -69,21 +70,21 @@ struct online_softmax {
     row.max = joint;
   }
 
-  /// Adds a chunk's weighted values to the row's.
+  /// Adds a chunk's weighted values to the row's total.
   static CRIA_NOINLINE void join_values(const row_state& row, std::size_t base, const float* part, float* total, std::size_t stride) noexcept {
     if (row.end <= base || row.begin >= base + chunk) return;
     const bool is_first = row.begin / chunk == base / chunk;
     for (std::size_t c = 0; c < stride; c += 16) (is_first ? v::load(part + c) : v::load(total + c) + v::load(part + c)).store(total + c);
   }
 
-  /// Lets a score without a value take its share. Requires all chunks behind it.
+  /// Adds a score without a value (an attention sink) to the sum. Requires that all chunks have joined.
   static CRIA_ALWAYS_INLINE void join_sink(row_state& row, float sink) noexcept {
     float share[16];
     isa::exp<Isa>(v::set(sink - row.max)).store(share);
     row.sum = row.sum + share[0];
   }
 
-  /// Writes the softmax's weighted values.
+  /// Divides the total by the sum, and writes the result.
   static CRIA_NOINLINE void finish(const row_state& row, const float* total, std::size_t head_dim, float* out) noexcept {
     const v scale = v::set(1.0f / row.sum);
     for (std::size_t c = 0; c < head_dim; c += 16) {
@@ -99,7 +100,7 @@ struct online_softmax {
   }
 
  private:
-  static constexpr float hidden = -3.0e38f;  ///< below every score, above what exp would turn into NaN
+  static constexpr float hidden = -3.0e38f;  ///< below every score, but not so low that exp would make a NaN of it
 
   /// cap tanh(x / cap), tanh(y) = 1 - 2 / (e^2y + 1).
   static CRIA_ALWAYS_INLINE v capped(const v& x, float cap) noexcept {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
-// kernels/pack.hpp - rows of blocks as in the file -> panels of 16 rows, and a row's blocks or values back. The same for every instruction set.
+// kernels/pack.hpp - packs rows of blocks as they are in the file into panels of 16 rows, and returns a row's blocks or values. The same for every set.
 //
-// Ensures   lossless: packed_blocks(pack(rows), r) are row r's blocks; rows that do not exist are zero blocks; as many bytes as in the file, but for
-// them;
-//           nothing is allocated
+// Ensures   Lossless: packed_blocks(pack(rows), r) are row r's blocks. The size is that in the file, plus zero blocks for rows that do not exist. Nothing is
+//           allocated.
 // Requires  formats as numbers: format_index (quant/format.hpp); k a multiple of the format's block
 // Errors    none (noexcept)
-// Threads   re-entrant; pack writes the panels of its arguments only
+// Threads   re-entrant; pack writes only the panels of its arguments
 #pragma once
 
 #include <cria/quant/format.hpp>
@@ -25,21 +24,21 @@
 namespace cria::inline v0_1_0::kernels {
 
 struct pack_args {
-  const std::byte* rows;  ///< rows as in the file, one after another; the first of them is a panel's first
-  std::size_t n_rows;     ///< that exist; the rest of the panels are zero blocks
+  const std::byte* rows;  ///< rows as in the file, one after another; the first one is the first of a panel
+  std::size_t n_rows;     ///< how many rows exist; the rest of the panels becomes zero blocks
   std::size_t k;          ///< values in a row
   std::size_t n_panels;
-  std::byte* panels;  ///< where the first of them goes
+  std::byte* panels;      ///< where the first panel goes
 };
 
-/// Packs rows of that format.
+/// Packs rows of a format.
 void pack(std::size_t format, const pack_args& a) noexcept;
 
 /// Writes blocks [begin, end) of row `row` of a packed tensor with `k` values a row, as they were in the file.
 void packed_blocks(std::size_t format, const std::byte* panels, std::size_t k, std::size_t row, std::size_t begin, std::size_t end,
                    std::byte* out) noexcept;
 
-/// Writes the k values of row `row` of a packed tensor, those that dequantising the file's row gives, bit for bit.
+/// Writes the k values of row `row` of a packed tensor: bit for bit those that dequantising the row of the file gives.
 void packed_row(tensor_type type, const std::byte* panels, std::size_t k, std::size_t row, std::span<float> out) noexcept;
 
 #if CRIA_HAS_DEFINITIONS

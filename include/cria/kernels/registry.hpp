@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // kernels/registry.hpp - which kernel tables this program has, and the best one for this processor.
 //
-// The unit that holds the definitions brings the tables: those of the instruction sets that CRIA_KERNEL_SETS names (one compiled unit each,
-// kernels/instantiate.hpp), or else one of the best set that its own flags allow.
+// The unit that contains the definitions provides the tables: those of the instruction sets that CRIA_KERNEL_SETS names (each compiled in a unit of its own,
+// kernels/instantiate.hpp), or else only that of the best set that the unit's own flags allow.
 //
 // Errors    unsupported_cpu when no table runs here, bad_argument for a set that is not compiled in
 // Threads   pure functions on constants
@@ -18,13 +18,13 @@
 
 namespace cria::inline v0_1_0::kernels {
 
-/// Returns the tables that this program holds, worst first.
+/// Returns the tables that this program contains, worst first.
 [[nodiscard]] std::span<const kernel_table* const> compiled_tables() noexcept;
 
 /// Returns the table of `wanted`, or of the best compiled set that this processor runs.
 [[nodiscard]] result<const kernel_table*> select(std::optional<isa::id> wanted = {});
 
-/// Returns whether the table has dot products of bf16 that this processor runs.
+/// Returns whether the table has kernels with bf16 dot products, and this processor runs them.
 [[nodiscard]] inline bool has_bf16_dot(const kernel_table& table) noexcept { return table.attention_bf16_dot != nullptr && isa::detect().avx512_bf16; }
 
 }  // namespace cria::inline v0_1_0::kernels
