@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // nn/activations.hpp - every buffer of a forward pass, allocated once: nothing is allocated per token.
 //
-// Shapes    T tokens at most in one pass; row strides are the widths rounded up to 16
+// Shapes    at most T tokens in one pass; row strides are the widths rounded up to 16
 // Errors    create: out_of_memory
 // Threads   belongs to one session; the operations of nn/ split it over their executor
 #pragma once
@@ -27,22 +27,22 @@ struct activation_shape {
   std::size_t n_heads;       ///< H
   std::size_t n_kv_heads;    ///< G
   std::size_t head_dim;      ///< d
-  std::size_t ffn_dim;       ///< F, of one expert where there are experts
+  std::size_t ffn_dim;       ///< F; with experts, that of one expert
   std::size_t rope_dim;
-  std::size_t n_angles = 1;  ///< tables of rotations: 2 where windowed layers turn by their own
+  std::size_t n_angles = 1;  ///< tables of rotations: 2 if windowed layers have angles of their own
   std::size_t n_experts = 0; ///< E
-  std::size_t n_used = 1;    ///< U, experts of one token
+  std::size_t n_used = 1;    ///< U, experts that a token uses
 
-  /// Returns the rows that feed-forward layers have at most.
+  /// Returns how many rows feed-forward layers have at most.
   [[nodiscard]] constexpr std::size_t ffn_rows() const noexcept { return max_tokens * n_used; }
-  /// Returns the words that the integers of one input take at most: experts have integers of their own, each with the padding of a tile.
+  /// Returns how many words the integers of one input take at most. Each expert has integers of its own, with the padding of a tile.
   [[nodiscard]] constexpr std::size_t quantised_words(precision p) const noexcept {
     const std::size_t dense = kernels::activation_capacity(max_tokens, std::max({dim, n_heads * head_dim, n_experts == 0 ? ffn_dim : 0}), p);
     const std::size_t n_groups = std::min(n_experts, ffn_rows());
     const std::size_t sparse = n_groups == 0 ? 0 : kernels::activation_capacity(ffn_rows() + kernels::most_padding * (n_groups - 1), std::max(dim, ffn_dim), p);
     return std::max(dense, sparse);
   }
-  /// Return the words of the integers that attention and the gate leave behind: 0 where what one item writes does not fill groups of 32.
+  /// Return how many words the integers take that attention and the gate make of their output: 0 if the part that one item writes is not whole groups of 32.
   [[nodiscard]] constexpr std::size_t mixed_words(precision p) const noexcept {
     return n_heads / n_kv_heads * head_dim % 32 == 0 ? kernels::activation_capacity(max_tokens, n_heads * head_dim, p) : 0;
   }
@@ -51,31 +51,31 @@ struct activation_shape {
   }
 };
 
-/// One token of a pass, and its place.
+/// One token of a pass.
 struct pass_row {
   token_id token;
   std::size_t pos;
   bool has_logits;
-  std::size_t context;   ///< positions that its sequence may have
+  std::size_t context;   ///< how many positions its sequence may have
 };
 
-/// A layer has at most so many experts, of which a token uses at most so many: far more than published models have.
+/// The most experts that a layer may have, and a token may use: far more than in published models.
 inline constexpr std::size_t most_experts = 1024, most_experts_used = 64;
 
-/// One of a token's experts: its share of the result, and the slot that computes it.
+/// One of a token's experts, its share of the result, and the slot that computes it.
 struct expert_choice {
   std::uint32_t expert;
   std::uint32_t slot;
   float share;
 };
 
-/// A row of the experts' buffers.
+/// A row of the experts' buffers: the choice that it computes, and the group that it belongs to.
 struct expert_slot {
   std::uint32_t choice;
   std::uint32_t group;
 };
 
-/// The slots of one expert.
+/// The adjacent slots of one expert.
 struct expert_group {
   std::size_t expert;
   std::size_t first;
@@ -97,9 +97,9 @@ struct activations {
   activation_shape shape{};
   float_rows h;                          ///< [T,D] residual stream
   float_rows normed;                     ///< [T,D]
-  float_rows q, mixed;                   ///< [T,H d] queries; what attention gives
+  float_rows q, mixed;                   ///< [T,H d] queries; the output of attention
   float_rows k, v;                       ///< [T,G d]
-  float_rows gate, up;                   ///< [T U,F]; act(gate) up ends in gate
+  float_rows gate, up;                   ///< [T U,F]; act(gate) * up is written to gate
   float_rows router;                     ///< [T,E] scores of experts
   float_rows expert_rows;                ///< [T U,D] inputs, then outputs of experts
   std::vector<expert_choice> choices;    ///< [T U] by token
@@ -109,13 +109,13 @@ struct activations {
   float_rows rope;                       ///< [T,2 rope_dim] cos, then sin
   float_rows rope_of_windows;            ///< the same for windowed layers, where n_angles is 2
   std::vector<pass_row> rows;            ///< [T] set by begin_pass
-  std::vector<adapted_rows> adapted;     ///< likewise, of the sequences that have adapters
+  std::vector<adapted_rows> adapted;     ///< set by begin_pass: the rows of sequences that have adapters
   array_buffer<float> low_rank;          ///< [T,max_rank]
   array_buffer<std::int32_t> quantised;  ///< the current input as integers
-  array_buffer<std::int32_t> mixed_quantised;  ///< mixed as integers, made by attend; empty where the heads of a kv head do not fill groups of 32
-  array_buffer<std::int32_t> gate_quantised;   ///< gate as integers, made by gated and plain; empty where F does not fill groups
+  array_buffer<std::int32_t> mixed_quantised;  ///< mixed as integers, made by attend(); empty if mixed_words() is 0
+  array_buffer<std::int32_t> gate_quantised;   ///< gate as integers, made by gated_inner() and gelu_inner(); empty if gate_words() is 0
 
-  /// Return n_tokens rows of mixed or gate as the input of a product.
+  /// Return n_tokens rows of mixed or gate as the input of the next product.
   [[nodiscard]] prepared_input mixed_input(std::size_t n_tokens) noexcept {
     return {mixed.view(n_tokens), mixed_quantised.size() == 0 ? nullptr : mixed_quantised.data()};
   }
@@ -123,7 +123,7 @@ struct activations {
     return {gate.view(n_tokens), gate_quantised.size() == 0 ? nullptr : gate_quantised.data()};
   }
 
-  /// One task's place in attention.
+  /// The memory of one worker of attend().
   struct worker {
     array_buffer<float> scratch;
     std::vector<const float*> q_rows;
@@ -133,7 +133,7 @@ struct activations {
   };
   std::vector<worker> workers;
 
-  /// Query rows that one attention item handles at most.
+  /// Returns how many query rows one item of attend() has at most.
   [[nodiscard]] static std::size_t item_rows(const activation_shape& s) noexcept { return std::max<std::size_t>(s.n_heads / s.n_kv_heads, 16); }
 
   static result<activations> create(const activation_shape& s, precision p, std::size_t n_workers, std::size_t max_segments);

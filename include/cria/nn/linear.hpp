@@ -30,7 +30,7 @@ struct rows_view {
   [[nodiscard]] float* row(std::size_t t) const noexcept { return data + t * stride; }
 };
 
-/// An input as the kernels want it: the floats, and their integers where a weight is quantised; nullptr: not made yet.
+/// The input of a product: the floats, and their integers if they have been made (else nullptr), which quantised weights need.
 struct prepared_input {
   rows_view x;
   const std::int32_t* quantised;
@@ -48,14 +48,14 @@ struct product {
 
 namespace detail {
 
-/// Panels that a thread takes at a time from the shared end of the range: about 128 KiB of weights.
+/// Returns how many panels a thread takes at a time from the shared end of the range: about 128 KiB of weights.
 inline std::size_t panel_grain(const weight& w) noexcept {
   const std::size_t panel_bytes = w.panels.size() / w.n_panels() + 1;
   return panel_bytes >= 128 * 1024 ? 1 : 128 * 1024 / panel_bytes;
 }
 
-/// The same where few panels are to be split: no more than leaves each thread four pieces (two threads, 384 x 384 in Q8_0, 384 tokens: pieces of 20 and 4
-/// panels took 610 us), yet no piece that is not worth waking a thread for: 64 KiB of weights, counted for each token.
+/// The same if there are few panels: at most so many that each thread gets four pieces (two threads, 384 x 384 in Q8_0, 384 tokens: pieces of 20 and 4 panels
+/// took 610 us), but at least so many that a piece is worth waking a thread for: 64 KiB of weights, counted for each token.
 inline std::size_t panel_grain(const weight& w, std::size_t n_panels, std::size_t n_tokens, std::size_t n_threads) noexcept {
   const std::size_t even = n_panels / (4 * n_threads) + 1;
   const std::size_t worth_waking = panel_grain(w) / (2 * n_tokens) + 1;
@@ -82,7 +82,7 @@ inline void multiply_panels(const compute& c, const prepared_input& in, const pr
 
 }  // namespace detail
 
-/// Calls fn(t) for every token: in place for one, over the executor for more.
+/// Calls fn(t) for every token: directly for a single one, on the executor for more.
 template <class F>
 void for_each_token(const compute& c, std::size_t n_tokens, F&& fn) {
   if (n_tokens == 1) {
@@ -114,7 +114,7 @@ inline prepared_input prepare(const compute& c, const prepared_input& in, bool i
   return {x, words.data()};
 }
 
-/// Computes the products, whose weights' panels are split over the executor as one range.
+/// Computes the products. The panels of all their weights are split over the executor as one range.
 inline void multiply(const compute& c, const prepared_input& in, std::span<const product> products) {
   std::size_t n_panels = 0;
   for (const product& p : products) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// nn/low_rank.hpp - low-rank additions to weights: what an adapter changes in one sequence's products, beside the weights themselves.
+// nn/low_rank.hpp - low-rank additions to weights: what a LoRA adapter adds to the products of one sequence.
 //
-//   y += s B (A x)        s = the host's scale; the adapter's own is in B
+//   y += s B (A x)        s is the host's scale; the adapter's own scale is part of B
 //
-// Shapes    base W[N,K]; A[R,K], B[N,R] in float32; R <= max_rank: a wider pair is several
-// Ensures   a row's bits depend on its own sequence's adapters and their order only; rows without adapters are not touched
-// Errors    none: shapes are established when an adapter is loaded
+// Shapes    base W[N,K]; A[R,K], B[N,R] in float32; R <= max_rank: a wider pair is split into several
+// Ensures   a row's bits depend only on its own sequence's adapters and their order; rows without adapters are not changed
+// Errors    none: shapes are checked when an adapter is loaded
 // Threads   immutable once loaded; products run on the executor of `compute`
 // Source    LoRA arXiv 2106.09685
 #pragma once
@@ -21,7 +21,7 @@
 
 namespace cria::inline v0_1_0::nn {
 
-/// An addition to one weight.
+/// An addition to one weight, `base`.
 struct low_rank_pair {
   static constexpr std::size_t max_rank = 128;
   const weight* base;
@@ -30,7 +30,7 @@ struct low_rank_pair {
 
 /// What an adapter adds to the weights of one model.
 struct low_rank_set {
-  std::vector<low_rank_pair> pairs;   ///< by base
+  std::vector<low_rank_pair> pairs;   ///< sorted by base
   const void* model = nullptr;        ///< whose weights they are
 
   void sort() {
@@ -56,7 +56,7 @@ struct adapted_rows {
   std::span<const low_rank_use> uses;
 };
 
-/// Adds to the product of rows x what the rows' adapters say. `inner` holds max_rank floats a row.
+/// Adds to the product of rows x what the rows' adapters add. `inner` holds max_rank floats for each row.
 inline void add_low_rank(const compute& c, rows_view x, const product& p, std::span<const adapted_rows> adapted, std::span<float> inner) {
   for (const adapted_rows& rows : adapted) {
     for (const low_rank_use& use : rows.uses) {
