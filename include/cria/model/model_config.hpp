@@ -33,14 +33,14 @@ struct model_config {
   std::size_t n_heads = 0;         ///< H
   std::size_t n_kv_heads = 0;      ///< G
   std::size_t head_dim = 0;        ///< d
-  std::size_t ffn_dim = 0;         ///< F, of one expert where there are experts
+  std::size_t ffn_dim = 0;         ///< F; with experts, that of one expert
   std::size_t n_experts = 0;       ///< E
   std::size_t n_experts_used = 1;  ///< U, by each token
   std::size_t vocab_size = 0;
   std::size_t context_length = 0;  ///< of the training
   bool has_learned_positions = false;  ///< a sequence cannot be longer than context_length
-  bool has_two_angles = false;     ///< windowed layers turn by angles of their own
-  layer_windows windows;           ///< positions that a query of each layer sees, itself included, 0: all; none: all layers see all
+  bool has_two_angles = false;     ///< windowed layers have angles of their own
+  layer_windows windows;           ///< for each layer, how many positions a query sees, its own included, 0: all; nullptr: all layers see all
   float norm_eps = 0;
   nn::rope_parameters rope;        ///< rope_dim 0: none
 

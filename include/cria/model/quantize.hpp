@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // model/quantize.hpp - writes a GGUF file's model with other types: quantize_file("model-f16.gguf", "model-q4_k_m.gguf", {.type = file_type::q4_k_m}).
 //
-// Reads any file that gguf::file opens: in parts (the result is one file) and quantised already, as long as cria computes with its types. Rounding what
-// was rounded before loses more than rounding the original, which the report tells (is_requantized).
-// Ensures   Memory is bounded: some megabytes a thread, whatever the size of the file or of a tensor. Every block depends on its own values alone: the
-//           file is the same for any number of threads. The target appears whole or not at all (core/byte_sink.hpp). Keys are copied, general.file_type
-//           and general.quantization_version set. Tensors keep their order.
+// Reads any file that gguf::file opens, in parts (the result is one file) or already quantised, as long as cria computes with its types. Rounding values that
+// were rounded before loses more than rounding the original; the report says so (is_requantized).
+// Ensures   Memory is bounded: some megabytes for each thread, whatever the size of the file or of a tensor. Every block depends only on its own values, so
+//           the file is the same for any number of threads. The target appears whole or not at all (core/byte_sink.hpp). Keys are copied, and
+//           general.file_type and general.quantization_version are set. Tensors keep their order.
 // Errors    those of gguf::file::open, plan_quantization and gguf::writer; non_finite (a tensor holds inf or NaN, or a value too large for its new type);
 //           bad_argument (the target is the source); io; cancelled. The target is then as it was.
 // Threads   computes on the executor; reads there, writes and calls back on the calling thread
@@ -200,10 +200,10 @@ class tensor_converter {
 
 }  // namespace detail
 
-/// Writes the quantised model to a sink, which is committed at the end.
+/// Writes the quantised model to a sink, and commits it.
 [[nodiscard]] result<quantize_report> quantize(const gguf::file& file, std::unique_ptr<byte_sink> sink, const quantize_options& options = {});
 
-/// Writes the model at `source` (of one in parts: the first) to `target`, in whose place it is put at the end.
+/// Writes the quantised model at `source` (for a model in several parts: the first one) to `target`, which is replaced at the end.
 [[nodiscard]] result<quantize_report> quantize_file(const std::filesystem::path& source, const std::filesystem::path& target,
                                                            const quantize_options& options = {});
 

@@ -31,7 +31,7 @@
 
 namespace cria::inline v0_1_0 {
 
-/// How far quantising is.
+/// The progress of quantising.
 struct quantize_progress {
   std::string_view tensor;      ///< the one that is being written
   std::size_t n_tensors_done;
@@ -55,11 +55,11 @@ struct quantize_options {
   gguf::limits limits = {};
 };
 
-/// What becomes of a tensor.
+/// What quantising does to a tensor.
 struct planned_tensor {
   std::string name;
   tensor_type from, to;
-  tensor_type wanted;            ///< differs from `to` where the rows do not fit
+  tensor_type wanted;            ///< differs from `to` if the rows do not fit its blocks
   std::uint64_t columns, elements, from_bytes, to_bytes;
 
   [[nodiscard]] bool is_fallback() const noexcept { return wanted != to; }

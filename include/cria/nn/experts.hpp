@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 // nn/experts.hpp - a feed-forward layer of experts, of which each token uses a few.
 //
-//   p    = softmax over the used experts of router b         b = norm(h); used: the largest of router b, the first of equal ones
-//   h   += scale sum p_e down_e (act(gate_e b) * up_e b)      in the order of p; products with their biases, where they have some
+//   p    = softmax over the used experts of router b         b = norm(h); used: those with the largest router b, the first among equals
+//   h   += scale sum p_e down_e (act(gate_e b) * up_e b)      in the order of p; products with their biases, if they have any
 //
-// Shapes    router [E,D]; gate_e, up_e [F,D]; down_e [D,F]; U experts a token. Slots: the T U pairs of token and expert, sorted by expert
-// Ensures   only the chosen experts' weights are touched, each once in a pass. A token's bits do not depend on who else uses its experts.
-//           softmax over all experts, divided by the sum of the chosen, is the softmax over the chosen.
+// Shapes    router [E,D]; gate_e, up_e [F,D]; down_e [D,F]; U experts for each token. Slots: the T U pairs of token and expert, sorted by expert
+// Ensures   Only the weights of chosen experts are read, each once in a pass. A token's bits do not depend on which other tokens use its experts.
+//           The softmax over all experts, divided by the sum of the chosen ones, is the softmax over the chosen ones.
 // Errors    none: checked before the pass begins
 // Threads   six parallel regions on the executor of `compute`, whatever the number of experts
 // Source    Mixtral arXiv 2401.04088 (section 2.1), Qwen3 2505.09388; routing after Shazeer et al. 1701.06538; gpt-oss 2508.10925

@@ -30,7 +30,7 @@ struct rope_parameters {
   double base = 10000;
   rope_scaling scaling = rope_scaling::none;
   double factor = 1;             ///< positions are divided by it
-  double original_context = 0;   ///< context of the training, before it was made longer
+  double original_context = 0;   ///< context of the training, before it was extended
   double beta_fast = 32, beta_slow = 1, extrapolation = 1, attention_factor = 1, log_multiplier = 0;
   kernels::rope_pairing pairing = kernels::rope_pairing::adjacent;
 };
@@ -38,13 +38,13 @@ struct rope_parameters {
 /// The angles of one model.
 struct rope {
   std::vector<double> frequencies;       ///< [rope_dim / 2]
-  std::vector<double> long_frequencies;  ///< likewise, of sequences that may be longer than original_context; empty: the same
+  std::vector<double> long_frequencies;  ///< the same for sequences that may be longer than original_context; empty if they do not differ
   double original_context = 0;
   double magnitude = 1;
   std::size_t rope_dim = 0;
   kernels::rope_pairing pairing = kernels::rope_pairing::adjacent;
 
-  /// Returns whether a sequence that may have so many positions turns otherwise than a short one.
+  /// Returns whether a sequence that may have `context` positions uses the long frequencies.
   [[nodiscard]] bool is_long(std::size_t context) const noexcept { return !long_frequencies.empty() && static_cast<double>(context) > original_context; }
 };
 

@@ -5,7 +5,7 @@
 //   session.generate(prompt, {.grammar = *answer}, callback);
 // Ensures   Time and memory of parse() are bounded by the limits, whatever the text says. What a grammar matches is UTF-8.
 // Errors    parse: syntax, bad_value (left recursion, or rules that match nothing), limit_exceeded, out_of_memory; `where` is line and column
-// Threads   immutable, shared freely; copies share the tables, and, under a lock, what is found out while texts are made
+// Threads   immutable, shared freely; copies share the tables and, under a lock, the masks that are found while texts are generated
 // Source    notation: gbnf_parser.hpp
 #pragma once
 
@@ -25,10 +25,10 @@ namespace cria::inline v0_1_0 {
 
 class grammar {
  public:
-  /// Compiles a grammar whose rule `root` is the whole text.
+  /// Compiles a grammar, whose rule `root` describes the whole text.
   [[nodiscard]] static result<grammar> parse(std::string_view gbnf, const grammar_limits& limits = {});
 
-  /// Returns the compiled size: places in rules, all repetitions counted.
+  /// Returns the compiled size: the number of places in rules, with every repetition counted.
   [[nodiscard]] std::size_t n_positions() const noexcept { return compiled_->places.size(); }
   [[nodiscard]] const detail::compiled_grammar& compiled() const noexcept { return *compiled_; }
   /// Returns the masks that filters of this grammar have found so far.

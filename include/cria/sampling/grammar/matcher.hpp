@@ -40,10 +40,10 @@ class grammar_matcher {
   /// Goes back to the empty text.
   [[nodiscard]] result<void> reset();
 
-  /// Returns words from which a matcher of the same grammar goes on as this one would.
+  /// Returns a state from which a matcher of the same grammar continues as this one would.
   [[nodiscard]] sampler_state save() const;
 
-  /// Goes on from what save() returned; on other words it fails and changes nothing.
+  /// Continues from a state that save() returned. Anything else is an error and changes nothing.
   [[nodiscard]] result<void> restore(std::span<const std::uint64_t> words);
 
   [[nodiscard]] const cria::grammar& grammar() const noexcept { return automaton_.grammar(); }

@@ -3,11 +3,11 @@
 //
 //   auto filter = cria::token_filter::create(g, vocabulary);
 //   loop:  filter->prepare();   token = sampler.sample(logits, *filter);   filter->accept(token);
-// A mask is found by walking the tree of the vocabulary through the grammar's states, cutting branches that do not fit; it is kept by state, so
-// that within a string or a number, or at a place where a text has been before, it is looked up; and with the grammar, for the filters to come.
+// A mask is found by walking the tree of the vocabulary through the grammar's states, skipping branches that do not fit. It is kept for the state, so that
+// within a string or a number, or at a place where a text has been before, it is only looked up; and it is kept with the grammar, for later filters.
 // Shapes    mask[V] bits
-// Ensures   what is accepted is always the beginning of a text of the grammar; end tokens fit where that text is whole, and they alone
-//           once nothing more fits. One token costs at most one visit per node of the tree and max_work steps, counted in statistics().
+// Ensures   What is accepted is always the beginning of a text of the grammar. End tokens are allowed where the text is complete, and only they once nothing
+//           more fits. A token costs at most one visit of each node of the tree and max_work steps, counted in statistics().
 // Errors    prepare: mismatch (no token of the vocabulary fits), limit_exceeded, out_of_memory; accept: bad_argument, those of prepare; restore: mismatch
 // Threads   one at a time; copies are independent; grammar and vocabulary are shared
 #pragma once
@@ -39,7 +39,7 @@ class token_filter {
  public:
   [[nodiscard]] static result<token_filter> create(cria::grammar g, std::shared_ptr<const token_trie> vocabulary, const grammar_matcher_limits& limits = {});
 
-  /// Finds the tokens that may follow. Afterwards the filter is ready until the next accept(), reset() or restore().
+  /// Finds the tokens that may follow. The filter can then be used until the next accept(), reset() or restore().
   [[nodiscard]] result<void> prepare();
 
   /// Returns a bit per token, [id / 64] >> id % 64. Requires a prepare() that succeeded.
@@ -49,7 +49,7 @@ class token_filter {
     return vocabulary_->has(token) && (mask()[static_cast<std::size_t>(token) / 64] >> (static_cast<std::size_t>(token) % 64) & 1) != 0;
   }
 
-  /// Keeps the candidates that may follow. Requires all tokens in id order. Keeps none where prepare() fails, so that nothing is sampled.
+  /// Keeps the candidates that may follow. Requires all tokens in the order of ids. If prepare() fails, keeps none, so that nothing is sampled.
   std::span<candidate> operator()(std::span<candidate> c) noexcept {
     if (c.size() != vocabulary_->vocab_size() || !prepare()) return c.first(0);
     std::size_t n = 0;
@@ -59,10 +59,10 @@ class token_filter {
     return c.first(n);
   }
 
-  /// Takes a token as the next one. One that may not follow is bad_argument, and changes nothing.
+  /// Takes the next token. One that may not follow is bad_argument and changes nothing.
   [[nodiscard]] result<void> accept(token_id token);
 
-  /// Returns whether the text is whole and cannot go on: only end tokens are left.
+  /// Returns whether the text is complete and cannot go on: only end tokens may follow.
   [[nodiscard]] bool is_complete() const noexcept { return has_ended_ || (matcher_.accepts() && !matcher_.goes_on()); }
   /// Returns whether the text may end here.
   [[nodiscard]] bool accepts() const noexcept { return matcher_.accepts(); }
@@ -70,10 +70,10 @@ class token_filter {
   /// Goes back to the empty text; masks are kept.
   [[nodiscard]] result<void> reset();
 
-  /// Returns words from which a filter of the same grammar and vocabulary goes on as this one would.
+  /// Returns a state from which a filter of the same grammar and vocabulary continues as this one would.
   [[nodiscard]] sampler_state save() const;
 
-  /// Goes on from what save() returned; on other words it fails and changes nothing.
+  /// Continues from a state that save() returned. Anything else is an error and changes nothing.
   [[nodiscard]] result<void> restore(std::span<const std::uint64_t> words);
 
   [[nodiscard]] const cria::grammar& grammar() const noexcept { return matcher_.grammar(); }
