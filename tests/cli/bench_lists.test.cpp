@@ -28,7 +28,7 @@ TEST_CASE("value_list: numbers, ranges with steps and with factors, in their ord
   }
 }
 
-TEST_CASE("value_list: everything else is refused") {
+TEST_CASE("value_list: a text that is not a list of numbers or ranges is refused") {
   for (const std::string text : {"",
                                  ",",
                                  "1,",

@@ -102,7 +102,7 @@ TEST_CASE("aligned_buffer: memory that comes back after a release is zero again"
   }
 }
 
-TEST_CASE("aligned_buffer: nothing is a size") {
+TEST_CASE("aligned_buffer: a buffer of 0 bytes is allocated and owns nothing") {
   auto buffer = aligned_buffer::allocate(0);
   REQUIRE(buffer);
   CHECK(buffer->size() == 0);
