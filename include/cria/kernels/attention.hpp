@@ -188,24 +188,37 @@ struct attention {
       scores_of(a, rows, base, from, to, scores);
       for (std::size_t r = 0; r < count; ++r) softmax::join_maximum(rows[r], base, from, to, a.soft_cap, scores + r * chunk, total + r * stride, stride);
       for (std::size_t r = count; r < rows_at_once; ++r) std::memset(scores + r * chunk, 0, chunk * sizeof(float));
-      // [all_from, all_to): the positions that are visible to all rows that see anything of the chunk. There is at least one such row.
-      std::size_t all_from = from, all_to = to;
-      for (std::size_t r = 0; r < count; ++r) {
-        if (rows[r].begin >= to || rows[r].end <= from) continue;
-        all_from = rows[r].begin > all_from ? rows[r].begin : all_from;
-        all_to = rows[r].end < all_to ? rows[r].end : all_to;
-      }
-      all_to = all_to > all_from ? all_to : all_from;
-      if (from < all_from) {
-        std::memset(part, 0, rows_at_once * stride * sizeof(float));
-        add_seen_values(a, base, from, all_from, scores, part);
-      }
-      add_values<true>(a, base, all_from, all_to, scores, part, from < all_from);
-      if (all_to < to) add_seen_values(a, base, all_to, to, scores, part);
+      add_chunk(a, base, {from, to}, seen_by_all(rows, count, {from, to}), scores, part);
       for (std::size_t r = 0; r < count; ++r) softmax::join_values(rows[r], base, part + r * stride, total + r * stride, stride);
     }
     for (std::size_t r = 0; r < count && a.sinks != nullptr; ++r) softmax::join_sink(rows[r], a.sinks[(first + r) % a.n_sinks]);
     for (std::size_t r = 0; r < count; ++r) softmax::finish(rows[r], total + r * stride, a.head_dim, a.out[first + r]);
+  }
+
+  struct range {
+    std::size_t begin, end;
+  };
+
+  /// Returns the positions of a chunk's part that are visible to all rows that see anything of it. Requires at least one such row.
+  static CRIA_ALWAYS_INLINE range seen_by_all(const row_state (&rows)[rows_at_once], std::size_t count, range visible) noexcept {
+    range common = visible;
+    for (std::size_t r = 0; r < count; ++r) {
+      if (rows[r].begin >= visible.end || rows[r].end <= visible.begin) continue;
+      common.begin = rows[r].begin > common.begin ? rows[r].begin : common.begin;
+      common.end = rows[r].end < common.end ? rows[r].end : common.end;
+    }
+    return {common.begin, common.end > common.begin ? common.end : common.begin};
+  }
+
+  /// part[r] = the sum of the weighted values of a chunk's visible positions. Only those before and after `common` may be hidden from some rows.
+  static CRIA_ALWAYS_INLINE void add_chunk(const attention_args& a, std::size_t base, range visible, range common, const float* scores, float* part) noexcept {
+    const bool has_part = visible.begin < common.begin;
+    if (has_part) {
+      std::memset(part, 0, rows_at_once * round_up(a.head_dim, 16) * sizeof(float));
+      add_seen_values(a, base, visible.begin, common.begin, scores, part);
+    }
+    add_values<true>(a, base, common.begin, common.end, scores, part, has_part);
+    if (common.end < visible.end) add_seen_values(a, base, common.end, visible.end, scores, part);
   }
 
   /// scores[r][pos - base] = q_r . k_pos for the panels of positions [from, to).
