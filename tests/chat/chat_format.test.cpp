@@ -222,6 +222,35 @@ TEST_CASE("chat_format: channels of a gpt-oss reply are thinking and text, also 
   CHECK(chat.say(chat_message("user", "sure?"), {}, without_marks).value().text == "yes");
 }
 
+TEST_CASE("chat_format: the thinking that led to a gpt-oss call is in the next prompt, under the name that its template reads") {
+  if (!has_data(stories)) return;
+  const model m = load_stories();
+  const chat_template written = chat_template::compile(
+      "{% if tools %}{{ tools }}{% endif %}{% for m in messages %}{% if m.tool_calls and m.content and m.thinking %}{{ raise_exception('both') }}{% endif %}"
+      "<|start|>{{ m.role }}{% if m.tool_calls and m.thinking %}<|channel|>analysis<|message|>{{ m.thinking }}{% endif %}<|message|>{{ m.content }}{% endfor %}"
+      "{% if add_generation_prompt %}<|start|>assistant{% endif %}", special_texts::of(m.tokenizer())).value();
+  const chat_format format = chat_format::create(m, written).value();
+  const auto call = [](std::string_view before) {
+    return std::string(before) + "<|start|>assistant<|channel|>commentary to=functions.weather <|constrain|>json<|message|>{\"city\":\"Lima\"}";
+  };
+  const std::string thinking = "<|channel|>analysis<|message|>rain?<|end|>", remark = "<|start|>assistant<|channel|>commentary<|message|>Let me see.<|end|>";
+  for (const bool has_text : {false, true}) {
+    CAPTURE(has_text);
+    auto chat = chat_session::create(make_session(m, {.context_size = 512}), format).value();
+    chat_options options;
+    options.rendering.tools = describe_tools({{"weather", "Weather of a city", json::object{}}});
+    scripted_sampler asks(m.tokenizer(), call(has_text ? thinking + remark : thinking));
+    const auto reply = chat.say(chat_message("user", "rain?"), options, asks).value();
+    REQUIRE(reply.calls.size() == 1);
+    CHECK(reply.thinking == "rain?");
+    CHECK(reply.text == (has_text ? "Let me see." : ""));
+    scripted_sampler says(m.tokenizer(), "no");
+    REQUIRE(chat.say_all({tool_answer(reply.calls[0], "dry")}, options, says));   // the template raises no error
+    const std::string prompt = written.render(chat.conversation(), options.rendering)->text;
+    CHECK((prompt.find("<|channel|>analysis<|message|>rain?") != std::string::npos) == !has_text);
+  }
+}
+
 TEST_CASE("chat_format: when the context is full, every history policy leaves the engine's conversation what the chat_session's is") {
   if (!has_data(stories)) return;
   const model m = load_stories();

@@ -80,13 +80,16 @@ struct context_use {
   std::vector<std::size_t> turns;    ///< for each of conversation::turns()
 };
 
-/// Returns the message that a reply adds to the conversation.
+/// Returns the message that a reply adds to the conversation: its text, its thinking as reasoning_content, its calls as tool_calls. Thinking that leads to
+/// calls without a text is "thinking" as well: gpt-oss's template reads it by that name, behind a call only, and raises an error if there is a text beside it.
 [[nodiscard]] inline chat_message to_message(const chat_reply& reply) {
   chat_message m("assistant", reply.text);
   if (!reply.thinking.empty()) m.set("reasoning_content", reply.thinking);
   json::array calls;
   for (const tool_call& call : reply.calls) calls.push_back(call.to_json());
-  if (!calls.empty()) m.set("tool_calls", std::move(calls));
+  if (calls.empty()) return m;
+  m.set("tool_calls", std::move(calls));
+  if (!reply.thinking.empty() && reply.text.empty()) m.set("thinking", reply.thinking);
   return m;
 }
 
