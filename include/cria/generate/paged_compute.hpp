@@ -55,11 +55,12 @@ class paged_compute {
     const std::size_t n_tokens = std::max(o.max_batch, o.n_rows);
     const page_pool_options pages = pool_options(m.cache_shape(), o, context, n_tokens);
     auto made = pool_type::create(m.cache_shape(), pages);
-    if (!made && made.error().code == errc::out_of_memory) {
+    if (!made) {
+      if (made.error().code != errc::out_of_memory) return std::move(made).error();
       return error{errc::out_of_memory, o.cache_positions != 0 ? "cache_positions" : "context_size",
                    "no memory for " + std::to_string(pages.n_pages) + " pages of " + std::to_string(pages.page_size) + " positions"};
     }
-    CRIA_TRY(auto pool, std::move(made));
+    std::shared_ptr<pool_type> pool = *std::move(made);
     const std::size_t capacity = std::min(context, pool->n_pages() * pool->page_size());
     CRIA_TRY(auto activations, nn::activations::create(m.activation_shape(n_tokens), m.precision(), executor.concurrency(), pool->pages_for(capacity)));
     CRIA_TRY(auto logits, array_buffer<float>::allocate(o.n_rows * round_up(m.vocab_size(), 16)));
