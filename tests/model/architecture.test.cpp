@@ -12,6 +12,7 @@
 #include <doctest/doctest.h>
 
 #include <tests/support/golden.hpp>
+#include <tests/support/load_parts.hpp>
 #include <tests/support/run_model.hpp>
 #include <tests/support/tiny_model.hpp>
 
@@ -87,27 +88,12 @@ void check_greedy(const golden& g, const cria::model& m) {
   CHECK(n_compared > 20);
 }
 
-void check_refused(const model_parts& parts, cria::errc code, const std::string& where) {
-  const auto m = load_bytes(parts.build());
-  CAPTURE(where);
-  REQUIRE_FALSE(m.has_value());
-  CAPTURE(m.error().to_string());
-  CHECK(m.error().code == code);
-  CHECK(m.error().where == where);
-}
-
 /// Runs briefly; whatever it computes, it ends.
 void check_runs(const model_parts& parts) {
   const auto m = load_bytes(parts.build());
   REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
   const std::vector<token_id> tokens(40, 3);
   CHECK(logits_of(*m, tokens).size() == tokens.size() * m->vocab_size());
-}
-
-cria::model model_of(const model_parts& parts) {
-  auto m = load_bytes(parts.build());
-  REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
-  return *std::move(m);
 }
 
 std::vector<token_id> tokens_of(std::size_t n, std::size_t n_vocab) {

@@ -8,6 +8,7 @@
 #include <doctest/doctest.h>
 
 #include <tests/support/golden.hpp>
+#include <tests/support/load_parts.hpp>
 #include <tests/support/run_model.hpp>
 #include <tests/support/tiny_model.hpp>
 
@@ -169,21 +170,6 @@ std::vector<token_id> tokens() {
   std::vector<token_id> out(40);
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<token_id>((i * i + 7 * i) % 19);
   return out;
-}
-
-cria::model model_of(const model_parts& parts) {
-  auto m = load_bytes(parts.build());
-  REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
-  return *std::move(m);
-}
-
-void check_refused(const model_parts& parts, errc code, const std::string& where) {
-  const auto m = load_bytes(parts.build());
-  CAPTURE(where);
-  REQUIRE_FALSE(m.has_value());
-  CAPTURE(m.error().to_string());
-  CHECK(m.error().code == code);
-  CHECK(m.error().where == where);
 }
 
 }  // namespace
