@@ -63,7 +63,7 @@ void add_template(CLI::App& app, action& chosen) {
   auto* model = source->add_option("-m,--model", flags->model, "GGUF file (of one in parts: the first)");
   auto* file = source->add_option("--template", flags->file, "Jinja file; - is standard input");
   file->excludes(model);
-  auto* own = c.add_option("--messages", flags->messages, "JSON file with a list of messages; - is standard input");
+  auto* own = c.add_option("-f,--messages", flags->messages, "JSON file with a list of messages; - is standard input");
   own->required();
   c.add_option("--tools", flags->tools, "JSON file with a list of function descriptions");
   add_template_option(c, flags->chosen);

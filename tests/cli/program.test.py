@@ -236,6 +236,23 @@ class Tokens(unittest.TestCase):
             self.assertEqual(ids[0], "1")
             self.assertEqual(cria("detokenize", "-m", VOCAB, *ids).stdout, text)
 
+    def test_what_tokenize_prints_detokenize_reads(self):
+        path = os.path.join(TMP, "ids.txt")
+        for vocab in (VOCAB, os.path.join(DATA, "tokenizer/ggml-vocab-gpt-2.gguf"), STORIES):
+            for text in (b"plain", b" two  spaces ", b"  ", "Gr\u00f6\u00dfe \u6771\u4eac \U0001f642\n".encode(), b"\x00\x01\xff\xfe", b"", b"words " * 50000):
+                ids = cria("tokenize", "-m", vocab, stdin=text).stdout
+                self.assertEqual(cria("detokenize", "-m", vocab, stdin=ids).stdout, text)
+                with open(path, "wb") as file:
+                    file.write(b"[" + ids.strip().replace(b" ", b", ") + b"]\n")
+                self.assertEqual(cria("detokenize", "-m", vocab, "-f", path).stdout, text)
+        special = b"<s> a </s>b"
+        ids = cria("tokenize", "-m", VOCAB, "--no-bos", stdin=special).stdout
+        self.assertEqual(cria("detokenize", "-m", VOCAB, "--special", "-f", "-", stdin=ids).stdout, special)
+        for bad in (b"1 2 x3", b"1.5", b"99999999999999", b"12a"):
+            self.assertIn("bad_value: standard input: \"" + bad.split()[-1].decode() + "\" is no token id", cria("detokenize", "-m", VOCAB, stdin=bad, status=1))
+        self.assertIn("bad_argument: token 32000: ", cria("detokenize", "-m", VOCAB, stdin=b"1\n32000\n", status=1))
+        self.assertIn("usage", cria("detokenize", "-m", VOCAB, "-f", path, "1", status=2))
+
     def test_special_tokens_are_parsed_unless_told_otherwise(self):
         self.assertEqual(cria("tokenize", "-m", VOCAB, "-p", "</s>").stdout, b"1 2\n")
         self.assertNotIn(b" 2\n", cria("tokenize", "-m", VOCAB, "-p", "</s>", "--no-special").stdout)

@@ -49,6 +49,7 @@ class Template(unittest.TestCase):
         jinja = write("t.jinja", "{{ bos_token }}{% for m in messages %}[{{ m.content }}]{% endfor %}{{ tools | tojson }}{{ add_generation_prompt }}")
         tools = write("tools.json", '[{"name": "f", "x": 1.50}]')
         self.assertEqual(template("--template", jinja, "--messages", self.hello), "[Hi]nullTrue")
+        self.assertEqual(template("--template", jinja, "-f", self.hello), "[Hi]nullTrue")
         self.assertEqual(template("--template", jinja, "--messages", self.hello, "--tools", tools, "--bos", "B", "--no-generation-prompt"), 'B[Hi][{"name": "f", "x": 1.5}]False')
         self.assertEqual(template("--template", jinja, "--messages", "-", stdin=b'{"messages": []}'), "nullTrue")
         self.assertEqual(template("--template", jinja, "--messages", self.hello, "--mark"), "[\u00abHi\u00bb]nullTrue")
