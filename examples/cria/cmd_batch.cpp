@@ -449,7 +449,7 @@ void add_batch(CLI::App& app, action& chosen) {
   c.add_option("--seed", sampling.seed, "of the random numbers; each line has its own")->check(seed_check)->capture_default_str();
   flags->lora.add_to(c);
   flags->grammar.add_to(c, "every reply");
-  flags->engine.add_to(c, true);
+  flags->engine.add_to(c, usual_context);
   c.footer(
       "A request: {\"prompt\": TEXT} or {\"messages\": [{\"role\": ..., \"content\": ...}, ...]}; beside it may stand id (any value, which the result "
       "repeats),\n"

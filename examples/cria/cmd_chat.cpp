@@ -82,7 +82,7 @@ void add_chat(CLI::App& app, action& chosen) {
   c.add_option("--history", flags->history_file, "file that keeps the lines typed")->capture_default_str();
   c.add_flag("!--no-history", flags->has_history, "keep no file of the lines typed");
   flags->lora.add_to(c);
-  flags->engine.add_to(c, true);
+  flags->engine.add_to(c, usual_context);
   c.callback([flags, &chosen] {
     check(*flags);
     chosen = [flags] { return run(*flags); };

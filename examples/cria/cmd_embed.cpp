@@ -23,9 +23,10 @@ result<void> run(embed_flags& flags) {
   const interrupt ctrl_c;
   CRIA_TRY(const std::string text, flags.prompt.read(ctrl_c.token()));
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
+  CRIA_TRY(const auto tokens, model.tokenizer().encode(text));
   flags.options.stop = ctrl_c.token();
-  return with_session(flags.engine.chosen_cache(), model, flags.engine.session_options(), [&](auto& session) -> result<void> {
-    CRIA_TRY(const std::vector<float> vector, session.embed(text, flags.options));
+  return with_session(flags.engine.chosen_cache(), model, flags.engine.session_options(model, tokens.size()), [&](auto& session) -> result<void> {
+    CRIA_TRY(const std::vector<float> vector, session.embed(tokens, flags.options));
     std::string line;
     for (const float x : vector) {
       char number[32];
@@ -46,7 +47,7 @@ void add_embed(CLI::App& app, action& chosen) {
   c.add_option("--pooling", flags->pooling, "mean, cls or last; by default what the model's file says, else mean")
       ->check(CLI::IsMember({"mean", "cls", "last"}));
   c.add_flag("!--no-normalize", flags->options.is_normalised, "leave the vector's length as it is");
-  flags->engine.add_to(c, true);
+  flags->engine.add_to(c, growing_context);
   c.callback([flags, &chosen] {
     for (const cria::pooling p : poolings) {
       if (name(p) == flags->pooling) flags->options.pooling = p;

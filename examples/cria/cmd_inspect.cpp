@@ -117,7 +117,7 @@ void add_inspect(CLI::App& app, action& chosen) {
   CLI::App& c = *app.add_subcommand("inspect", "Show a file's metadata and tensors, and the memory that a session takes");
   add_model_option(c, flags->model);
   c.add_flag("--json", flags->is_json, "as JSON");
-  flags->engine.add_to(c, true);
+  flags->engine.add_to(c, usual_context);
   c.callback([flags, &chosen] {
     chosen = [flags]() -> result<void> {
       CRIA_TRY(const cria::gguf::file file, cria::gguf::file::open(flags->model));

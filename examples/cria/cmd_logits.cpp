@@ -109,7 +109,7 @@ void add_logits(CLI::App& app, action& chosen) {
   c.add_option("--batch", flags->batch, "process the prompt in parts of so many tokens")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{cria::session_options::most_batch}))
       ->capture_default_str();
-  flags->engine.add_to(c, false);
+  flags->engine.add_to(c, nullptr);
   c.callback([flags, &chosen] { chosen = [flags] { return run(*flags); }; });
 }
 

@@ -95,7 +95,7 @@ void add_perplexity(CLI::App& app, action& chosen) {
   c.add_option("--chunks", flags->chunks, "only so many windows, from the beginning; 0: all")->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 31));
   c.add_option("--save-logits", flags->save, "keep what the model foretold in this file: two bytes for each token of the vocabulary and scored position");
   c.add_option("--kl", flags->reference, "compare with such a file, made from the same text with another file of the model");
-  flags->engine.add_to(c, false);
+  flags->engine.add_to(c, nullptr);
   c.callback([flags, &chosen] { chosen = [flags] { return run(*flags); }; });
 }
 

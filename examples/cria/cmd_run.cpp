@@ -116,13 +116,10 @@ result<void> reply(Session& session, const wrapped_prompt& prompt, const run_fla
   return flags.prints_ids ? print("\n") : end_line_on_terminal();
 }
 
-/// Returns the context to take where -c does not say: the session's default, or what the prompt and -n need, up to what the model was trained for
-/// (4,096 for models of less).
-std::size_t context_for(const run_flags& flags, const cria::model& model, std::size_t n_prompt) {
-  const std::size_t trained = model.config().context_length, usual = cria::session_options{}.context_for(trained);
-  const std::size_t most = std::max(trained, cria::session_options::default_context);
-  const std::size_t wanted = flags.n_tokens < 0 ? (n_prompt < usual ? usual : most) : n_prompt + static_cast<std::size_t>(flags.n_tokens);
-  return std::clamp(wanted, usual, most);
+/// Returns the positions that the prompt and -n need; without -n whatever the model has, unless the prompt leaves room in the usual context.
+std::size_t needed_context(const run_flags& flags, const cria::model& model, std::size_t n_prompt) {
+  if (flags.n_tokens >= 0) return n_prompt + static_cast<std::size_t>(flags.n_tokens);
+  return n_prompt < cria::session_options{}.context_for(std::size_t{model.config().context_length}) ? n_prompt : cria::session_options::max_context;
 }
 
 result<void> run(run_flags& flags) {
@@ -137,8 +134,7 @@ result<void> run(run_flags& flags) {
   if (!flags.lora.given.empty()) {
     CRIA_TRY(flags.options.adapters, flags.lora.load(model));
   }
-  cria::session_options options = flags.engine.session_options();
-  if (options.context_size == 0) options.context_size = context_for(flags, model, prompt.tokens.size());
+  const cria::session_options options = flags.engine.session_options(model, needed_context(flags, model, prompt.tokens.size()));
   return with_session(flags.engine.chosen_cache(), model, options, [&](auto& session) -> result<void> {
     cria::generation done;
     CRIA_CHECK(reply(session, prompt, flags, done));
@@ -179,7 +175,7 @@ void add_run(CLI::App& app, action& chosen) {
   auto* lookup = c.add_flag("--lookup", flags->looks_up, "guess ahead what was there before: faster where the answer repeats the prompt, the same text");
   c.add_option("--draft", flags->draft, "smaller GGUF model of the same vocabulary that guesses ahead: the same text")->excludes(lookup);
   flags->lora.add_to(c);
-  flags->engine.add_to(c, true);
+  flags->engine.add_to(c, growing_context);
   c.add_flag("--ids", flags->prints_ids, "print token ids instead of text");
   c.add_flag("--stats", flags->prints_stats, "print times and counts on stderr");
   c.callback([flags, &chosen] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "command.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -27,11 +28,11 @@ void usage_error(const std::string& option, const std::string& message) { throw 
 
 void add_model_option(CLI::App& command, std::string& path) { command.add_option("-m,--model", path, "GGUF file (of one in parts: the first)")->required(); }
 
-void engine_flags::add_to(CLI::App& command, bool with_context) {
+void engine_flags::add_to(CLI::App& command, const char* no_context) {
   command.add_option("-t,--threads", threads, "threads; 0: the physical cores")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::thread_pool::max_threads}));
-  if (with_context) {
-    command.add_option("-c,--context", context, "positions of the cache; 0: as the model was trained, 4096 at most")
+  if (no_context != nullptr) {
+    command.add_option("-c,--context", context, std::string("positions of the cache; 0: ") + no_context)
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
   }
   command.add_option("--precision", precision, "exact or fast")->check(CLI::IsMember({"exact", "fast"}))->capture_default_str();
@@ -67,6 +68,14 @@ cria::session_options engine_flags::session_options() const {
   cria::session_options options;
   options.n_threads = static_cast<std::size_t>(threads);
   options.context_size = static_cast<std::size_t>(context);
+  return options;
+}
+
+cria::session_options engine_flags::session_options(const cria::model& model, std::size_t n_needed) const {
+  cria::session_options options = session_options();
+  if (context != 0) return options;
+  const std::size_t trained = model.config().context_length, usual = options.context_for(trained);
+  options.context_size = std::clamp(n_needed, usual, std::max(trained, cria::session_options::default_context));
   return options;
 }
 

@@ -22,17 +22,25 @@ inline constexpr const char* cache_help =
   return name == "f32" ? cria::kv_type::f32 : name == "bf16" ? cria::kv_type::bf16 : cria::kv_type::f16;
 }
 
+/// What -c 0 is where the text is not known yet, and where it is.
+inline constexpr const char* usual_context = "as the model was trained, 4096 at most";
+inline constexpr const char* growing_context = "as the model was trained, 4096 at most unless the text needs more";
+
 /// -t, -c, --precision, --cache, --isa: how it runs.
 struct engine_flags {
   std::int64_t threads = 0, context = 0;
   std::string precision = "exact", cache = "f16", isa;
 
-  void add_to(CLI::App& command, bool with_context);
+  /// no_context: what -c 0 is; nullptr: there is no -c.
+  void add_to(CLI::App& command, const char* no_context);
   [[nodiscard]] cria::precision chosen_precision() const;
   [[nodiscard]] cria::kv_type chosen_cache() const { return cache_named(cache); }
   /// Loads the model, showing progress where stderr is a terminal.
   [[nodiscard]] result<cria::model> load(const std::string& path, const cria::stop_token& stop) const;
   [[nodiscard]] cria::session_options session_options() const;
+  /// As above, for a text that needs so many positions: -c 0 is what it needs, at least the usual and at most what the model was trained for (4,096 for
+  /// models of less).
+  [[nodiscard]] cria::session_options session_options(const cria::model& model, std::size_t n_needed) const;
 };
 
 /// --lora FILE[:SCALE], as often as there are adapters.

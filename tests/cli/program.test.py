@@ -378,6 +378,9 @@ class Embed(unittest.TestCase):
         self.assertEqual(self.vector(*ONCE), vectors[0])
         self.assertEqual(len({tuple(v) for v in vectors}), 3)
         self.assertEqual(self.vector(*ONCE, "-t", "3"), vectors[0])
+        # A text longer than the usual context has its vector as long as the model was trained for it.
+        self.assertEqual(len(self.vector("-p", "word " * 200)), 64)
+        self.assertIn("context_full", cria("embed", "-m", STORIES, "-p", "word " * 200, "-c", "64", status=1))
         self.assertIn("--pooling", cria("embed", "-m", STORIES, *ONCE, "--pooling", "max", status=2))
 
 
