@@ -1,24 +1,29 @@
 // SPDX-License-Identifier: MIT
 // cria batch: answers a file of requests, many at once; results in the order of the requests, one line each.
 //
-//   in   {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}; also id, max_tokens, temperature, top_k, top_p, min_p, seed, stop,
-//        json_schema: what the text must satisfy,
+//   in   {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}; also id, max_tokens, every number of cria::sampler_config by its name
+//        (temperature, top_k, seed, ...), stop, json_schema: what the text must satisfy,
 //        and lora: [{"id": 0, "scale": 0.5}, ...], which of the --lora files act on this line, counted from 0, as strongly as it says; without it all act.
 //        Other keys are the writer's own: they are passed over.
-//   out  {"line": 1, "id": ..., "text": "...", "finish_reason": "...", "prompt_tokens": 5, "completion_tokens": 17}
-//        {"line": 2, "error": {"code": "...", "message": "..."}} for a line that is no request
+//   out  {"line": 1, "id": ..., "request": "...", "text": "...", "finish_reason": "...", "prompt_tokens": 5, "completion_tokens": 17}
+//        {"line": 2, "request": "...", "error": {"code": "...", "message": "..."}} for a line that is no request
+//        request: a checksum of what the line asks for
 //
-// A result is one write of a whole line, so that an interrupted run leaves a beginning of the results; the next run goes on behind it, if numbers and ids
-// are those of the requests, line by line. A request's random numbers come from --seed and the number of its line: what is computed again is the same.
+// A result is one write of a whole line, so that an interrupted run leaves a beginning of the results; the next run goes on behind it, if numbers, ids and
+// checksums are those of the requests, line by line. A request that has changed since is an error: its old answer is neither kept as if it were the new one
+// nor thrown away. A request's random numbers come from --seed and the number of its line: what is computed again is the same.
 #include "command.hpp"
 #include "grammar_flags.hpp"
 #include "progress_bar.hpp"
 #include "sampling_flags.hpp"
 
+#include <cria/core/checksum.hpp>
+
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cerrno>
+#include <cinttypes>
 #include <chrono>
 #include <cstdio>
 #include <deque>
@@ -63,7 +68,6 @@ std::vector<request_line> lines_of(std::string_view text) {
 
 /// What a line asks for.
 struct request {
-  json id;  ///< as it was given; null: none
   std::vector<cria::token_id> prompt;
   cria::generation_options options;
   bool is_turn = false;  ///< the text begins a turn: its first space may be the vocabulary's
@@ -93,6 +97,46 @@ json id_of(const json& line) {
   }
   return id;
 }
+
+/// Returns the keys of a line that set how its tokens are drawn.
+const std::vector<std::string_view>& sampling_keys() {
+  static const std::vector<std::string_view> keys = [] {
+    std::vector<std::string_view> fields = cria::sampler_field_names();
+    std::erase(fields, "order");   // a word that writers use for other things
+    return fields;
+  }();
+  return keys;
+}
+
+/// Which request a line is.
+struct request_key {
+  json id;
+  std::string checksum;   ///< of everything that the answer depends on
+
+  static request_key of(const json& line, std::string_view text) {
+    request_key made;
+    cria::checksum64 sum;
+    if (line.is_object()) {
+      made.id = id_of(line);
+      json asked = json::object();
+      const auto take = [&](std::string_view key) {
+        if (line.contains(key)) asked[std::string(key)] = line.at(key);
+      };
+      for (const char* key : {"prompt", "messages", "max_tokens", "stop", "json_schema", "lora"}) take(key);
+      for (const std::string_view key : sampling_keys()) take(key);
+      sum.update(asked.dump(-1, ' ', false, json::error_handler_t::replace));
+    } else {
+      sum.update(text);
+    }
+    char digits[17];
+    std::snprintf(digits, sizeof digits, "%016" PRIx64, sum.value());
+    made.checksum = digits;
+    return made;
+  }
+};
+
+/// Reads a line as JSON: no object where it is none.
+json parse_line(std::string_view text) { return is_too_deep(text) ? json() : json::parse(text, nullptr, false); }
 
 /// Reads a member where it is there.
 template <class T>
@@ -143,11 +187,12 @@ result<void> read_lora(const json& line, cria::generation_options& o) {
 
 result<void> read_options(const json& line, cria::generation_options& o) {
   CRIA_CHECK(read_number(line, "max_tokens", 0, 1e9, o.max_tokens));
-  CRIA_CHECK(read_number(line, "temperature", 0, 1e6, o.sampling.temperature));
-  CRIA_CHECK(read_number(line, "top_k", 0, 1e9, o.sampling.top_k));
-  CRIA_CHECK(read_number(line, "top_p", 0, 1, o.sampling.top_p));
-  CRIA_CHECK(read_number(line, "min_p", 0, 1, o.sampling.min_p));
-  CRIA_CHECK(read_number(line, "seed", 0, 18446744073709549568.0, o.sampling.seed));
+  for (const std::string_view field : sampling_keys()) {
+    if (!line.contains(field)) continue;
+    const json& value = line.at(field);
+    if (!value.is_number()) return bad_line(std::string(field), "is not a number");
+    if (const auto done = cria::set_sampler_field(o.sampling, field, value.dump()); !done) return bad_line(done.error().where, done.error().message);
+  }
   CRIA_CHECK(read_lora(line, o));
   return read_stop(line, o.stop_strings);
 }
@@ -157,12 +202,12 @@ class request_reader {
  public:
   request_reader(const cria::model& model, const batch_flags& flags) : model_(model), usual_(flags.options), template_(flags.chosen_template) {}
 
-  /// `id` is set as soon as it is known: an error names it too.
-  result<request> read(const request_line& from, json& id) {
+  /// `key` is set whatever comes: an error names it too.
+  result<request> read(const request_line& from, request_key& key) {
+    const json line = parse_line(from.text);
+    key = request_key::of(line, from.text);
     if (is_too_deep(from.text)) return bad_line("line", "nests too deep");
-    const json line = json::parse(from.text, nullptr, false);
     if (!line.is_object()) return bad_line("line", line.is_discarded() ? "is not JSON" : "is not a JSON object");
-    id = id_of(line);
     request out;
     out.options = usual_;
     out.options.sampling.seed += from.number;
@@ -215,19 +260,23 @@ class request_reader {
   std::unordered_map<std::string, cria::grammar> schemas_;   // by their text
 };
 
-/// Returns whether a line of results answers this request, as far as it tells: by number and id.
-bool is_result_of(const json& entry, const request_line& asked) {
-  if (!entry.is_object() || !entry.contains("line") || entry.at("line") != asked.number) return false;
-  const json line = is_too_deep(asked.text) ? json() : json::parse(asked.text, nullptr, false);
-  return id_of(entry) == (line.is_object() ? id_of(line) : json());
+enum class answers : std::uint8_t { this_request, this_request_before_it_changed, something_else };
+
+/// Returns what a line of results answers, as far as it tells: by number, id and checksum.
+answers what_it_answers(const json& entry, const request_line& asked) {
+  if (!entry.is_object() || !entry.contains("line") || entry.at("line") != asked.number) return answers::something_else;
+  const request_key key = request_key::of(parse_line(asked.text), asked.text);
+  if (id_of(entry) != key.id) return answers::something_else;
+  return !entry.contains("request") || entry.at("request") == key.checksum ? answers::this_request : answers::this_request_before_it_changed;
 }
 
 std::string line_of(json entry) { return entry.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"; }
 
 /// begun: the vocabulary whose space before a first word is no part of the text, nullptr where there is none.
-std::string result_line(std::size_t number, const json& id, const cria::tokenizer* begun, const result<cria::generation>& outcome) {
+std::string result_line(std::size_t number, const request_key& key, const cria::tokenizer* begun, const result<cria::generation>& outcome) {
   json entry = {{"line", number}};
-  if (!id.is_null()) entry["id"] = id;
+  if (!key.id.is_null()) entry["id"] = key.id;
+  entry["request"] = key.checksum;
   if (outcome) {
     entry["text"] = begun != nullptr ? cria::without_added_space(outcome->text, *begun) : std::string_view(outcome->text);
     entry["finish_reason"] = name(outcome->reason);
@@ -247,16 +296,19 @@ class result_file {
   /// Errors: io; mismatch where its lines are not results of the first of these, line by line.
   static result<result_file> open(const std::string& path, std::span<const request_line> lines, bool starts_over) {
     result_file made;
-    if (path == "-") {
-      made.file_ = stdout;
-      return made;
-    }
+    if (path == "-") return made;
     std::size_t kept = 0;
     if (!starts_over && std::filesystem::is_regular_file(path)) {
       CRIA_TRY(const std::string old, read_all(path));
       for (std::size_t end; (end = old.find('\n', kept)) != std::string::npos; kept = end + 1, ++made.n_done_) {
         const json entry = json::parse(std::string_view(old).substr(kept, end - kept), nullptr, false);
-        if (made.n_done_ == lines.size() || !is_result_of(entry, lines[made.n_done_])) return no_result(path, made.n_done_);
+        const answers what = made.n_done_ == lines.size() ? answers::something_else : what_it_answers(entry, lines[made.n_done_]);
+        if (what == answers::something_else) return no_result(path, made.n_done_);
+        if (what == answers::this_request_before_it_changed) {
+          return error{errc::mismatch, path,
+                       "line " + std::to_string(made.n_done_ + 1) + " answers line " + std::to_string(lines[made.n_done_].number) +
+                           " of the requests as it was before it changed; what comes before can be kept by cutting the file there, --overwrite starts over"};
+        }
         made.n_errors_ += entry.contains("error");
       }
       // What an interrupted run leaves at the end is the beginning of a result.
@@ -266,8 +318,7 @@ class result_file {
     }
     made.path_ = path;
     made.kept_ = kept;
-    made.owned_.reset(std::fopen(path.c_str(), "ab"));
-    made.file_ = made.owned_.get();
+    made.file_.reset(std::fopen(path.c_str(), "ab"));
     if (made.file_ == nullptr) return error{errc::io, path, "cannot be written: " + std::generic_category().message(errno)};
     return made;
   }
@@ -279,14 +330,14 @@ class result_file {
   /// Cuts off what is not kept.
   result<void> begin() const {
     std::error_code failure;
-    if (owned_ && std::filesystem::is_regular_file(path_)) std::filesystem::resize_file(path_, kept_, failure);
+    if (file_ && std::filesystem::is_regular_file(path_)) std::filesystem::resize_file(path_, kept_, failure);
     return failure ? error{errc::io, path_, failure.message()} : result<void>{};
   }
 
   result<void> write(const std::string& line) {
-    if (std::fwrite(line.data(), 1, line.size(), file_) == line.size() && std::fflush(file_) == 0) return {};
-    const std::string why = "cannot be written: " + std::generic_category().message(errno);
-    return error{errc::io, "results", owned_ ? why + "; the same command goes on from here" : why};
+    if (!file_) return print(line);
+    if (std::fwrite(line.data(), 1, line.size(), file_.get()) == line.size() && std::fflush(file_.get()) == 0) return {};
+    return error{errc::io, "results", "cannot be written: " + std::generic_category().message(errno) + "; the same command goes on from here"};
   }
 
  private:
@@ -299,8 +350,7 @@ class result_file {
 
   std::string path_;
   std::size_t kept_ = 0;
-  std::unique_ptr<std::FILE, closer> owned_;
-  std::FILE* file_ = nullptr;
+  std::unique_ptr<std::FILE, closer> file_;   // none: standard output
   std::size_t n_done_ = 0, n_errors_ = 0;
 };
 
@@ -320,9 +370,9 @@ class line_queue {
 
   /// Hands a line to the engine; one that is no request has its result at once.
   void add(const request_line& line) {
-    slots_.push_back({line.number, nullptr, {}, false});
+    slots_.push_back({line.number, {}, {}, false});
     slot& place = slots_.back();
-    auto asked = reader_.read(line, place.id);
+    auto asked = reader_.read(line, place.key);
     place.is_turn = asked && asked->is_turn;
     auto id = asked ? engine_.add(asked->prompt, asked->options) : result<cria::batch_id>(std::move(asked).error());
     if (id) {
@@ -348,14 +398,14 @@ class line_queue {
  private:
   struct slot {
     std::size_t number;
-    json id;
+    request_key key;
     std::string line;  ///< empty: not yet known
     bool is_turn;
   };
 
   void settle(slot& place, const result<cria::generation>& outcome) {
     n_errors_ += !outcome;
-    place.line = result_line(place.number, place.id, place.is_turn ? &engine_.model().tokenizer() : nullptr, outcome);
+    place.line = result_line(place.number, place.key, place.is_turn ? &engine_.model().tokenizer() : nullptr, outcome);
   }
 
   Engine& engine_;
@@ -453,9 +503,10 @@ void add_batch(CLI::App& app, action& chosen) {
   c.footer(
       "A request: {\"prompt\": TEXT} or {\"messages\": [{\"role\": ..., \"content\": ...}, ...]}; beside it may stand id (any value, which the result "
       "repeats),\n"
-      "max_tokens, temperature, top_k, top_p, min_p, seed, stop (a text or a list), json_schema, lora ([{\"id\": N of the --lora options, \"scale\": S}]).\n"
-      "A result: {\"line\": N, \"id\": ..., \"text\": ..., \"finish_reason\": ..., \"prompt_tokens\": N, \"completion_tokens\": N}, or \"error\" with code and "
-      "message.\n"
+      "max_tokens, temperature, top_k, top_p, min_p, seed and the other numbers of cria::sampler_config, stop (a text or a list), json_schema,\n"
+      "lora ([{\"id\": N of the --lora options, \"scale\": S}]).\n"
+      "A result: {\"line\": N, \"id\": ..., \"request\": a checksum of the request, \"text\": ..., \"finish_reason\": ..., \"prompt_tokens\": N,\n"
+      "\"completion_tokens\": N}, or \"error\" with code and message. A request that has changed since its result was written is an error.\n"
       "Exit status: 1 where a request has no answer.");
   c.callback([flags, &chosen] {
     flags->options.max_tokens = flags->n_tokens;

@@ -150,6 +150,19 @@ class Batch(unittest.TestCase):
         self.assertIn(b"g.gbnf: line 1", batch(source, path_of("no.out"), "--grammar", grammar, status=1).stderr)
         batch(source, path_of("no.out"), "--grammar", grammar, "--json-schema", schema, status=2)
 
+    def test_a_line_may_set_every_number_of_the_sampler(self):
+        settings = {"repeat_penalty": 3, "presence_penalty": 0.5, "frequency_penalty": 0.25, "repeat_last_n": 32, "no_repeat_ngram": 2}
+        source = write("settings.jsonl", [{"prompt": PROMPTS[0], **settings, "order": "the writer's own"}, {"prompt": PROMPTS[0]},
+                                          {"prompt": PROMPTS[0], "repeat_penalty": 0}, {"prompt": PROMPTS[0], "top_k": "3"}])
+        batch(source, path_of("settings.out"), "--overwrite", status=1)
+        got = results(path_of("settings.out"))
+        self.assertEqual(got[1]["text"], text_of_run(PROMPTS[0])[0])
+        self.assertNotEqual(got[0]["text"], got[1]["text"])
+        self.assertIn("repeat_penalty: 0", got[2]["error"]["message"])
+        self.assertIn("top_k: is not a number", got[3]["error"]["message"])
+        batch(write("penalty.jsonl", [{"prompt": PROMPTS[0], "repeat_penalty": 3.0}]), path_of("penalty.out"), "--overwrite")
+        self.assertEqual(results(path_of("penalty.out"))[0]["text"], text_of_run(PROMPTS[0], "--repeat-penalty", "3")[0])
+
     def test_a_bad_line_is_an_error_of_its_own(self):
         lines = ["{\"prompt\": \"Once\"}\n", "not json\n", "\n", "[1, 2]\n", {"id": 7}, {"prompt": 5}, {"prompt": "x", "temperature": -1}, {"prompt": "x", "top_p": "a"},
                  {"prompt": "x", "stop": [""]}, {"prompt": "x " * 2000}, {"id": "chat", "messages": [{"role": "user", "content": "hi"}]}, "[" * 100000 + "\n",
@@ -207,6 +220,19 @@ class Batch(unittest.TestCase):
         for changed in (requests(21)[1:], [{"custom_id": 7, "prompt": "x"}] + requests(20)[1:], ["no JSON\n"] + requests(20)[1:]):
             self.assertIn(b"mismatch", batch(write("changed.jsonl", changed), target, status=1).stderr)
             self.assertEqual(read(target), begun)
+        # The same ids with other words or settings: the answers are those of other requests.
+        for key, value in (("prompt", "Else"), ("max_tokens", 3), ("temperature", 0.5), ("repeat_penalty", 1.5), ("stop", "x"), ("json_schema", {"enum": [1]})):
+            changed = requests(20)
+            changed[1][key] = value
+            done = batch(write("changed.jsonl", changed), target, status=1)
+            self.assertIn(b"mismatch", done.stderr)
+            self.assertIn(b"line 2 answers line 2 of the requests as it was before it changed", done.stderr)
+            self.assertEqual(read(target), begun)
+        batch(write("changed.jsonl", [{"note": i, **r} for i, r in enumerate(requests(20))]), target)   # keys of the writer's own change nothing
+        self.assertEqual(read(target), whole)
+        without = [{k: v for k, v in r.items() if k != "request"} for r in results(target)]   # results that do not say which request they answer
+        batch(source, write("without.jsonl", without[:7]))
+        self.assertEqual([r["text"] for r in results(path_of("without.jsonl"))], [r["text"] for r in without])
         short = write("short.jsonl", requests(2))
         with open(target, "wb") as f:
             f.write(whole)
