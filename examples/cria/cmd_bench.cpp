@@ -81,6 +81,7 @@ bench_order understand(const bench_flags& flags) {
     order.parallel = list_of("--parallel", flags.parallel, cria::batch_options::most_sequences);
     if (order.format != report_format::md && order.format != report_format::jsonl) usage_error("--parallel", "gives md or jsonl");
   }
+  if (flags.wants_targets && order.plan.threads.size() != 1) usage_error("--threads", "is one number for --targets");
   if (flags.model.empty()) parse_synthetic(flags.synthetic.empty() ? "tinyllama" : flags.synthetic, order);
   if (!flags.save_path.empty() && order.shape == nullptr) usage_error("--save", "writes a model made by --synthetic");
   if (order.plan.context != 0 && order.plan.context < order.plan.needed_context()) {
@@ -173,27 +174,40 @@ void add_bench(CLI::App& app, action& chosen) {
   auto* synthetic =
       c.add_option("--synthetic", flags->synthetic, "SHAPE[:TYPE]: a random model instead, for example tinyllama:Q4_K_M; default tinyllama:Q4_0");
   model->excludes(synthetic);
-  c.add_option("--save", flags->save_path, "write the synthetic model to this file and measure nothing");
-  c.add_option("-p,--n-prompt", flags->prompts, "prompt tokens; 0: no such row. Lists: 1,2,4  1-8  128-512+128  1-8*2")
+  auto* save = c.add_option("--save", flags->save_path, "write the synthetic model to this file and measure nothing");
+  auto* prompts = c.add_option("-p,--n-prompt", flags->prompts, "prompt tokens; 0: no such row. Lists: 1,2,4  1-8  128-512+128  1-8*2")
       ->join(',')
       ->capture_default_str();
-  c.add_option("-n,--n-gen", flags->generations, "generated tokens; 0: no such row. List")->join(',')->capture_default_str();
-  c.add_option("-d,--n-depth", flags->depths, "positions taken before a row begins. List")->join(',')->capture_default_str();
-  c.add_option("-t,--threads", flags->threads, "threads; 0: the physical cores. List")->join(',')->capture_default_str();
-  c.add_option("-r,--repetitions", flags->repetitions, "measurements of each row")->check(CLI::Range(1, 1000))->capture_default_str();
-  c.add_option("-c,--context,--ctx", flags->context, "positions of the cache; 0: what the rows need")
+  auto* generations = c.add_option("-n,--n-gen", flags->generations, "generated tokens; 0: no such row. List")->join(',')->capture_default_str();
+  auto* depths = c.add_option("-d,--n-depth", flags->depths, "positions taken before a row begins. List")->join(',')->capture_default_str();
+  auto* threads = c.add_option("-t,--threads", flags->threads, "threads; 0: the physical cores. List")->join(',')->capture_default_str();
+  auto* repetitions = c.add_option("-r,--repetitions", flags->repetitions, "measurements of each row")->check(CLI::Range(1, 1000))->capture_default_str();
+  auto* context = c.add_option("-c,--context,--ctx", flags->context, "positions of the cache; 0: what the rows need")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{cria::session_options::max_context}));
-  c.add_option("-b,--batch", flags->batch, "prompt tokens of one pass")
+  auto* batch = c.add_option("-b,--batch", flags->batch, "prompt tokens of one pass")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{cria::session_options::most_batch}))
       ->capture_default_str();
-  c.add_option("--precision", flags->precisions, "exact, fast or exact,fast")->join(',')->capture_default_str();
-  c.add_option("--cache", flags->cache, cache_help)->check(CLI::IsMember(cache_names))->capture_default_str();
-  c.add_option("--isa", flags->isa, "instruction set instead of the best one; `cria cpu` lists them");
-  c.add_option("-o,--output", flags->output, "md, csv, json or jsonl")->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))->capture_default_str();
-  c.add_option("--parallel", flags->parallel, "sequences at once, as llama-batched-bench measures them. List")->join(',');
-  c.add_flag("--no-warmup", flags->has_no_warm_up, "time the first run of a row too");
-  c.add_flag("--targets", flags->wants_targets, "measure seven targets instead and say which are met");
-  c.callback([flags, &chosen] { chosen = [flags, order = understand(*flags)] { return run(*flags, order); }; });
+  auto* precision = c.add_option("--precision", flags->precisions, "exact, fast or exact,fast")->join(',')->capture_default_str();
+  auto* cache = c.add_option("--cache", flags->cache, cache_help)->check(CLI::IsMember(cache_names))->capture_default_str();
+  auto* isa = c.add_option("--isa", flags->isa, "instruction set instead of the best one; `cria cpu` lists them");
+  auto* output = c.add_option("-o,--output", flags->output, "md, csv, json or jsonl")
+                     ->check(CLI::IsMember({"md", "csv", "json", "jsonl"}))
+                     ->capture_default_str();
+  auto* parallel = c.add_option("--parallel", flags->parallel, "sequences at once, as llama-batched-bench measures them. List")->join(',');
+  auto* no_warm_up = c.add_flag("--no-warmup", flags->has_no_warm_up, "time the first run of a row too");
+  auto* targets = c.add_flag("--targets", flags->wants_targets, "measure seven targets instead and say which are met");
+  // What would have no effect is refused.
+  for (auto* rows_only : {depths, repetitions, context, cache, no_warm_up}) rows_only->excludes(targets)->excludes(parallel);
+  for (auto* measured_only : {prompts, generations, batch, output, parallel}) measured_only->excludes(targets);
+  for (auto* other : {prompts, generations, depths, threads, repetitions, context, batch, precision, cache, isa, output, parallel, no_warm_up, targets,
+                      model}) {
+    save->excludes(other);
+  }
+  c.callback([flags, &chosen, precision, targets] {
+    bench_order order = understand(*flags);
+    if (targets->count() != 0 && precision->count() != 0 && order.precisions.size() != 1) usage_error("--precision", "is one of the two for --targets");
+    chosen = [flags, order = std::move(order)] { return run(*flags, order); };
+  });
 }
 
 }  // namespace cria_program

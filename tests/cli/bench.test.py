@@ -124,6 +124,16 @@ class Refusals(unittest.TestCase):
             self.assertIn(word, said)
             self.assertEqual(said.count("\n"), 1, said)
 
+    def test_options_that_would_have_no_effect_are_refused(self):
+        rows_only = (["-d", "8"], ["-r", "2"], ["-c", "512"], ["--cache", "f32"], ["--no-warmup"])
+        for mode, refused in ((["--parallel", "2"], rows_only),
+                              (["--targets"], (*rows_only, ["-p", "8"], ["-n", "2"], ["-b", "8"], ["-o", "json"], ["--parallel", "2"], ["-t", "1,2"],
+                                               ["--precision", "exact,fast"])),
+                              (["--save", os.path.join(TMP, "never.gguf")], (*rows_only, ["-p", "8"], ["-t", "1"], ["--isa", "scalar"], ["--precision", "fast"], ["--targets"]))):
+            for options in refused:
+                self.assertIn("cria: error: usage: cria bench: ", bench("--synthetic", "tiny", *mode, *options, status=2))
+        self.assertFalse(os.path.exists(os.path.join(TMP, "never.gguf")))
+
     def test_a_missing_file_and_a_broken_one_are_status_1(self):
         self.assertIn("none.gguf", bench("-m", os.path.join(TMP, "none.gguf"), status=1))
         path = os.path.join(TMP, "broken.gguf")
