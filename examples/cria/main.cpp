@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // cria: runs GGUF language models from the command line, and looks inside them.
-// stdout holds results only. Exit status: 0 done, 1 error, 2 wrong usage.
+// stdout holds results only. Exit status: 0 done, 1 error, 2 wrong usage; SIGPIPE where the reader of stdout has gone.
 #include "subcommand.hpp"
 
 #include <algorithm>
@@ -54,11 +54,11 @@ static int run(int argc, char** argv) {
     for (const CLI::App* command : app.get_subcommands()) check_values(*command);
   } catch (const CLI::CallForVersion&) {
     const auto done = print(version + "\n");
-    return done ? 0 : (print_error(done.error()), 1);
+    return done ? 0 : fail(done.error());
   } catch (const CLI::Success&) {
     const auto chosen_commands = app.get_subcommands();
     const auto done = print(chosen_commands.empty() ? app.help() : chosen_commands.front()->help());
-    return done ? 0 : (print_error(done.error()), 1);
+    return done ? 0 : fail(done.error());
   } catch (const CLI::ParseError& e) {
     const auto chosen_commands = app.get_subcommands();
     if (chosen_commands.empty() && argc > 1 && argv[1][0] != '-') {
@@ -69,7 +69,7 @@ static int run(int argc, char** argv) {
     return 2;
   }
   const auto done = chosen();
-  return done ? 0 : (print_error(done.error()), 1);
+  return done ? 0 : fail(done.error());
 }
 
 }  // namespace cria_program

@@ -20,8 +20,15 @@ namespace cria_program {
 
 namespace {
 
+bool reader_has_gone = false;
+
 cria::error io_error(std::string where, int code) {
   return {cria::errc::io, std::move(where), std::strerror(code)};
+}
+
+cria::error stdout_error(int code) {
+  reader_has_gone = reader_has_gone || code == EPIPE;
+  return io_error("stdout", code);
 }
 
 }  // namespace
@@ -40,6 +47,18 @@ void print_error(const cria::error& e) {
   }
   if (e.offset != cria::error::no_offset) message += " (at byte " + std::to_string(e.offset) + ")";
   print_error(name(e.code), e.where.empty() ? std::string_view("cria") : std::string_view(e.where), message);
+}
+
+int fail(const cria::error& e) {
+  if (!reader_has_gone) {
+    print_error(e);
+    return 1;
+  }
+#ifndef _WIN32
+  std::signal(SIGPIPE, SIG_DFL);
+  std::raise(SIGPIPE);
+#endif
+  return 1;
 }
 
 bool is_terminal(std::FILE* file) {
@@ -67,7 +86,7 @@ void prepare_streams() {
 cria::result<void> print(std::string_view text) {
 #ifdef _WIN32
   if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) return {};
-  return io_error("stdout", errno);
+  return stdout_error(errno);
 #else
   // Not by stdio, which takes a ctrl-C while the terminal is slow for a failure.
   while (!text.empty()) {
@@ -78,7 +97,7 @@ cria::result<void> print(std::string_view text) {
       pollfd writable{STDOUT_FILENO, POLLOUT, 0};
       static_cast<void>(::poll(&writable, 1, -1));
     } else if (errno != EINTR) {
-      return io_error("stdout", errno);
+      return stdout_error(errno);
     }
   }
   return {};

@@ -17,9 +17,13 @@ namespace cria_program {
 void print_error(const cria::error& e);
 void print_error(std::string_view code, std::string_view where, std::string_view message);
 
+/// Says what went wrong and returns the exit status, 1. Once the reader of stdout has gone nothing is said: the process ends as SIGPIPE ends other filters
+/// (on Windows with the exit status alone).
+[[nodiscard]] int fail(const cria::error& e);
+
 [[nodiscard]] bool is_terminal(std::FILE* file);
 
-/// Makes stdin and stdout carry bytes as they are, and a closed pipe or a file at its limit an error rather than a signal.
+/// Makes stdin and stdout carry bytes as they are, and a closed pipe or a file at its limit an error rather than a signal: what is open is closed in order.
 void prepare_streams();
 
 /// Writes results to stdout at once; the system's refusal is an error.
