@@ -208,9 +208,11 @@ TEST_CASE("chat_format: thinking that the prompt begins and calls of tools come 
 TEST_CASE("chat_format: channels of a gpt-oss reply are thinking and text, also in the next prompt, with a template that refuses their marks") {
   if (!has_data(stories)) return;
   const model m = load_stories();
-  const auto format = chat_format::create(m, chat_template::compile(
-      "{% for m in messages %}{% if '<|channel|>' in m.content %}{{ raise_exception('marks') }}{% endif %}<|start|>{{ m.role }}<|message|>{{ m.content }}{{ eos_token }}{% endfor %}"
-      "{% if add_generation_prompt %}<|start|>assistant{% endif %}", special_texts::of(m.tokenizer())).value()).value();
+  const auto refuses_marks = chat_template::compile(
+      "{% for m in messages %}{% if '<|channel|>' in m.content %}{{ raise_exception('marks') }}{% endif %}"
+      "<|start|>{{ m.role }}<|message|>{{ m.content }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<|start|>assistant{% endif %}",
+      special_texts::of(m.tokenizer()));
+  const auto format = chat_format::create(m, refuses_marks.value()).value();
   auto chat = chat_session::create(make_session(m, {.context_size = context}), format).value();
   scripted_sampler says(m.tokenizer(), "<|channel|>analysis<|message|>2 and 2<|end|><|start|>assistant<|channel|>final<|message|>four");
   heard told;
@@ -293,7 +295,8 @@ TEST_CASE("chat_format: who is cancelled in an engine has the turn, with what wa
     options.generation.stop = source.get_token();
     auto asked = format.prepare(talk, options, engine.capacity()).value();
     std::string streamed;
-    REQUIRE(engine.add(asked.prompt, asked.generation, [&](const token_event& e) { return asked.reader.read(e, [&](std::string_view text) { streamed += text; }); }));
+    REQUIRE(engine.add(asked.prompt, asked.generation,
+                       [&](const token_event& e) { return asked.reader.read(e, [&](std::string_view text) { streamed += text; }); }));
     for (std::size_t i = 0; i < n_steps; ++i) REQUIRE(engine.step());
     source.request_stop();
     REQUIRE(engine.run());

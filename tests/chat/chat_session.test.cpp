@@ -44,7 +44,9 @@ std::string reply_of_fresh_session(const model& m, const chat_template& t, const
 /// Says a text, whatever the logits, and then ends.
 class scripted_sampler {
  public:
-  scripted_sampler(const tokenizer& t, std::string_view text) : tokens_(t.encode(text, {.add_bos = false, .add_eos = false}).value()) { tokens_.push_back(t.eos()); }
+  scripted_sampler(const tokenizer& t, std::string_view text) : tokens_(t.encode(text, {.add_bos = false, .add_eos = false}).value()) {
+    tokens_.push_back(t.eos());
+  }
   token_id sample(std::span<const float>) { return tokens_[std::min(next_++, tokens_.size() - 1)]; }
   void accept(token_id) {}
 
@@ -56,7 +58,8 @@ class scripted_sampler {
 /// Writes tools, calls and their answers, each so that it can be found.
 constexpr std::string_view with_tools =
     "{% for t in tools or [] %}T:{{ t.function.name }} <tool_call>\n{% endfor %}{% for m in messages %}{{ m.role }}:{{ m.content }}"
-    "{% for c in m.tool_calls or [] %}<{{ c.id }} {{ c.function.name }} {{ c.function.arguments.city }}>{% endfor %}{% if m.tool_call_id %}({{ m.tool_call_id }}){% endif %}"
+    "{% for c in m.tool_calls or [] %}<{{ c.id }} {{ c.function.name }} {{ c.function.arguments.city }}>{% endfor %}"
+    "{% if m.tool_call_id %}({{ m.tool_call_id }}){% endif %}"
     "{{ eos_token }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}";
 
 std::size_t count(const chat_session& c) { return c.usage().value().n_tokens; }
@@ -156,7 +159,8 @@ TEST_CASE("chat_session: a reply takes less than 128 KiB of the caller's stack, 
     std::string parentheses, loops, lists;
     for (int i = 0; i < 2000; ++i) parentheses += "{{ (", loops += "{% for x in [1] %}", lists += "[";
     const std::size_t to_fail = stack_use_of([&] {
-      for (const std::string& source : {parentheses, loops, "{{ " + std::string(2000, '(') + "1" + std::string(2000, ')') + " }}", "{{ " + std::string(2000, '[') + "}}"}) {
+      for (const std::string& source :
+           {parentheses, loops, "{{ " + std::string(2000, '(') + "1" + std::string(2000, ')') + " }}", "{{ " + std::string(2000, '[') + "}}"}) {
         static_cast<void>(chat_template::compile(source).has_value());
       }
       static_cast<void>(json::parse(lists).has_value());
@@ -525,8 +529,9 @@ TEST_CASE("chat_session: calls of tools are no text, and the next prompt has the
   auto chat = chat_session::create(make_session(m, {.context_size = 512}), t).value();
   chat_options options = greedy_chat(200);
   options.rendering.tools = describe_tools({{"get_weather", "Weather of a city", json::parse(R"({"type": "object"})").value()}});
-  scripted_sampler asks(m.tokenizer(), "<think>Hm.</think>\nOne moment.\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Lima\"}}\n</tool_call>\n"
-                                       "<tool_call>{\"name\": \"f\"}</tool_call>");
+  scripted_sampler asks(m.tokenizer(),
+                        "<think>Hm.</think>\nOne moment.\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Lima\"}}\n</tool_call>\n"
+                        "<tool_call>{\"name\": \"f\"}</tool_call>");
   std::string text, thinking;
   std::vector<std::string> names;
   const auto reply = chat.say(chat_message("user", "Rain?"), options, asks, [&](const reply_piece& p) {
@@ -600,7 +605,8 @@ TEST_CASE("chat_session: without tools calls are text; thinking that the prompt 
   scripted_sampler again(m.tokenizer(), call);
   CHECK(chat.say(chat_message("user", "x"), forced, again).value().calls.size() == 1);
 
-  auto t = chat_template::compile("{% for m in messages %}{{ m.role }}:{{ m.content + eos_token }}\n{% endfor %}assistant:<think>\n", special_texts::of(m.tokenizer())).value();
+  constexpr std::string_view opened = "{% for m in messages %}{{ m.role }}:{{ m.content + eos_token }}\n{% endfor %}assistant:<think>\n";
+  auto t = chat_template::compile(opened, special_texts::of(m.tokenizer())).value();
   auto thinker = chat_session::create(make_session(m, {.context_size = 512}), t).value();
   scripted_sampler thinks(m.tokenizer(), "Let me see.\n</think>\n\nFour.");
   std::string raw, shown;
@@ -616,7 +622,8 @@ TEST_CASE("chat_session: without tools calls are text; thinking that the prompt 
   CHECK(answer.thinking.empty());
   scripted_sampler cut(m.tokenizer(), "Let me see.\n</think>\n\nFour and more");
   std::size_t n_pieces = 0;
-  const auto stopped = thinker.say(chat_message("user", "2 + 2?"), greedy_chat(100), cut, [&](std::string_view text) { return shown += text, ++n_pieces < 3; }).value();
+  const auto stopped =
+      thinker.say(chat_message("user", "2 + 2?"), greedy_chat(100), cut, [&](std::string_view text) { return shown += text, ++n_pieces < 3; }).value();
   CHECK(stopped.text == shown);
   CHECK(stopped.done.reason == finish_reason::stopped_by_callback);
 }
@@ -656,7 +663,8 @@ TEST_CASE("chat_session: a reply ends where it goes on with the user's turn, as 
   scripted_sampler similar(m.tokenizer(), "A <|use and\n<|users");
   CHECK(chat.say(chat_message("user", "Hi"), greedy_chat(100), similar).value().text == "A <|use and\n<|users");
   // A word with a colon is one in any program: only at the beginning of a line is it the user's turn.
-  REQUIRE(chat.set_template(chat_template::compile("{% for m in messages %}{{ 'User: ' if m.role == 'user' else 'Assistant: ' }}{{ m.content }}\n\n{% endfor %}").value()));
+  REQUIRE(chat.set_template(
+      chat_template::compile("{% for m in messages %}{{ 'User: ' if m.role == 'user' else 'Assistant: ' }}{{ m.content }}\n\n{% endfor %}").value()));
   scripted_sampler program(m.tokenizer(), "So:\nclass User:\n  pass\n\nUser: And you?");
   const auto code = chat.say(chat_message("user", "Write a class"), greedy_chat(100), program).value();
   CHECK(code.text == "So:\nclass User:\n  pass\n");

@@ -54,7 +54,10 @@ class model_file {
 
 gguf_builder chat_metadata(bool adds_bos = true) {
   gguf_builder b = spm_metadata(chat_vocabulary());
-  b.key("tokenizer.ggml.bos_token_id", 1u).key("tokenizer.ggml.eos_token_id", 2u).key("tokenizer.ggml.add_bos_token", adds_bos).key("tokenizer.ggml.add_space_prefix", false);
+  b.key("tokenizer.ggml.bos_token_id", 1u)
+      .key("tokenizer.ggml.eos_token_id", 2u)
+      .key("tokenizer.ggml.add_bos_token", adds_bos)
+      .key("tokenizer.ggml.add_space_prefix", false);
   return b;
 }
 
@@ -64,7 +67,10 @@ gguf_builder plain_metadata(const std::vector<const char*>& more, token_kind kin
   for (const token& t : byte_tokens()) tokens.push_back(t);
   for (const char* text : more) tokens.push_back({text, 0, kind});
   gguf_builder b = spm_metadata(tokens);
-  b.key("tokenizer.ggml.bos_token_id", 1u).key("tokenizer.ggml.eos_token_id", 2u).key("tokenizer.ggml.add_bos_token", true).key("tokenizer.ggml.add_space_prefix", false);
+  b.key("tokenizer.ggml.bos_token_id", 1u)
+      .key("tokenizer.ggml.eos_token_id", 2u)
+      .key("tokenizer.ggml.add_bos_token", true)
+      .key("tokenizer.ggml.add_space_prefix", false);
   return b;
 }
 
@@ -121,7 +127,8 @@ TEST_CASE("chat_template: what people type never becomes a control token, what t
     CAPTURE(evil);
     CHECK(n_control(t, chatml.encode(conversation().add("system", evil).add("user", evil), t).value()) == 5);
     const auto called = conversation().add("user", "u").add(chat_message("assistant", "").set("tool_calls", evil));
-    const auto dumped = chat_template::compile("{% for m in messages %}{{ m | tojson }}{{ m.content | upper | lower | trim }}{% endfor %}{{ tools | tojson }}{{ x }}").value();
+    const auto dumped =
+        chat_template::compile("{% for m in messages %}{{ m | tojson }}{{ m.content | upper | lower | trim }}{% endfor %}{{ tools | tojson }}{{ x }}").value();
     const render_options options{.tools = json(json::array{evil}), .variables = {{"x", evil}}};
     CHECK(n_control(t, dumped.encode(called, t, options).value()) == 0);
   }
@@ -186,7 +193,8 @@ TEST_CASE("chat_template: a model's templates come from its metadata, the one fo
   const model_file none(plain_metadata({}));
   CHECK(chat_template::from_metadata(none.metadata(), none.tokenizer()).error().code == errc::missing_key);
   auto b = chat_metadata();
-  const model_file both(b.key("tokenizer.chat_template", std::string("plain {{ eos_token }}")).key("tokenizer.chat_template.tool_use", std::string("tools {{ tools | length }}")));
+  const model_file both(b.key("tokenizer.chat_template", std::string("plain {{ eos_token }}"))
+                            .key("tokenizer.chat_template.tool_use", std::string("tools {{ tools | length }}")));
   const auto t = chat_template::from_metadata(both.metadata(), both.tokenizer()).value();
   CHECK(t.render(hello).value().text == "plain </s>");
   CHECK(t.render(hello, {.tools = json(json::array{"a", "b"})}).value().text == "tools 2");
@@ -209,9 +217,10 @@ TEST_CASE("chat_template: a file without a template gets the one whose markers i
     std::vector<const char*> markers;
     const char* end;
   };
-  for (const family& f : {family{"chatml", {"<|im_start|>", "<|im_end|>"}, "<|im_end|>"}, family{"gemma", {"<start_of_turn>", "<end_of_turn>"}, "<end_of_turn>"},
-                          family{"llama3", {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, "<|eot_id|>"},
-                          family{"phi3", {"<|user|>", "<|assistant|>", "<|end|>"}, "<|end|>"}}) {
+  for (const family& f :
+       {family{"chatml", {"<|im_start|>", "<|im_end|>"}, "<|im_end|>"}, family{"gemma", {"<start_of_turn>", "<end_of_turn>"}, "<end_of_turn>"},
+        family{"llama3", {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, "<|eot_id|>"},
+        family{"phi3", {"<|user|>", "<|assistant|>", "<|end|>"}, "<|end|>"}}) {
     CAPTURE(f.name);
     const model_file file(plain_metadata(f.markers));
     const tokenizer t = file.tokenizer();
@@ -232,12 +241,16 @@ TEST_CASE("chat_template: a file without a template gets the one whose markers i
 }
 
 TEST_CASE("chat_template: templates see tools, documents, the host's variables and its clock as with Hugging Face") {
-  const auto text = [](std::string_view source, const render_options& options = {}) { return chat_template::compile(source).value().render(hello, options).value().text; };
+  const auto text = [](std::string_view source, const render_options& options = {}) {
+    return chat_template::compile(source).value().render(hello, options).value().text;
+  };
   CHECK(text("{{ tools is none }} {{ documents is none }} {{ bos_token is defined }} {{ add_generation_prompt }}") == "True True False True");
   CHECK(text("{{ strftime_now('%Y-%m-%d %H:%M') }}", {.now = jinja::civil_time{2024, 7, 9, 13, 5, 7}}) == "2024-07-09 13:05");
   CHECK(text("{{ strftime_now('%Y') | int > 2023 }}") == "True");
-  for (const jinja::civil_time wrong : {jinja::civil_time{2024, 0, 9, 13, 5, 7}, jinja::civil_time{2024, 13, 9, 13, 5, 7}, jinja::civil_time{-4, 1, 1, 0, 0, 0}, jinja::civil_time{2024, 1, 0, 0, 0, 0}, jinja::civil_time{2024, 1, 1, 24, 0, 0}}) {
-    CHECK(chat_template::compile("{{ strftime_now('%B') }}").value().render(hello, {.now = wrong}).error().to_string() == "bad_argument: now: is no date and time");
+  for (const jinja::civil_time wrong : {jinja::civil_time{2024, 0, 9, 13, 5, 7}, jinja::civil_time{2024, 13, 9, 13, 5, 7}, jinja::civil_time{-4, 1, 1, 0, 0, 0},
+                                        jinja::civil_time{2024, 1, 0, 0, 0, 0}, jinja::civil_time{2024, 1, 1, 24, 0, 0}}) {
+    CHECK(chat_template::compile("{{ strftime_now('%B') }}").value().render(hello, {.now = wrong}).error().to_string() ==
+          "bad_argument: now: is no date and time");
   }
   CHECK(text("{{ enable_thinking }} {{ messages }}", {.variables = {{"enable_thinking", json(false)}, {"messages", "other"}}}) == "False other");
   const auto r = chat_template::compile("<{{ messages[0].content }}>").value().render(hello).value();
@@ -318,7 +331,8 @@ TEST_CASE("chat_template: where the mark of the user's turn is mere text, it end
   const tokenizer t = model_file(chat_metadata()).tokenizer();
   using strings = std::vector<std::string>;
   const auto of = [&](std::string_view between) {
-    const std::string source = "{% for m in messages %}{% if m.role == 'user' %}" + std::string(between) + "{% endif %}{{ m.content }}{% if m.role != 'user' %}{{ eos_token }}{% endif %}{% endfor %}";
+    const std::string source = "{% for m in messages %}{% if m.role == 'user' %}" + std::string(between) +
+                               "{% endif %}{{ m.content }}{% if m.role != 'user' %}{{ eos_token }}{% endif %}{% endfor %}";
     return chat_template::compile(source, special_texts::of(t)).value().ends(t).value().strings;
   };
   CHECK(of("{{ '\n<|usr|>\n' }}") == strings{"<|usr|>", "\n<|usr|>"});

@@ -19,10 +19,11 @@ using cria::detail::python_repr;
 
 TEST_CASE("number: decimals read as the C library reads them, beyond the range of a double too") {
   const std::string many(400, '0'), ones(320, '1');
-  const std::string texts[] = {"0", "1", "1.5", "0.1", "1e5", "1E+5", "25e-1", "0.000", "0e999", "123456789012345678901234567890", "4.9e-324", "2e-324", "1.7976931348623157e308", "1.8e308",
-                               "1e400", "1E+400", "0.5e400", "1e-400", "0.00e-5", "12.5e-400", "1e99999999999999999999", "1e-99999999999999999999", "0e99999999999999999999",
-                               ones, ones + ".5", ones + "e-20", ones + "e-700", "1" + many, "1" + many + "e-50", "1" + many + "e-400", "1" + many + "e-800",
-                               "0." + many + "1", "0." + many + "1e50", "0." + many + "1e+400", "0." + many + "1e800", "." + many + "1e90", many + "1", many + ".5e400"};
+  const std::string texts[] = {"0", "1", "1.5", "0.1", "1e5", "1E+5", "25e-1", "0.000", "0e999", "123456789012345678901234567890", "4.9e-324", "2e-324",
+                               "1.7976931348623157e308", "1.8e308", "1e400", "1E+400", "0.5e400", "1e-400", "0.00e-5", "12.5e-400", "1e99999999999999999999",
+                               "1e-99999999999999999999", "0e99999999999999999999", ones, ones + ".5", ones + "e-20", ones + "e-700", "1" + many,
+                               "1" + many + "e-50", "1" + many + "e-400", "1" + many + "e-800", "0." + many + "1", "0." + many + "1e50", "0." + many + "1e+400",
+                               "0." + many + "1e800", "." + many + "1e90", many + "1", many + ".5e400"};
   for (const std::string& text : texts) {
     CAPTURE(text);
     const auto read = parse_decimal(text);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Every allocation of templates, conversations, replies, JSON, schemas and grammars fails once, and from each one on: errc::out_of_memory or success, no leak, no
-// other end; and a chat whose reply had no memory is the conversation that it was.
+// Every allocation of templates, conversations, replies, JSON, schemas and grammars fails once, and from each one on: errc::out_of_memory or success, no leak,
+// no other end; and a chat whose reply had no memory is the conversation that it was.
 #include <tests/support/failing_allocations.hpp>
 
 #include <cria/chat/chat_format.hpp>
@@ -25,10 +25,12 @@ using namespace cria_test;
 
 namespace {
 
-constexpr std::string_view source = "{% for m in messages %}{{ '<' ~ m['role']|upper ~ '> ' ~ m.content|trim }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
-                                    "{% if add_generation_prompt %}{{ 't4' * 2 }}{% endif %}";
+constexpr std::string_view source =
+    "{% for m in messages %}{{ '<' ~ m['role']|upper ~ '> ' ~ m.content|trim }}{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 't4' * 2 }}{% endif %}";
 constexpr std::string_view talk = R"([{"role": "system", "content": "Be kind to whoever it is that asks."}, {"role": "user", "content": " t4 t5 \u00e9 "}])";
-constexpr std::string_view schema = R"({"type": "object", "properties": {"name": {"type": "string", "maxLength": 4}, "n": {"type": "integer", "minimum": -3, "maximum": 70},
+constexpr std::string_view schema =
+    R"({"type": "object", "properties": {"name": {"type": "string", "maxLength": 4}, "n": {"type": "integer", "minimum": -3, "maximum": 70},
                                         "list": {"type": "array", "items": {"enum": ["a", 1, null]}, "maxItems": 2}}, "required": ["name"]})";
 constexpr std::string_view gbnf = "root ::= item+ (\",\" [^a-c]{2,3})?\nitem ::= \"t\" digit | \"(\" item \")\"\ndigit ::= [0-9]";
 
@@ -64,8 +66,9 @@ TEST_CASE("out_of_memory: compiling and rendering a template with any allocation
   fail_each([&] { return code_unless(chat_template::named("no such template"), errc::bad_argument); });
   fail_each([&] { return code_of(chat_template::from_model(small_model())); });
   fail_each([&] { return code_unless(chat_template::compile("{% for x in y %}{{ a very long line that ends in nothing"), errc::syntax); });
-  for (const std::string_view each : {source, std::string_view("{% set ns = namespace(x=1) %}{% macro m(a, b=2) %}{{ [a, b]|join(', ') }}{% endmacro %}"
-                                                               "{{ m(messages|length) }}{{ messages|tojson }}{{ {'a': 1}.items()|list }}{{ 'x'|replace('x', 'yy') }}")}) {
+  for (const std::string_view each :
+       {source, std::string_view("{% set ns = namespace(x=1) %}{% macro m(a, b=2) %}{{ [a, b]|join(', ') }}{% endmacro %}"
+                                 "{{ m(messages|length) }}{{ messages|tojson }}{{ {'a': 1}.items()|list }}{{ 'x'|replace('x', 'yy') }}")}) {
     const auto made = chat_template::compile(each).value();
     fail_each([&] { return code_of(made.encode(said, t, {.now = jinja::civil_time{}})); });
   }
@@ -84,10 +87,11 @@ TEST_CASE("out_of_memory: JSON, schemas, grammars and settings with any allocati
 }
 
 TEST_CASE("out_of_memory: parting a reply with any allocation failing is std::bad_alloc and nothing lost, and the parser can be let go of") {
-  constexpr std::string_view replies[] = {"<think>which of the tools is it that knows</think>  text before <tool_call>{\"name\": \"weather_of_a_city\", \"arguments\": {\"city\": "
-                                          "\"Lima\", \"days\": [1, 2.5, null]}}</tool_call><tool_call>{no JSON}</tool_call> text behind",
-                                          "[TOOL_CALLS]weather_of_a_city[ARGS]{\"city\": \"Lima\"}",
-                                          "{\"name\": \"weather_of_a_city\", \"parameters\": {\"city\": \"Lima\"}}; {\"name\": \"b\", \"parameters\": {}}"};
+  constexpr std::string_view replies[] = {
+      "<think>which of the tools is it that knows</think>  text before <tool_call>{\"name\": \"weather_of_a_city\", \"arguments\": {\"city\": "
+      "\"Lima\", \"days\": [1, 2.5, null]}}</tool_call><tool_call>{no JSON}</tool_call> text behind",
+      "[TOOL_CALLS]weather_of_a_city[ARGS]{\"city\": \"Lima\"}",
+      "{\"name\": \"weather_of_a_city\", \"parameters\": {\"city\": \"Lima\"}}; {\"name\": \"b\", \"parameters\": {}}"};
   for (const std::string_view reply : replies) {
     for (const std::size_t n : {std::size_t{1}, std::size_t{7}, reply.size()}) {
       const reply_syntax syntax{.has_thinking = true, .has_call_tags = true, .has_call_list = true, .has_bare_calls = true};

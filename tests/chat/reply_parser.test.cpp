@@ -83,8 +83,9 @@ using calls = std::vector<std::string>;
 }  // namespace
 
 TEST_CASE("reply_parser: plain text is text, all of it, whatever it looks like in the middle") {
-  for (const std::string_view reply : {"Hello.", "  Two spaces before, two behind  ", "a < b and <b>bold</b>", "Use <think> and </think> for thoughts.", "</think>", "\n\n",
-                                       "<", "<thin", "<thinking>no</thinking>", "[1, 2]", "{\"answer\": 42}", "\xf0\x9f\xa6\x99 <tool", "[TOOL_CALL"}) {
+  for (const std::string_view reply :
+       {"Hello.", "  Two spaces before, two behind  ", "a < b and <b>bold</b>", "Use <think> and </think> for thoughts.", "</think>", "\n\n", "<", "<thin",
+        "<thinking>no</thinking>", "[1, 2]", "{\"answer\": 42}", "\xf0\x9f\xa6\x99 <tool", "[TOOL_CALL"}) {
     const parted p = part(reply);
     CHECK(p.text == reply);
     CHECK(p.thinking.empty());
@@ -123,14 +124,16 @@ TEST_CASE("reply_parser: calls between tags, as Hermes and Qwen write them") {
   CHECK(two.text == "Let me look.");
   CHECK(two.calls == calls{"a {\"x\": 1}", "b {}"});
   // Braces and tags inside texts are not the end.
-  CHECK(part("<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"}]</tool_call>\\\"{\"}}</tool_call>", tags).calls == calls{"f {\"x\": \"}]</tool_call>\\\"{\"}"});
+  CHECK(part("<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"}]</tool_call>\\\"{\"}}</tool_call>", tags).calls ==
+        calls{"f {\"x\": \"}]</tool_call>\\\"{\"}"});
   // The end of the reply ends a call as well: many models stop there. So does the next call.
   CHECK(part("<tool_call>{\"name\": \"f\", \"arguments\": {}}", tags).calls == calls{"f {}"});
   CHECK(part("<tool_call>{\"name\": \"f\"}<tool_call>{\"name\": \"g\"}\n", tags).calls == calls{"f {}", "g {}"});
   // A list inside, arguments as text, the form with "function".
   CHECK(part("<tool_call>[{\"name\": \"f\"}, {\"name\": \"g\"}]</tool_call>", tags).calls == calls{"f {}", "g {}"});
   CHECK(part("<tool_call>{\"name\": \"f\", \"arguments\": \"{\\\"x\\\": 1}\"}</tool_call>", tags).calls == calls{"f {\"x\": 1}"});
-  CHECK(part("<tool_call>{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"x\": 1}}}</tool_call>", tags).calls == calls{"f {\"x\": 1}"});
+  CHECK(part("<tool_call>{\"type\": \"function\", \"function\": {\"name\": \"f\", \"parameters\": {\"x\": 1}}}</tool_call>", tags).calls ==
+        calls{"f {\"x\": 1}"});
   const parted behind = part("<tool_call>{\"name\": \"f\"}</tool_call> and so on", tags);
   CHECK(behind.calls == calls{"f {}"});
   CHECK(behind.text == " and so on");
@@ -138,14 +141,35 @@ TEST_CASE("reply_parser: calls between tags, as Hermes and Qwen write them") {
 
 TEST_CASE("reply_parser: what is no call is text, tags included") {
   for (const std::string_view reply : {
-           "<tool_call>", "<tool_call>\n", "<tool_call>nothing</tool_call>", "<tool_call>{}</tool_call>", "<tool_call>[]</tool_call>",
-           "<tool_call>{\"name\": 5}</tool_call>", "<tool_call>{\"name\": \"\"}</tool_call>", "<tool_call>{\"arguments\": {}}</tool_call>",
-           "<tool_call>{\"name\": \"f\", \"arguments\": [1]}</tool_call>", "<tool_call>{\"name\": \"f\", \"arguments\": \"no json\"}</tool_call>",
-           "<tool_call>{\"name\": \"f\"} what</tool_call>", "<tool_call>{\"name\": \"f\"}</tool", "<tool_call>{\"name\": \"f\", }</tool_call>",
-           "<tool_call>{\"name\": \"f\"", "<tool_call>{'name': 'f'}</tool_call>", "<tool_call>{\"name\": \"f\"]</tool_call>",
-           "<tool_call>[{\"name\": \"f\"}, {\"nam\": \"g\"}]</tool_call>", "<tool_call>{\"name\": \"two\nlines\"}</tool_call>",
-           "[TOOL_CALLS]", "[TOOL_CALLS] none", "[TOOL_CALLS]f{}", "[TOOL_CALLS]f[ARGS]", "[TOOL_CALLS]f[ARGS][1]", "[TOOL_CALLS] {\"x\": 1}", "[TOOL_CALLS][ARGS]{}",
-           "<|python_tag|>print(1)", "{\"name\": \"Bob\"}", "{\"name\": \"f\", \"parameters\": {}} is a call", "{\"name\": \"f\", \"parameters\": {}",
+           "<tool_call>",
+           "<tool_call>\n",
+           "<tool_call>nothing</tool_call>",
+           "<tool_call>{}</tool_call>",
+           "<tool_call>[]</tool_call>",
+           "<tool_call>{\"name\": 5}</tool_call>",
+           "<tool_call>{\"name\": \"\"}</tool_call>",
+           "<tool_call>{\"arguments\": {}}</tool_call>",
+           "<tool_call>{\"name\": \"f\", \"arguments\": [1]}</tool_call>",
+           "<tool_call>{\"name\": \"f\", \"arguments\": \"no json\"}</tool_call>",
+           "<tool_call>{\"name\": \"f\"} what</tool_call>",
+           "<tool_call>{\"name\": \"f\"}</tool",
+           "<tool_call>{\"name\": \"f\", }</tool_call>",
+           "<tool_call>{\"name\": \"f\"",
+           "<tool_call>{'name': 'f'}</tool_call>",
+           "<tool_call>{\"name\": \"f\"]</tool_call>",
+           "<tool_call>[{\"name\": \"f\"}, {\"nam\": \"g\"}]</tool_call>",
+           "<tool_call>{\"name\": \"two\nlines\"}</tool_call>",
+           "[TOOL_CALLS]",
+           "[TOOL_CALLS] none",
+           "[TOOL_CALLS]f{}",
+           "[TOOL_CALLS]f[ARGS]",
+           "[TOOL_CALLS]f[ARGS][1]",
+           "[TOOL_CALLS] {\"x\": 1}",
+           "[TOOL_CALLS][ARGS]{}",
+           "<|python_tag|>print(1)",
+           "{\"name\": \"Bob\"}",
+           "{\"name\": \"f\", \"parameters\": {}} is a call",
+           "{\"name\": \"f\", \"parameters\": {}",
            "{\"name\": \"Bob\", \"parameters\": \"tall\"}",
        }) {
     const parted p = part(reply);
@@ -163,7 +187,8 @@ TEST_CASE("reply_parser: what is no call is text, tags included") {
 }
 
 TEST_CASE("reply_parser: Mistral's list, and a name with its arguments") {
-  CHECK(part("[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"x\": [1, {}]}}, {\"name\": \"g\", \"arguments\": {}}]", list).calls == calls{"f {\"x\": [1, {}]}", "g {}"});
+  CHECK(part("[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"x\": [1, {}]}}, {\"name\": \"g\", \"arguments\": {}}]", list).calls ==
+        calls{"f {\"x\": [1, {}]}", "g {}"});
   CHECK(part("[TOOL_CALLS]{\"name\": \"f\", \"arguments\": {}}", list).calls == calls{"f {}"});
   const parted newer = part("One moment. [TOOL_CALLS]get_weather[ARGS]{\"city\": \"Lima\"}[TOOL_CALLS]b-2.x[CALL_ID]abc123XYZ[ARGS]{}", list);
   CHECK(newer.text == "One moment.");
@@ -194,21 +219,25 @@ TEST_CASE("reply_parser: channels of gpt-oss: analysis is thinking, final and co
   const parted answer = part("<|channel|>analysis<|message|>User asks 2 + 2.<|end|><|start|>assistant<|channel|>final<|message|>2 + 2 = 4.", channels);
   CHECK(answer.thinking == "User asks 2 + 2.");
   CHECK(answer.text == "2 + 2 = 4.");
-  const parted called = part("<|channel|>analysis<|message|>Need the weather.<|end|><|start|>assistant<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>"
-                             "{\"location\": \"Tokyo\"}", channels);
+  const parted called = part("<|channel|>analysis<|message|>Need the weather.<|end|><|start|>assistant"
+                             "<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>{\"location\": \"Tokyo\"}", channels);
   CHECK(called.thinking == "Need the weather.");
   CHECK(called.text.empty());
   CHECK(called.calls == calls{R"(get_weather {"location": "Tokyo"})"});
-  CHECK(part(" to=functions.f<|channel|>commentary json<|message|>{}<|end|><|start|>assistant<|channel|>commentary to=functions.g<|message|>{\"a\": [1]}", channels).calls ==
-        calls{"f {}", R"(g {"a": [1]})"});
-  const parted preamble = part("<|channel|>commentary<|message|>I'll look.<|end|><|start|>assistant to=functions.f<|channel|>commentary<|message|>{\"<\": \"|end\"}", channels);
+  const parted two = part(" to=functions.f<|channel|>commentary json<|message|>{}<|end|><|start|>assistant<|channel|>commentary to=functions.g<|message|>"
+                          "{\"a\": [1]}", channels);
+  CHECK(two.calls == calls{"f {}", R"(g {"a": [1]})"});
+  const parted preamble =
+      part("<|channel|>commentary<|message|>I'll look.<|end|><|start|>assistant to=functions.f<|channel|>commentary<|message|>{\"<\": \"|end\"}", channels);
   CHECK(preamble.text == "I'll look.");
   CHECK(preamble.calls == calls{R"(f {"<": "|end"})"});
   CHECK(part("<|channel|>analysis<|message|>a < b <|e", channels).thinking == "a < b <|e");   // cut there
 }
 
 TEST_CASE("reply_parser: with channels, what has no header or is no call is text, and a header that was cut is neither text nor thinking") {
-  for (const std::string_view plain : {"4.", " ", "{\"a\": 1}", "<b>4</b>", "<|chan", "to=", "A <|channel|>final<|message|>", "<think>a</think>b"}) CHECK(part(plain, channels).text == plain);
+  for (const std::string_view plain : {"4.", " ", "{\"a\": 1}", "<b>4</b>", "<|chan", "to=", "A <|channel|>final<|message|>", "<think>a</think>b"}) {
+    CHECK(part(plain, channels).text == plain);
+  }
   const parted no_json = part("<|channel|>commentary to=functions.f<|message|>not JSON<|end|><|start|>assistant<|channel|>final<|message|>b", channels);
   CHECK(no_json.calls.empty());
   CHECK(no_json.text == "not JSONb");
@@ -254,9 +283,11 @@ TEST_CASE("reply_parser: text is handed out as soon as it cannot be a tag") {
 }
 
 TEST_CASE("reply_parser: any mixture of tags and JSON, cut anywhere, is parted alike and kept whole") {
-  constexpr std::string_view words[] = {"<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "{\"name\": \"f\"", ", \"arguments\": {}",
-                                        "}", "{", "[", "]", "\"", "\\", ";", " ", "\n", " \n\n\t", "f", "\xc3\xa4", "<", "{\"name\": \"f\", \"parameters\": {}}"};
-  constexpr std::string_view marks[] = {"<|channel|>", "<|message|>", "<|start|>assistant", "<|end|>", "analysis", "final", " to=functions.f", "<|channel|>commentary to=functions.f<|message|>{}", "{}", "{\"a\": ", "1}", " ", "<", "<|", "x"};
+  constexpr std::string_view words[] = {"<think>", "</think>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "{\"name\": \"f\"",
+                                        ", \"arguments\": {}", "}", "{", "[", "]", "\"", "\\", ";", " ", "\n", " \n\n\t", "f", "\xc3\xa4", "<",
+                                        "{\"name\": \"f\", \"parameters\": {}}"};
+  constexpr std::string_view marks[] = {"<|channel|>", "<|message|>", "<|start|>assistant", "<|end|>", "analysis", "final", " to=functions.f",
+                                        "<|channel|>commentary to=functions.f<|message|>{}", "{}", "{\"a\": ", "1}", " ", "<", "<|", "x"};
   std::mt19937 random(1);
   std::size_t n_calls = 0, n_thinking = 0, n_channel_calls = 0;
   for (int i = 0; i < 6000; ++i) {
@@ -345,7 +376,8 @@ TEST_CASE("tool_call: descriptions, messages and answers are those that template
     CHECK(tool_call::from_json(json::parse(none).value()).value().arguments == json(json::object{}));
   }
   CHECK(tool_answer(call, "42").fields().dump() == R"({"role": "tool", "content": "42", "name": "f", "tool_call_id": "1"})");
-  for (const char* bad : {"1", "null", "{}", R"({"name": ""})", R"({"name": "f", "arguments": 5})", R"({"name": "f", "arguments": "["})", R"({"name": "f", "arguments": " "})", R"({"function": {"x": 1}})"}) {
+  for (const char* bad : {"1", "null", "{}", R"({"name": ""})", R"({"name": "f", "arguments": 5})", R"({"name": "f", "arguments": "["})",
+                          R"({"name": "f", "arguments": " "})", R"({"function": {"x": 1}})"}) {
     CAPTURE(bad);
     const auto refused = tool_call::from_json(json::parse(bad).value());
     REQUIRE_FALSE(refused);

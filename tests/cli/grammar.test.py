@@ -16,7 +16,8 @@ SCHEMA = {"type": "object", "properties": {"name": {"type": "string", "maxLength
 
 
 def run(*arguments):
-    return subprocess.run([CRIA, "run", "-m", STORIES, "-p", "Lily", "-t", "1", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+    return subprocess.run([CRIA, "run", "-m", STORIES, "-p", "Lily", "-t", "1", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=120)
 
 
 def file_of(name, text):
@@ -51,8 +52,10 @@ class Grammar(unittest.TestCase):
         self.assertIn(b"max_tokens", done.stderr)
 
     def test_what_does_not_compile_names_file_and_place(self):
-        for option, name, text, place in [("--grammar", "a.gbnf", 'root ::= "a" b\n', "line 1, column 14"), ("--grammar", "b.gbnf", "root ::= root\n", "line 1, column 1"),
-                                          ("--json-schema", "c.json", '{"items": {"multipleOf": 2}}', "#/items/multipleOf"), ("--json-schema", "d.json", "{", "line 1, column 2")]:
+        for option, name, text, place in [("--grammar", "a.gbnf", 'root ::= "a" b\n', "line 1, column 14"),
+                                          ("--grammar", "b.gbnf", "root ::= root\n", "line 1, column 1"),
+                                          ("--json-schema", "c.json", '{"items": {"multipleOf": 2}}', "#/items/multipleOf"),
+                                          ("--json-schema", "d.json", "{", "line 1, column 2")]:
             done = run(option, file_of(name, text))
             self.assertEqual((done.returncode, done.stdout), (1, b""))
             self.assertTrue(re.search(re.escape(name) + ": " + re.escape(place), done.stderr.decode()), done.stderr)

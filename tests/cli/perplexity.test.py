@@ -91,7 +91,8 @@ class Perplexity(unittest.TestCase):
         other_text = os.path.join(TMP, "other.txt")
         with open(other_text, "wb") as f:
             f.write(text)
-        self.assertRegex(cria("perplexity", "-m", STORIES, "-f", other_text, "-c", "64", "--chunks", "2", "--kl", saved, status=1), "mismatch: .*is of another text: window 1 ")
+        self.assertRegex(cria("perplexity", "-m", STORIES, "-f", other_text, "-c", "64", "--chunks", "2", "--kl", saved, status=1),
+                         "mismatch: .*is of another text: window 1 ")
         with open(saved, "rb") as f:
             bytes_of = bytearray(f.read())
         changed = os.path.join(TMP, "changed.logits")

@@ -98,7 +98,7 @@ class Run(unittest.TestCase):
         with open(STORIES, "rb") as f, open(truncated, "wb") as g:
             g.write(f.read()[:700000])
         self.assertIn("truncated: ", cria("run", "-m", truncated, *ONCE, status=1))
-        self.assertIn("missing_tensor" if "missing_tensor" in cria("run", "-m", VOCAB, *ONCE, status=1) else "missing_key", cria("run", "-m", VOCAB, *ONCE, status=1))
+        self.assertRegex(cria("run", "-m", VOCAB, *ONCE, status=1), "missing_tensor|missing_key")
 
     def test_output_that_cannot_be_written_is_an_error(self):
         if not os.path.exists("/dev/full"):
@@ -115,18 +115,19 @@ class Run(unittest.TestCase):
             with open(name, "w", encoding="utf-8") as file:
                 file.write(content)
         tiny = ["--synthetic", "tiny", "-p", "4", "-n", "1", "-t", "1"]
-        for command in (["--help"], ["--version"], ["inspect", "-m", STORIES], ["cpu"], ["tokenize", "-m", STORIES, "-p", "a"], ["detokenize", "-m", STORIES, "403"],
-                        ["logits", "-m", STORIES, *ONCE], ["embed", "-m", STORIES, *ONCE], ["chat", "-m", STORIES, "--chat-template", "zephyr", *ONCE],
-                        ["template", "--chat-template", "chatml", "-f", messages], ["batch", "-m", STORIES, "-f", path, "-o", "-"], ["bench", *tiny, "-r", "1"],
-                        ["bench", *tiny, "--parallel", "2"], ["perplexity", "-m", STORIES, "-f", text, "-c", "32"],
-                        ["quantize", STORIES, os.path.join(TMP, "quantised.gguf"), "Q8_0"]):
+        for command in (["--help"], ["--version"], ["inspect", "-m", STORIES], ["cpu"], ["tokenize", "-m", STORIES, "-p", "a"],
+                        ["detokenize", "-m", STORIES, "403"], ["logits", "-m", STORIES, *ONCE], ["embed", "-m", STORIES, *ONCE],
+                        ["chat", "-m", STORIES, "--chat-template", "zephyr", *ONCE], ["template", "--chat-template", "chatml", "-f", messages],
+                        ["batch", "-m", STORIES, "-f", path, "-o", "-"], ["bench", *tiny, "-r", "1"], ["bench", *tiny, "--parallel", "2"],
+                        ["perplexity", "-m", STORIES, "-f", text, "-c", "32"], ["quantize", STORIES, os.path.join(TMP, "quantised.gguf"), "Q8_0"]):
             reader, writer = os.pipe()
             os.close(reader)
             done = subprocess.run([CRIA, *command], stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE, timeout=120)
             os.close(writer)
             self.assertNotIn(b"error", done.stderr, command)
             self.assertEqual(done.returncode, -signal.SIGPIPE, command)
-        program = subprocess.Popen([CRIA, "run", "-m", STORIES, *ONCE, "-c", "100000", "-n", "100000", "--stop", "never"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        program = subprocess.Popen([CRIA, "run", "-m", STORIES, *ONCE, "-c", "100000", "-n", "100000", "--stop", "never"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
         program.stdout.read(10)
         program.stdout.close()
         error = program.stderr.read().decode()
@@ -136,7 +137,8 @@ class Run(unittest.TestCase):
     def test_ctrl_c_ends_the_text_cleanly(self):
         # A sampler at a high temperature seldom ends by itself; where it does, the statistics say so and the test tries again.
         for seed in range(1, 20):
-            program = subprocess.Popen([CRIA, "run", "-m", STORIES, *ONCE, "--stats", "--temp", "3", "--top-k", "0", "--top-p", "1", "-c", "4000000", "--seed", str(seed)],
+            program = subprocess.Popen([CRIA, "run", "-m", STORIES, *ONCE, "--stats", "--temp", "3", "--top-k", "0", "--top-p", "1", "-c", "4000000",
+                                        "--seed", str(seed)],
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             first = program.stdout.read(1)
             program.send_signal(signal.SIGINT)
@@ -155,20 +157,23 @@ class Usage(unittest.TestCase):
         def close(*descriptors):
             return lambda: [os.close(d) for d in descriptors]
         for command in (["run", "-f", "-"], ["embed", "-f", "-"], ["logits", "-f", "-"], ["tokenize", "-f", "-"], ["chat", "--chat-template", "zephyr"]):
-            done = subprocess.run([CRIA, command[0], "-m", STORIES, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, preexec_fn=close(0))
+            done = subprocess.run([CRIA, command[0], "-m", STORIES, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60,
+                                  preexec_fn=close(0))
             self.assertEqual(done.returncode, 1, command)
             self.assertIn(b"Bad file descriptor", done.stderr)
         for descriptors in ((1,), (0, 1)):
             done = subprocess.run([CRIA, "run", "-m", STORIES, *ONCE, "-n", "5"], stderr=subprocess.PIPE, timeout=60, preexec_fn=close(*descriptors))
             self.assertEqual(done.returncode, 1)
             self.assertIn(b"stdout: Bad file descriptor", done.stderr)
-        self.assertEqual(subprocess.run([CRIA, "run", "-m", STORIES, *ONCE, "-n", "5"], stdout=subprocess.PIPE, timeout=60, preexec_fn=close(0, 2)).returncode, 0)
+        done = subprocess.run([CRIA, "run", "-m", STORIES, *ONCE, "-n", "5"], stdout=subprocess.PIPE, timeout=60, preexec_fn=close(0, 2))
+        self.assertEqual(done.returncode, 0)
 
     def test_ctrl_c_ends_the_wait_for_input_but_where_the_parent_ignores_it(self):
         for is_ignored in (False, True):
             reader, writer = os.pipe()
-            waiting = subprocess.Popen([CRIA, "run", "-m", STORIES, "-f", "-", "-n", "3", *GREEDY], stdin=reader, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                       preexec_fn=(lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)) if is_ignored else (lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)))
+            on_interrupt = signal.SIG_IGN if is_ignored else signal.SIG_DFL
+            waiting = subprocess.Popen([CRIA, "run", "-m", STORIES, "-f", "-", "-n", "3", *GREEDY], stdin=reader, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, on_interrupt))
             os.close(reader)
             time.sleep(0.7)
             waiting.send_signal(signal.SIGINT)
@@ -208,19 +213,23 @@ class Usage(unittest.TestCase):
         with open(text, "w", encoding="utf-8") as out:
             out.write("Once upon a time " * 40)
         for arguments in (["logits", "-m", model, "-p", "Once", "--out", model], ["logits", "-m", model, "-f", text, "--out", text],
-                          ["perplexity", "-m", model, "-f", text, "-c", "32", "--save-logits", model], ["perplexity", "-m", model, "-f", text, "-c", "32", "--save-logits", text]):
+                          ["perplexity", "-m", model, "-f", text, "-c", "32", "--save-logits", model],
+                          ["perplexity", "-m", model, "-f", text, "-c", "32", "--save-logits", text]):
             with self.subTest(arguments=arguments):
                 self.assertIn("is a file that is read", cria(*arguments, status=1))
         self.assertEqual(os.path.getsize(model), os.path.getsize(STORIES))
         self.assertEqual(os.path.getsize(text), 17 * 40)
-        for arguments in ([], ["nonsense"], ["run"], ["run", "-m", STORIES], ["run", *ONCE], ["run", "-m", STORIES, *ONCE, "-f", "x"], ["run", "-m", STORIES, *ONCE, "--nonsense"],
-                          ["run", "-m", STORIES, *ONCE, "-n", "x"], ["run", "-m", STORIES, *ONCE, "-n", "-2"], ["run", "-m", STORIES, *ONCE, "-n", "1e30"],
-                          ["run", "-m", STORIES, *ONCE, "-t", "-1"], ["run", "-m", STORIES, *ONCE, "-t", "9999999"], ["run", "-m", STORIES, *ONCE, "-c", "-1"],
-                          ["run", "-m", STORIES, *ONCE, "--precision", "half"], ["run", "-m", STORIES, *ONCE, "--cache", "q4"], ["run", "-m", STORIES, *ONCE, "--isa", "mmx"],
-                          ["run", "-m", STORIES, *ONCE, "--temp", "-1"], ["run", "-m", STORIES, *ONCE, "--temp", "nan"], ["run", "-m", STORIES, *ONCE, "--top-p", "1.5"],
-                          ["run", "-m", STORIES, *ONCE, "--top-k", "-3"], ["run", "-m", STORIES, *ONCE, "--min-p", "2"], ["run", "-m", STORIES, *ONCE, "--repeat-penalty", "0"],
-                          ["run", "-m", STORIES, *ONCE, "--seed", "-1"], ["run", "-m", STORIES, *ONCE, "--seed", "18446744073709551616"], ["run", "-m", STORIES, *ONCE, "--stop", ""], ["run", "-m", STORIES, *ONCE, "--raw", "--system", "x"],
-                          ["run", "-m", STORIES, *ONCE, "extra"],
+        for arguments in ([], ["nonsense"], ["run"], ["run", "-m", STORIES], ["run", *ONCE], ["run", "-m", STORIES, *ONCE, "-f", "x"],
+                          ["run", "-m", STORIES, *ONCE, "--nonsense"], ["run", "-m", STORIES, *ONCE, "-n", "x"], ["run", "-m", STORIES, *ONCE, "-n", "-2"],
+                          ["run", "-m", STORIES, *ONCE, "-n", "1e30"], ["run", "-m", STORIES, *ONCE, "-t", "-1"],
+                          ["run", "-m", STORIES, *ONCE, "-t", "9999999"], ["run", "-m", STORIES, *ONCE, "-c", "-1"],
+                          ["run", "-m", STORIES, *ONCE, "--precision", "half"], ["run", "-m", STORIES, *ONCE, "--cache", "q4"],
+                          ["run", "-m", STORIES, *ONCE, "--isa", "mmx"], ["run", "-m", STORIES, *ONCE, "--temp", "-1"],
+                          ["run", "-m", STORIES, *ONCE, "--temp", "nan"], ["run", "-m", STORIES, *ONCE, "--top-p", "1.5"],
+                          ["run", "-m", STORIES, *ONCE, "--top-k", "-3"], ["run", "-m", STORIES, *ONCE, "--min-p", "2"],
+                          ["run", "-m", STORIES, *ONCE, "--repeat-penalty", "0"], ["run", "-m", STORIES, *ONCE, "--seed", "-1"],
+                          ["run", "-m", STORIES, *ONCE, "--seed", "18446744073709551616"], ["run", "-m", STORIES, *ONCE, "--stop", ""],
+                          ["run", "-m", STORIES, *ONCE, "--raw", "--system", "x"], ["run", "-m", STORIES, *ONCE, "extra"],
                           ["logits", "-m", STORIES, *ONCE, "--batch", "0"], ["logits", "-m", STORIES, *ONCE, "--top", "-1"], ["logits", "-m", STORIES],
                           ["detokenize", "-m", STORIES, "x"], ["detokenize", "1"], ["tokenize"], ["inspect"], ["cpu", "-m", STORIES]):
             with self.subTest(arguments=arguments):
@@ -264,7 +273,8 @@ class Tokens(unittest.TestCase):
         ids = cria("tokenize", "-m", VOCAB, "--no-bos", stdin=special).stdout
         self.assertEqual(cria("detokenize", "-m", VOCAB, "--special", "-f", "-", stdin=ids).stdout, special)
         for bad in (b"1 2 x3", b"1.5", b"99999999999999", b"12a"):
-            self.assertIn("bad_value: standard input: \"" + bad.split()[-1].decode() + "\" is no token id", cria("detokenize", "-m", VOCAB, stdin=bad, status=1))
+            self.assertIn("bad_value: standard input: \"" + bad.split()[-1].decode() + "\" is no token id",
+                          cria("detokenize", "-m", VOCAB, stdin=bad, status=1))
         self.assertIn("bad_argument: token 32000: ", cria("detokenize", "-m", VOCAB, stdin=b"1\n32000\n", status=1))
         self.assertIn("usage", cria("detokenize", "-m", VOCAB, "-f", path, "1", status=2))
 

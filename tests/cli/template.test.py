@@ -50,7 +50,8 @@ class Template(unittest.TestCase):
         tools = write("tools.json", '[{"name": "f", "x": 1.50}]')
         self.assertEqual(template("--template", jinja, "--messages", self.hello), "[Hi]nullTrue")
         self.assertEqual(template("--template", jinja, "-f", self.hello), "[Hi]nullTrue")
-        self.assertEqual(template("--template", jinja, "--messages", self.hello, "--tools", tools, "--bos", "B", "--no-generation-prompt"), 'B[Hi][{"name": "f", "x": 1.5}]False')
+        self.assertEqual(template("--template", jinja, "--messages", self.hello, "--tools", tools, "--bos", "B", "--no-generation-prompt"),
+                         'B[Hi][{"name": "f", "x": 1.5}]False')
         self.assertEqual(template("--template", jinja, "--messages", "-", stdin=b'{"messages": []}'), "nullTrue")
         self.assertEqual(template("--template", jinja, "--messages", self.hello, "--mark"), "[\u00abHi\u00bb]nullTrue")
 
@@ -70,8 +71,8 @@ class Template(unittest.TestCase):
         self.assertIn("wrong_type: " + bad + ", messages[0]: ", template("--chat-template", "chatml", "--messages", bad, status=1))
         self.assertIn("syntax: " + broken + ", line 1, column 2", template("--chat-template", "chatml", "--messages", broken, status=1))
         self.assertIn("io: ", template("--chat-template", "chatlm", "--messages", self.hello, status=1))
-        for wrong in ([], ["--messages", self.hello], ["--messages", self.hello, "--template", broken, "-m", broken], ["--messages", self.hello, "-m", broken, "--bos", "x"],
-                      ["--messages", self.hello, "--template", broken, "--chat-template", "chatml"]):
+        for wrong in ([], ["--messages", self.hello], ["--messages", self.hello, "--template", broken, "-m", broken],
+                      ["--messages", self.hello, "-m", broken, "--bos", "x"], ["--messages", self.hello, "--template", broken, "--chat-template", "chatml"]):
             self.assertIn("usage", template(*wrong, status=2))
 
 

@@ -215,9 +215,10 @@ TEST_CASE("byte_sink: a full disk, a failing flush or rename is io with path and
     int calls;
     const char* message;
   };
-  for (const trial& t : {trial{fault::no_space, 0, "cannot write: No space left on device (28)"}, trial{fault::no_space, 1, "cannot write: No space left on device (28)"},
-                         trial{fault::no_space, 2, "cannot write: No space left on device (28)"}, trial{fault::takes_nothing, 1, "the system takes no more bytes"},
-                         trial{fault::fsync, 0, "cannot flush: Input/output error (5)"}, trial{fault::rename, 0, "cannot replace: Permission denied (13)"}}) {
+  for (const trial& t :
+       {trial{fault::no_space, 0, "cannot write: No space left on device (28)"}, trial{fault::no_space, 1, "cannot write: No space left on device (28)"},
+        trial{fault::no_space, 2, "cannot write: No space left on device (28)"}, trial{fault::takes_nothing, 1, "the system takes no more bytes"},
+        trial{fault::fsync, 0, "cannot flush: Input/output error (5)"}, trial{fault::rename, 0, "cannot replace: Permission denied (13)"}}) {
     next_fault = t.f, calls_until_fault = t.calls;
     const auto done = replace(path, large);
     next_fault = fault::none;

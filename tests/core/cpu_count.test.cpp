@@ -54,8 +54,8 @@ TEST_CASE("cpu_count: reads lists of processors as the kernel writes them") {
 }
 
 TEST_CASE("cpu_count: refuses lists that the kernel does not write, and reads none past its end") {
-  for (const char* text : {"", "\n", ",", "0,", ",0", "0,,1", "-", "-1", "0-", "3-1", "a", "0x1", "1-2-3", "0 1", "+1", "8192", "0-8192", "0-18446744073709551615",
-                           "99999999999999999999", "1.5", "0-1:1/2"}) {
+  for (const char* text : {"", "\n", ",", "0,", ",0", "0,,1", "-", "-1", "0-", "3-1", "a", "0x1", "1-2-3", "0 1", "+1", "8192", "0-8192",
+                           "0-18446744073709551615", "99999999999999999999", "1.5", "0-1:1/2"}) {
     INFO(text);
     CHECK(cpus(text) == refused);
   }
@@ -72,7 +72,8 @@ TEST_CASE("cpu_count: reads cpu.max and rounds up to whole processors") {
   CHECK(d::parse_cpu_max("1000 100000\n") == 1);
   CHECK(d::parse_cpu_max("0 100000\n") == 1);
   CHECK(d::parse_cpu_max("18446744073709551615 1\n") == d::no_cpu_limit);
-  for (const char* text : {"", "max", "max max", "100000", "100000 0", "-1 100000", "1e5 100000", "100000 100000 1", "99999999999999999999 1", "100000\n100000", " "}) {
+  for (const char* text :
+       {"", "max", "max max", "100000", "100000 0", "-1 100000", "1e5 100000", "100000 100000 1", "99999999999999999999 1", "100000\n100000", " "}) {
     INFO(text);
     CHECK(d::parse_cpu_max(text) == d::no_cpu_limit);
   }

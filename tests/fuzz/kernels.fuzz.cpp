@@ -111,8 +111,8 @@ void check(const shape& s, std::span<const std::uint8_t> numbers_in, std::span<c
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 3) return 0;
   std::span<const std::uint8_t> rest(data + 3, size - 3);
-  const shape s{(data[1] & 1) != 0 ? cria::precision::fast : cria::precision::exact, 1 + std::size_t{data[1] / 2u % 8u}, 1 + std::size_t{data[1] / 16u % 8u} * 5,
-                1 + std::size_t{data[1] / 128u}};
+  const shape s{(data[1] & 1) != 0 ? cria::precision::fast : cria::precision::exact, 1 + std::size_t{data[1] / 2u % 8u},
+                1 + std::size_t{data[1] / 16u % 8u} * 5, 1 + std::size_t{data[1] / 128u}};
   const std::size_t n = std::min<std::size_t>(data[2] / 4 * 4, rest.size());
   std::size_t at = 0;
   const auto run = [&]<class Format>(std::type_identity<Format>) {

@@ -61,7 +61,8 @@ parts parse(const reply_syntax& syntax, std::string_view reply, std::size_t firs
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
   const auto bit = [&](int n) { return (data[0] >> n & 1) != 0; };
-  const reply_syntax syntax{.has_thinking = bit(0), .starts_in_thinking = bit(1), .has_call_tags = bit(2), .has_call_list = bit(3), .has_bare_calls = bit(4), .has_channels = bit(5)};
+  const reply_syntax syntax{
+      .has_thinking = bit(0), .starts_in_thinking = bit(1), .has_call_tags = bit(2), .has_call_list = bit(3), .has_bare_calls = bit(4), .has_channels = bit(5)};
   const std::string_view reply(reinterpret_cast<const char*>(data) + 2, size - 2);
   const parts whole = parse(syntax, reply, reply.size() + 1, 1);
   expect(whole.back().second == reply);

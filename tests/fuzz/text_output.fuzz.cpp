@@ -46,7 +46,8 @@ bool ends_within_character(std::string_view text) {
     const std::size_t length = lead >= 0xf0 && lead <= 0xf4 ? 4 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xc2 && lead < 0xe0 ? 2 : 1;
     if (n == 1 || length <= n) return length > n;
     const auto second = static_cast<unsigned char>(text[text.size() - n + 1]);
-    const bool is_bad = (lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) || (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f);
+    const bool is_bad =
+        (lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) || (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f);
     return !is_bad;
   }
   return false;

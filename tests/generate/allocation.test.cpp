@@ -61,7 +61,8 @@ TEST_CASE("allocation: no token allocates, with any of the samplers, stop string
   for (const std::size_t threads : {1u, 3u}) {
     session s = make_session(m, {.n_threads = threads, .max_batch = 4});
     for (const sampler_config& sampling : {sampler_config::greedy(), sampler_config::balanced(), busy, steered}) {
-      generation_options options{.max_tokens = 100, .sampling = sampling, .stop_strings = {"never written", "xyz", " the cat sat on the mat"}, .ignore_eos = true};
+      generation_options options{
+          .max_tokens = 100, .sampling = sampling, .stop_strings = {"never written", "xyz", " the cat sat on the mat"}, .ignore_eos = true};
       std::size_t at_first = 0, at_last = 0, n_bytes = 0;
       const auto done = s.generate("Once upon a time", options, [&](std::string_view text) {
         if (n_bytes == 0) at_first = n_news;

@@ -65,7 +65,8 @@ struct order {
 
 /// Orders of many kinds: prompts that share beginnings, long and short, greedy and sampled, with stop strings and without.
 order random_order(std::mt19937& random, const model& m) {
-  static const char* const texts[] = {"Once upon a time", "Once upon a time, there was a little girl named Lily.", "The dog", "Tom and Sue went to the park. They saw a big"};
+  static const char* const texts[] = {"Once upon a time", "Once upon a time, there was a little girl named Lily.", "The dog",
+                                      "Tom and Sue went to the park. They saw a big"};
   order o;
   o.prompt = m.tokenizer().encode(texts[random() % 4]).value();
   const std::size_t n_more = random() % 4 == 0 ? random() % 60 : random() % 5;
@@ -102,7 +103,8 @@ TEST_CASE("batch_engine: golden prompts side by side give their golden texts, an
   std::map<batch_id, std::string> streamed;
   std::map<batch_id, const golden_case*> wanted;
   for (const golden_case& c : reference.cases) {
-    const batch_id id = engine.add(c.prompt, greedy(c.greedy.size()), [&streamed, id = wanted.size() + 1](std::string_view piece) { streamed[id] += piece; }).value();
+    const batch_id id =
+        engine.add(c.prompt, greedy(c.greedy.size()), [&streamed, id = wanted.size() + 1](std::string_view piece) { streamed[id] += piece; }).value();
     CHECK(id == wanted.size() + 1);
     wanted[id] = &c;
   }
@@ -118,7 +120,8 @@ TEST_CASE("batch_engine: golden prompts side by side give their golden texts, an
 
 TEST_CASE("batch_engine: logits and tokens are the same bits alone and in any company, whoever joins and leaves") {
   using engine_type = basic_batch_engine<kv_type::f16, noting_sampler>;
-  const std::string quantised = tiny_model({.dim = 64, .n_heads = 4, .n_kv_heads = 2, .vocab_size = 97, .type = tensor_type::q4_0, .output_type = tensor_type::q8_0}).build();
+  const std::string quantised =
+      tiny_model({.dim = 64, .n_heads = 4, .n_kv_heads = 2, .vocab_size = 97, .type = tensor_type::q4_0, .output_type = tensor_type::q8_0}).build();
   std::vector<model> models{load_bytes(quantised).value()};
   if (has_data(stories)) models.push_back(load_stories());
   for (const std::string& windowed : windowed_models()) models.push_back(load_bytes(windowed).value());
@@ -402,7 +405,10 @@ TEST_CASE("batch_engine: what goes wrong with one request ends that one alone") 
   stoppable.stop = stop.get_token();
   const batch_id stopped = engine.add("Once upon a time", stoppable, [&](const token_event&) { if (++n_at_stop == 3) stop.request_stop(); }).value();
 #if CRIA_HAS_EXCEPTIONS
-  const batch_id thrower = engine.add("Once upon a time", greedy(20), [](const token_event& e) { if (e.index == 5) throw std::runtime_error("lost the line"); }).value();
+  const auto throws_at_5 = [](const token_event& e) {
+    if (e.index == 5) throw std::runtime_error("lost the line");
+  };
+  const batch_id thrower = engine.add("Once upon a time", greedy(20), throws_at_5).value();
 #endif
   std::map<batch_id, batch_result> ended;
   for (int step = 0; engine.has_work(); ++step) {
@@ -852,8 +858,9 @@ TEST_CASE("batch_engine: hundreds of requests that arrive, end and are cancelled
   CHECK(s.pages.n_shared == 0);
   engine.forget_prefixes();
   CHECK(engine.statistics().pages.n_used == 0);
-  MESSAGE(n_requests << " requests, " << s.n_generated_tokens << " tokens in " << s.n_passes << " passes, hit rate " << s.hit_rate() << ", preempted " << s.n_preempted
-                     << ", cancelled " << cancelled.size() << ", pages at most " << s.pages.most_used << " of " << s.pages.n_pages << ", " << s.busy_seconds << " s busy");
+  MESSAGE(n_requests << " requests, " << s.n_generated_tokens << " tokens in " << s.n_passes << " passes, hit rate " << s.hit_rate() << ", preempted "
+                     << s.n_preempted << ", cancelled " << cancelled.size() << ", pages at most " << s.pages.most_used << " of " << s.pages.n_pages << ", "
+                     << s.busy_seconds << " s busy");
 }
 
 TEST_CASE("batch_engine: windowed layers keep their windows only, whatever is shared, preempted, cancelled and computed again") {

@@ -107,7 +107,9 @@ std::vector<scored> by_definition(const model& m, const std::vector<token_id>& p
       if (step + 1 < o.max_tokens && best <= worst_kept()) live.clear();
     }
   }
-  if (o.grammar ? finished.empty() : finished.size() < o.n_best || o.stopping == beam_stopping::when_certain) finished.insert(finished.end(), live.begin(), live.end());
+  if (o.grammar ? finished.empty() : finished.size() < o.n_best || o.stopping == beam_stopping::when_certain) {
+    finished.insert(finished.end(), live.begin(), live.end());
+  }
   std::stable_sort(finished.begin(), finished.end(), [](const scored& a, const scored& b) { return a.score > b.score; });
   if (finished.size() > o.n_best) finished.resize(o.n_best);
   return finished;

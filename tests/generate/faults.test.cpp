@@ -75,7 +75,8 @@ session make_session(const model& m) { return session::create(m, {.context_size 
 
 /// A folder that is there as long as this is.
 struct folder {
-  std::filesystem::path path = std::filesystem::temp_directory_path() / ("cria-faults-" + std::to_string(std::chrono::steady_clock::now().time_since_epoch().count()));
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / ("cria-faults-" + std::to_string(std::chrono::steady_clock::now().time_since_epoch().count()));
   folder() { std::filesystem::create_directories(path); }
   ~folder() {
     std::error_code ignored;
@@ -88,13 +89,16 @@ struct folder {
 class changing_source final : public byte_source {
  public:
   enum class change { other_model, ones, shorter };
-  changing_source(const std::string& bytes, std::string other, int n_good, change what) : bytes_(bytes), other_(std::move(other)), n_good_(n_good), what_(what) {}
+  changing_source(const std::string& bytes, std::string other, int n_good, change what)
+      : bytes_(bytes), other_(std::move(other)), n_good_(n_good), what_(what) {}
   [[nodiscard]] std::uint64_t size() const noexcept override { return bytes_.size(); }
   [[nodiscard]] std::string name() const override { return "changing"; }
   [[nodiscard]] result<void> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
     const bool is_changed = n_good_-- <= 0;
     if (is_changed) ++n_changed;
-    if (is_changed && what_ == change::shorter && offset + out.size() > bytes_.size() / 2) return error{errc::io, "changing", "the file ends before the bytes to read", offset};
+    if (is_changed && what_ == change::shorter && offset + out.size() > bytes_.size() / 2) {
+      return error{errc::io, "changing", "the file ends before the bytes to read", offset};
+    }
     const std::string& from = is_changed && what_ == change::other_model ? other_ : bytes_;
     if (offset > from.size() || out.size() > from.size() - offset) return error{errc::io, "changing", "the file ends before the bytes to read", offset};
     if (is_changed && what_ == change::ones) std::fill(out.begin(), out.end(), std::byte{0xff});
@@ -201,7 +205,10 @@ TEST_CASE("faults: a sparse file of a terabyte is refused or read as fast as a s
   REQUIRE(resize(std::uint64_t{1} << 40));
   const load_options one_thread = threads_of(1);
   CHECK(load_model(path, one_thread));
-  write(gguf_builder().key("general.architecture", std::string("llama")).raw_tensor(raw_string("token_embd.weight"), 2, {std::uint64_t{1} << 20, std::uint64_t{1} << 17}, 0, 0).build());
+  write(gguf_builder()
+            .key("general.architecture", std::string("llama"))
+            .raw_tensor(raw_string("token_embd.weight"), 2, {std::uint64_t{1} << 20, std::uint64_t{1} << 17}, 0, 0)
+            .build());
   REQUIRE(resize(std::uint64_t{1} << 40));
   CHECK_FALSE(load_model(path, one_thread));
   const session s = make_session(small_model());
@@ -441,7 +448,8 @@ TEST_CASE("faults: many sessions of one model on many threads, stopped and destr
           const auto stopped = s->generate(prompts[i], options, [&](const token_event&) {
             if (++n == t % 5 + 1) stop.request_stop();
           });
-          n_wrong += !stopped || stopped->reason != finish_reason::cancelled || !std::equal(stopped->tokens.begin(), stopped->tokens.end(), expected[i].begin());
+          n_wrong += !stopped || stopped->reason != finish_reason::cancelled ||
+                     !std::equal(stopped->tokens.begin(), stopped->tokens.end(), expected[i].begin());
           if (round % 3 == 2) continue;   // destroyed as it is
           const auto whole = s->generate(prompts[i], greedy(16));
           n_wrong += !whole || whole->tokens != expected[i];
@@ -575,10 +583,11 @@ class workshop {
 
 }  // namespace
 
-TEST_CASE("faults: a stop at any step of a pass ends generating, measuring, batches, beams and quantising within a layer, and they go on as if it had not been") {
+TEST_CASE("faults: a stop at any step of a pass ends generating, measuring, batches, beams and quantising within a layer, and all go on as if none had been") {
   hooked_executor threads;
   workshop shop(threads);
-  constexpr int most_of_layer = 16;   // norms, products and attention, some for each of two sequences: 5 to 12; a pass of four that went on would take 19 or more
+  // Norms, products and attention, some for each of two sequences: 5 to 12. A pass of four layers that went on would take 19 or more.
+  constexpr int most_of_layer = 16;
   for (int kind = 0; kind < workshop::n_kinds; ++kind) {
     CAPTURE(kind);
     threads.at_run = {};
@@ -879,7 +888,8 @@ TEST_CASE("faults: what sources, sinks, observers and progress of the host throw
   const double expected = measure_perplexity(s, windows).value().value();
   const auto measures = [&] { CHECK(measure_perplexity(s, windows).value().value() == expected); };
   burn_each([&](fuse& f) { must(measure_perplexity(s, windows, {.progress = [&](const perplexity&) { return f.burn(), true; }})); }, measures);
-  burn_each([&](fuse& f) { must(measure_perplexity(s, windows, {}, [&](const scored_position&) -> result<void> { return f.burn(), result<void>{}; })); }, measures);
+  burn_each([&](fuse& f) { must(measure_perplexity(s, windows, {}, [&](const scored_position&) -> result<void> { return f.burn(), result<void>{}; })); },
+            measures);
   burn_each([&](fuse& f) {
     auto writer = logits_file_writer::create(std::make_unique<fused_sink>(other, f), m.tokenizer(), windows);
     REQUIRE(writer);

@@ -70,8 +70,8 @@ TEST_CASE("load: the estimate from metadata is what loading and a session take, 
       CHECK(e.context == s.capacity());
       CHECK(e.cache == s.cache().bytes());
       const auto a = nn::activations::create(m.activation_shape(s.max_batch()), m.precision(), 1, 1).value();
-      const std::size_t floats = a.h.memory.size() + a.normed.memory.size() + a.q.memory.size() + a.mixed.memory.size() + a.k.memory.size() + a.v.memory.size() +
-                                 a.gate.memory.size() + a.up.memory.size() + a.rope.memory.size() + a.low_rank.size();
+      const std::size_t floats = a.h.memory.size() + a.normed.memory.size() + a.q.memory.size() + a.mixed.memory.size() + a.k.memory.size() +
+                                 a.v.memory.size() + a.gate.memory.size() + a.up.memory.size() + a.rope.memory.size() + a.low_rank.size();
       const std::size_t words = a.quantised.size() + a.mixed_quantised.size() + a.gate_quantised.size();
       CHECK(e.activations == 4 * (floats + words + s.logits_stride()));
       CHECK(e.total() == e.weights + e.cache + e.activations);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Every allocation of making and using sessions, streams, batches, session files, adapters and measurements fails once, and from each one on: errc::out_of_memory or success,
-// no leak, no other end; and what was used goes on.
+// Every allocation of making and using sessions, streams, batches, session files, adapters and measurements fails once, and from each one on:
+// errc::out_of_memory or success, no leak, no other end; and what was used goes on.
 #include <tests/support/failing_allocations.hpp>
 
 #include <cria/generate/batch_engine.hpp>
@@ -41,7 +41,11 @@ const model& small_model() {
 }
 
 generation_options greedy(std::size_t n) {
-  return {.max_tokens = n, .sampling = sampler_config::greedy(), .stop_strings = {"a stop string that is never written"}, .stop_tokens = {2}, .ignore_eos = true};
+  return {.max_tokens = n,
+          .sampling = sampler_config::greedy(),
+          .stop_strings = {"a stop string that is never written"},
+          .stop_tokens = {2},
+          .ignore_eos = true};
 }
 
 generation_options busy(std::size_t n) {
@@ -254,7 +258,8 @@ TEST_CASE("out_of_memory: measuring a text and keeping its logits with any alloc
   const double expected = measure_perplexity(s, windows).value().value();
   fail_each([&] { return code_of(text_windows::create(t, text, small)); });
   const auto unless = [](const auto& r, errc code) { return r ? -2 : r.error().code == code ? no_error : code_of(r); };
-  for (const text_window_options& refused : {text_window_options{.window = 2}, text_window_options{.window = 500}, text_window_options{.window = 8, .max_windows = 0}}) {
+  for (const text_window_options& refused :
+       {text_window_options{.window = 2}, text_window_options{.window = 500}, text_window_options{.window = 8, .max_windows = 0}}) {
     fail_each([&] { return unless(text_windows::create(t, text, refused), errc::bad_argument); });
   }
   fail_each([&]() -> int {

@@ -29,7 +29,8 @@ constexpr std::size_t n_vocab = 37;
 
 /// The logits after `previous` and `last` at a position: any numbers, but always the same ones.
 std::vector<float> logits_after(token_id previous, token_id last, std::size_t position, float scale = 8) {
-  std::uint32_t state = static_cast<std::uint32_t>(previous) * 7919u + static_cast<std::uint32_t>(last) * 104'729u + static_cast<std::uint32_t>(position) * 31u + 1u;
+  std::uint32_t state =
+      static_cast<std::uint32_t>(previous) * 7919u + static_cast<std::uint32_t>(last) * 104'729u + static_cast<std::uint32_t>(position) * 31u + 1u;
   std::vector<float> out(n_vocab);
   for (float& x : out) {
     state = state * 1664525u + 1013904223u;
@@ -95,7 +96,8 @@ double log_sum_exp(const std::vector<float>& x) {
 }
 
 cria::tokenizer make_tokenizer(std::size_t n = n_vocab, const std::string& last = "last", bool adds_bos = true) {
-  std::vector<cria_test::token> tokens = {{"<unk>", 0, cria::token_kind::unknown}, {"<s>", 0, cria::token_kind::control}, {"</s>", 0, cria::token_kind::control}};
+  std::vector<cria_test::token> tokens = {
+      {"<unk>", 0, cria::token_kind::unknown}, {"<s>", 0, cria::token_kind::control}, {"</s>", 0, cria::token_kind::control}};
   for (char c = 'a'; tokens.size() + 1 < n; ++c) tokens.push_back({std::string(1, c), -1.0f});
   tokens.push_back({last, -2.0f});
   const std::string bytes = cria_test::spm_metadata(tokens).key("tokenizer.ggml.bos_token_id", 1u).key("tokenizer.ggml.eos_token_id", 2u)
@@ -134,7 +136,8 @@ cria::result<cria::divergence> compared(const std::vector<std::byte>& bytes, con
   CRIA_TRY(auto file, cria::logits_file::open(cria::memory_source(bytes)));
   CRIA_CHECK(file.check(make_tokenizer(), windows));
   cria::divergence sum;
-  CRIA_TRY([[maybe_unused]] const auto measured, cria::measure_perplexity(session, windows, {}, [&](const cria::scored_position& p) { return file.compare(p, sum); }));
+  CRIA_TRY([[maybe_unused]] const auto measured,
+           cria::measure_perplexity(session, windows, {}, [&](const cria::scored_position& p) { return file.compare(p, sum); }));
   return sum;
 }
 
@@ -159,7 +162,8 @@ TEST_CASE("perplexity: windows are cut from the beginning, the rest is left out,
   CHECK(text_windows::create(tokens, 1, {.window = 11}).value().n_scored() == 5);
   CHECK(w->checksum(0) != w->checksum(1));
   CHECK(w->checksum(1) == text_windows::create(tokens, 1, {.window = 10}).value().checksum(1));
-  for (const std::size_t window : {std::size_t{0}, std::size_t{1}, std::size_t{3}, std::size_t{18}, std::size_t{1000}, std::numeric_limits<std::size_t>::max()}) {
+  for (const std::size_t window :
+       {std::size_t{0}, std::size_t{1}, std::size_t{3}, std::size_t{18}, std::size_t{1000}, std::numeric_limits<std::size_t>::max()}) {
     CAPTURE(window);
     const auto refused = text_windows::create(tokens, 1, {.window = window});
     REQUIRE_FALSE(refused.has_value());
@@ -291,7 +295,9 @@ TEST_CASE("logits_file: the divergence of another model is that of its probabili
       const auto p = logits_after(windows[w][i - 1], windows[w][i], i), q = logits_after(windows[w][i - 1], windows[w][i], i, 7);
       const double p0 = log_sum_exp(p), q0 = log_sum_exp(q);
       double sum = 0;
-      for (std::size_t k = 0; k < n_vocab; ++k) sum += std::exp(static_cast<double>(p[k]) - p0) * (static_cast<double>(p[k]) - p0 - static_cast<double>(q[k]) + q0);
+      for (std::size_t k = 0; k < n_vocab; ++k) {
+        sum += std::exp(static_cast<double>(p[k]) - p0) * (static_cast<double>(p[k]) - p0 - static_cast<double>(q[k]) + q0);
+      }
       kl.add(sum);
       nll.add(p0 - static_cast<double>(p[static_cast<std::size_t>(windows[w][i + 1])]));
       largest = std::max(largest, sum);

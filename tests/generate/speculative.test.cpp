@@ -264,7 +264,10 @@ TEST_CASE("speculative: cancelling, a callback's no and a full context end it as
 
   std::stop_source stop;
   o.stop = stop.get_token();
-  const auto stopped = generate_speculatively(fast, "Once upon a time", o, knowing, [&](const token_event& e) { if (e.index == 12) stop.request_stop(); }).value();
+  const auto stops_at_12 = [&](const token_event& e) {
+    if (e.index == 12) stop.request_stop();
+  };
+  const auto stopped = generate_speculatively(fast, "Once upon a time", o, knowing, stops_at_12).value();
   CHECK(stopped.reason == finish_reason::cancelled);
   CHECK(stopped.n_generated() == 13);
   CHECK(std::equal(stopped.tokens.begin(), stopped.tokens.end(), full.tokens.begin()));
@@ -285,7 +288,10 @@ TEST_CASE("speculative: cancelling, a callback's no and a full context end it as
   }).value(), plain.generate("Once upon a time", greedy(20)).value());
   CHECK(n_refused == 3);
 #if CRIA_HAS_EXCEPTIONS
-  CHECK_THROWS(static_cast<void>(generate_speculatively(fast, "Once upon a time", greedy(20), knowing, [](const token_event& e) { if (e.index == 6) throw 1; })));
+  const auto throws_at_6 = [](const token_event& e) {
+    if (e.index == 6) throw 1;
+  };
+  CHECK_THROWS(static_cast<void>(generate_speculatively(fast, "Once upon a time", greedy(20), knowing, throws_at_6)));
   CHECK(std::equal(fast.tokens().begin(), fast.tokens().end(), plain.tokens().begin()));
   check_same(generate_speculatively(fast, "Once upon a time", greedy(10), knowing).value(), plain.generate("Once upon a time", greedy(10)).value());
 #endif

@@ -349,7 +349,9 @@ TEST_CASE("file: 60,000 tensors and 65,536 keys with a long common prefix open i
   gguf_builder b;
   const std::string prefix(200, 'p');
   for (int i = 0; i < 65'536; ++i) b.key(prefix + std::to_string(i), 1u);
-  for (int i = 0; i < 60'000; ++i) b.raw_tensor(cria_test::raw_string(std::string(50, 't') + std::to_string(i)), 1, {8}, 0, static_cast<std::uint64_t>(59'999 - i) * 32);
+  for (int i = 0; i < 60'000; ++i) {
+    b.raw_tensor(cria_test::raw_string(std::string(50, 't') + std::to_string(i)), 1, {8}, 0, static_cast<std::uint64_t>(59'999 - i) * 32);
+  }
   b.data(std::string(60'000 * 32, '\0'));
   const std::string text = b.build();
   const auto start = std::chrono::steady_clock::now();

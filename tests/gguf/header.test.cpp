@@ -152,7 +152,8 @@ TEST_CASE("header: a string length of 2^64 - 1, whose length + 1 is 0, is refuse
 TEST_CASE("header: a rank of 0 or above 4 is bad_shape before a dimension is stored (CVE-2024-21802)") {
   for (const std::uint32_t rank : {0u, 5u, 8u, 0x7fffffffu, 0xffffffffu}) {
     CAPTURE(rank);
-    const cria::error e = error_of(gguf_builder().raw_tensor(raw_string("t"), rank, std::vector<std::uint64_t>(rank % 16, 1), 0, 0).data(std::string(64, '\0')).build());
+    const cria::error e =
+        error_of(gguf_builder().raw_tensor(raw_string("t"), rank, std::vector<std::uint64_t>(rank % 16, 1), 0, 0).data(std::string(64, '\0')).build());
     CHECK(e.code == errc::bad_shape);
     CHECK(e.where == "t");
     CHECK(e.offset == 24 + 9);
@@ -169,7 +170,9 @@ TEST_CASE("header: a dimension of 0 is bad_shape (llama.cpp 8816, 24263: divided
 
 TEST_CASE("header: elements and bytes that wrap are bad_shape (CVE-2026-33298, CVE-2025-53630)") {
   const auto code = [](const std::vector<std::uint64_t>& dims, tensor_type type) {
-    return error_of(gguf_builder().raw_tensor(raw_string("t"), static_cast<std::uint32_t>(dims.size()), dims, static_cast<std::uint32_t>(type), 0).data("data").build()).code;
+    gguf_builder file;
+    file.raw_tensor(raw_string("t"), static_cast<std::uint32_t>(dims.size()), dims, static_cast<std::uint32_t>(type), 0).data("data");
+    return error_of(file.build()).code;
   };
   const std::uint64_t half = std::uint64_t{1} << 32;
   CHECK(code({half, half}, tensor_type::f32) == errc::bad_shape);                          // elements = 2^64
@@ -380,7 +383,8 @@ TEST_CASE("header: metadata longer than the first read is read in growing pieces
   REQUIRE(file->tensors().size() == 2000);
   CHECK(file->tensors()[1999].name == "tensor.1999");
   CHECK(file->find_tensor("tensor.1234") == &file->tensors()[1234]);
-  for (const std::size_t n : {std::size_t{1} << 16, (std::size_t{1} << 16) + 1, std::size_t{1} << 17, std::size_t{1} << 20, std::size_t{4} << 20, text.size() - 40'000}) {
+  for (const std::size_t n :
+       {std::size_t{1} << 16, (std::size_t{1} << 16) + 1, std::size_t{1} << 17, std::size_t{1} << 20, std::size_t{4} << 20, text.size() - 40'000}) {
     CHECK(code_of(text.substr(0, n)) == "truncated");
   }
 }

@@ -69,7 +69,8 @@ TEST_CASE("value: floating-point numbers come from either width, and from nothin
 }
 
 TEST_CASE("value: bool, string and array are read as what they are only") {
-  const auto file = open(gguf_builder().key("bool", true).key("zero", false).key("one", std::uint8_t{1}).key("text", "abc").array("array", std::vector<int>{1}));
+  const auto file =
+      open(gguf_builder().key("bool", true).key("zero", false).key("one", std::uint8_t{1}).key("text", "abc").array("array", std::vector<int>{1}));
   CHECK(*file.metadata().get<bool>("bool"));
   CHECK_FALSE(*file.metadata().get<bool>("zero"));
   CHECK(as<bool>(file, "one") == "wrong_type");
@@ -115,7 +116,8 @@ TEST_CASE("value: arrays of every scalar type hold their elements, and convert l
 }
 
 TEST_CASE("value: an array of 1-byte numbers is not handed out as floats (llama.cpp 26690: heap over-read)") {
-  const auto file = open(gguf_builder().array("scores", std::vector<std::uint8_t>(100, 1)).array("flags", std::vector<bool>(100, true)).array("empty", std::vector<float>{}));
+  const auto file =
+      open(gguf_builder().array("scores", std::vector<std::uint8_t>(100, 1)).array("flags", std::vector<bool>(100, true)).array("empty", std::vector<float>{}));
   CHECK(file.metadata().get<std::vector<float>>("scores").error().code == errc::wrong_type);
   CHECK(file.metadata().get<std::vector<float>>("flags").error().code == errc::wrong_type);
   const auto scores = file.metadata().get<array_view>("scores");

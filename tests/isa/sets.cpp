@@ -249,7 +249,8 @@ void pairs() {
       for (std::uint32_t& word : w) word = bits();
       w[0] = round % 256 * 0x01010101U;
       const int largest = 16256;
-      const int x[2] = {round % 2 == 0 ? largest : static_cast<int>(bits() % 32513) - largest, round % 3 == 0 ? -largest : static_cast<int>(bits() % 32513) - largest};
+      const int x[2] = {round % 2 == 0 ? largest : static_cast<int>(bits() % 32513) - largest,
+                        round % 3 == 0 ? -largest : static_cast<int>(bits() % 32513) - largest};
       const auto word = static_cast<std::int32_t>((static_cast<std::uint32_t>(x[0]) & 0xffff) | static_cast<std::uint32_t>(x[1]) << 16);
       const std::int32_t begin = static_cast<std::int32_t>(bits()) >> 2;
       plain::i even = plain::set_i(begin), odd = even;

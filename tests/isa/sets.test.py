@@ -28,7 +28,8 @@ def units_of_build():
     for entry in entries:
         words = shlex.split(entry["command"])
         words = words[:words.index("-o")]
-        units.append((os.path.basename(entry["file"])[:-4], [w for w in words if not w.startswith(("-O", "-fsanitize", "-fno-sanitize", "-M")) and not w.endswith((".o", ".o.d"))]))
+        flags = [w for w in words if not w.startswith(("-O", "-fsanitize", "-fno-sanitize", "-M")) and not w.endswith((".o", ".o.d"))]
+        units.append((os.path.basename(entry["file"])[:-4], flags))
     return units
 
 

@@ -120,8 +120,8 @@ queries make_queries(std::size_t n_rows, std::size_t head_dim, numbers& random) 
 }
 
 // Rows [first, first + count) in one call of that kernel.
-std::vector<float> attend_by(void (*kernel)(const cria::kernels::attention_args&) noexcept, const cache& c, const queries& rows, std::size_t first, std::size_t count,
-                             float soft_cap = 0, std::span<const float> sinks = {}) {
+std::vector<float> attend_by(void (*kernel)(const cria::kernels::attention_args&) noexcept, const cache& c, const queries& rows, std::size_t first,
+                             std::size_t count, float soft_cap = 0, std::span<const float> sinks = {}) {
   std::vector<float> out(count * c.head_dim + 1, 9.0f), scratch(cria::kernels::attention_scratch(c.head_dim), not_a_number);
   std::vector<const float*> q;
   std::vector<float*> to;
@@ -129,8 +129,8 @@ std::vector<float> attend_by(void (*kernel)(const cria::kernels::attention_args&
     q.push_back(rows.q.data() + (first + r) * c.head_dim);
     to.push_back(out.data() + r * c.head_dim);
   }
-  kernel({c.runs.data(), c.runs.size(), c.head_dim, c.v_stride, q.data(), rows.begin.data() + first, rows.end.data() + first, to.data(), count, scratch.data(), soft_cap,
-          sinks.empty() ? nullptr : sinks.data(), sinks.size()});
+  kernel({c.runs.data(), c.runs.size(), c.head_dim, c.v_stride, q.data(), rows.begin.data() + first, rows.end.data() + first, to.data(), count,
+          scratch.data(), soft_cap, sinks.empty() ? nullptr : sinks.data(), sinks.size()});
   REQUIRE(out.back() == 9.0f);
   out.pop_back();
   return out;
@@ -152,7 +152,8 @@ std::vector<float> attend(const kernel_table& table, const cache& c, const queri
 //   relatively, by the errors of score and max, the rounding of their difference and 2 ulp of exp. Sums of a chunk of 256 and of the chunks add
 //   one rounding (two) a term. All this counts once for sum p v and once for sum p.
 //   A sink is one more weight in the sum, of a score without error.
-void check_against_double(const cache& c, const queries& rows, const std::vector<float>& got, worst_case& worst, float soft_cap = 0, std::span<const float> sinks = {}) {
+void check_against_double(const cache& c, const queries& rows, const std::vector<float>& got, worst_case& worst, float soft_cap = 0,
+                          std::span<const float> sinks = {}) {
   const auto dim = static_cast<double>(c.head_dim);
   for (std::size_t r = 0; r < rows.n(); ++r) {
     std::vector<double> scores;
@@ -160,8 +161,8 @@ void check_against_double(const cache& c, const queries& rows, const std::vector
     for (std::size_t pos = rows.begin[r]; pos < rows.end[r]; ++pos) {
       double score = 0, size = 0;
       for (std::size_t i = 0; i < c.head_dim; ++i) {
-        const float q = rows.q[r * c.head_dim + i];
-        const double term = static_cast<double>(c.type == kv_type::bf16 ? cria::to_float(cria::to_bf16(q)) : q) * static_cast<double>(c.keys[pos * c.head_dim + i]);
+        const float q = rows.q[r * c.head_dim + i], used = c.type == kv_type::bf16 ? cria::to_float(cria::to_bf16(q)) : q;
+        const double term = static_cast<double>(used) * static_cast<double>(c.keys[pos * c.head_dim + i]);
         score += term;
         size += std::abs(term);
       }

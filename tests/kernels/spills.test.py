@@ -38,7 +38,8 @@ SETS = (
     # yet (6 bits: half of the rows at once spill nothing and have the same speed).
     instruction_set(
         "avx2", "ymm", ("vpmaddubsw", "vpmaddwd"), 0.7 if IS_CLANG else 0.15,
-        {"q2_k": 0.25, "q3_k": 0.3, "q5_0": 0.4, "q5_1": 0.4, "q5_k": 0.45, "q6_k": 0.45, "1ul, false, 16, 4ul": 0.25, "2ul, false, 4, 8ul": 0.25, "2ul, false, 32, 2ul": 0.6},
+        {"q2_k": 0.25, "q3_k": 0.3, "q5_0": 0.4, "q5_1": 0.4, "q5_k": 0.45, "q6_k": 0.45, "1ul, false, 16, 4ul": 0.25, "2ul, false, 4, 8ul": 0.25,
+         "2ul, false, 32, 2ul": 0.6},
     ),
 )
 JUMP = re.compile(r"j\w+\s+([0-9a-f]+)\b")
@@ -94,7 +95,8 @@ def self_test():
    b:\tjb     0 <x>
 0000000000000010 <other>:
   10:\tvpdpbusd %zmm1,%zmm2,%zmm3"""
-    kind = """0000000000000000 <cria::v0_1_0::kernels::gemm_unpacked_tile<cria::v0_1_0::isa::avx2, cria::v0_1_0::kernels::code_kind<1ul, false, 0, 0ul>, 4ul>::run(int)>:
+    kind = """0000000000000000 <cria::v0_1_0::kernels::gemm_unpacked_tile<cria::v0_1_0::isa::avx2, \
+cria::v0_1_0::kernels::code_kind<1ul, false, 0, 0ul>, 4ul>::run(int)>:
    1:\tvpmaddwd %ymm1,%ymm2,%ymm3
    2:\tvmovdqa %ymm3,0x20(%rsp)"""
     for text, isa, tile, counts in (
@@ -116,7 +118,8 @@ def check(isa, listing):
     for steps, loads, stores, name, tile in rows:
         print("%-20s %-15s %9d %7d %7d%s" % (name, tile, steps, loads, stores, "  <--" if loads + stores else ""))
         if loads + stores > max(isa.limit, isa.limits.get(name, 0)) * steps:
-            failures.append("%s, %s, %s: %d loads and %d stores of vectors on the stack in the loop of %d dot steps" % (isa.name, name, tile, loads, stores, steps))
+            failures.append("%s, %s, %s: %d loads and %d stores of vectors on the stack in the loop of %d dot steps" %
+                            (isa.name, name, tile, loads, stores, steps))
     print("%d tiles" % len(rows))
     return failures
 
@@ -135,7 +138,8 @@ def main():
     for isa in SETS:
         for unit, built in units.items():
             if unit.endswith("/cria_dispatch/%s.cpp" % isa.name):
-                done = subprocess.run(["objdump", "-d", "-C", "--no-show-raw-insn", os.path.join(*built)], stdout=subprocess.PIPE, encoding="utf-8", errors="replace", check=True)
+                done = subprocess.run(["objdump", "-d", "-C", "--no-show-raw-insn", os.path.join(*built)], stdout=subprocess.PIPE, encoding="utf-8",
+                                      errors="replace", check=True)
                 failures += check(isa, done.stdout)
                 n_sets += 1
     if n_sets == 0:

@@ -224,7 +224,8 @@ TEST_CASE_TEMPLATE("contiguous: absurd capacities and shapes are typed errors", 
   };
   const kv_shape shape{4, 4, 64};
   CHECK(code(shape, 0) == static_cast<int>(errc::bad_argument));
-  for (const std::size_t n : {biggest, biggest - 1, biggest - 15, biggest - 16, biggest / 2 + 1, biggest / 16, biggest / 64, std::size_t{1} << 58, std::size_t{1} << 48}) {
+  for (const std::size_t n :
+       {biggest, biggest - 1, biggest - 15, biggest - 16, biggest / 2 + 1, biggest / 16, biggest / 64, std::size_t{1} << 58, std::size_t{1} << 48}) {
     CAPTURE(n);
     CHECK(code(shape, n) == static_cast<int>(errc::out_of_memory));
   }
@@ -308,7 +309,8 @@ TEST_CASE_TEMPLATE("contiguous: positions come out in the stated layout, and put
   }
 }
 
-TEST_CASE_TEMPLATE("contiguous: layers with a window keep what the next queries see, through passes, steps back and restores, in no more memory", Cache, ALL_CACHES) {
+TEST_CASE_TEMPLATE("contiguous: layers with a window keep what the next queries see, through passes, steps back and restores, in no more memory",
+                   Cache, ALL_CACHES) {
   const auto windows = std::make_shared<const std::vector<std::size_t>>(std::vector<std::size_t>{40, 0, 100});
   const kv_shape shape{3, 2, 8, windows};
   auto cache = *Cache::create(shape, 4000), whole = *Cache::create({3, 2, 8}, 4000);

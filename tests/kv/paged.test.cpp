@@ -120,7 +120,8 @@ TEST_CASE_TEMPLATE("paged: any history of reserves, commits and truncations hold
         for (std::size_t pos = 0; pos < pages[i].length && pages[i].first_pos + pos < positions; ++pos) {
           for (std::size_t c = 0; c < shape.head_dim; ++c) {
             equal &= key_at(Cache::type, pages[i], pos, c, 33) == key_at(Cache::type, whole[0], pages[i].first_pos + pos, c, 33);
-            equal &= value_at(Cache::type, pages[i], pos, c, cache.v_stride()) == value_at(Cache::type, whole[0], pages[i].first_pos + pos, c, plain.v_stride());
+            const auto expected = value_at(Cache::type, whole[0], pages[i].first_pos + pos, c, plain.v_stride());
+            equal &= value_at(Cache::type, pages[i], pos, c, cache.v_stride()) == expected;
           }
         }
       }
@@ -305,8 +306,8 @@ TEST_CASE_TEMPLATE("paged: positions come out as those of a contiguous cache, an
   CHECK(fork.pages()[0] != cache.pages()[0]);
 }
 
-TEST_CASE_TEMPLATE("paged: layers with a window keep what the next queries see, through forks, copies, steps back and deaths, in windowed parts that are counted", Cache,
-                   cache_of<kv_type::f16>, cache_of<kv_type::q8_0>) {
+TEST_CASE_TEMPLATE("paged: layers with a window keep what the next queries see, through forks, copies, steps back and deaths, in counted windowed parts",
+                   Cache, cache_of<kv_type::f16>, cache_of<kv_type::q8_0>) {
   const auto windows = std::make_shared<const std::vector<std::size_t>>(std::vector<std::size_t>{40, 0, 70, 1});
   const kv_shape shape{4, 2, 8, windows};
   for (const std::size_t slack : {std::size_t{0}, std::size_t{50}}) {
@@ -442,7 +443,9 @@ TEST_CASE("paged: absurd pools and capacities are typed errors") {
   const int refused = static_cast<int>(errc::bad_argument), too_large = static_cast<int>(errc::out_of_memory);
   CHECK(code({1, 1, 16}, {.n_pages = 0}) == refused);
   CHECK(code({1, 1, 16}, {.n_pages = biggest}) == refused);
-  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{24}, std::size_t{65'552}, biggest}) CHECK(code({1, 1, 16}, {.n_pages = 1, .page_size = size}) == refused);
+  for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{24}, std::size_t{65'552}, biggest}) {
+    CHECK(code({1, 1, 16}, {.n_pages = 1, .page_size = size}) == refused);
+  }
   CHECK(code({0, 1, 16}, {.n_pages = 1}) == refused);
   CHECK(code({1, 0, 16}, {.n_pages = 1}) == refused);
   CHECK(code({1, 1, 0}, {.n_pages = 1}) == refused);

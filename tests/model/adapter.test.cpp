@@ -48,7 +48,10 @@ std::vector<float> adapted_logits(const cria::model& m, std::span<const token_id
     cria::nn::sequence_slice<cache_type> slice{&cache, tokens.subspan(at, n), n};
     slice.adapters = uses;
     REQUIRE(m.forward<cache_type>(pool, a, {&slice, 1}, {padded.data(), stride, n, m.vocab_size()}).has_value());
-    for (std::size_t t = 0; t < n; ++t) all.insert(all.end(), padded.begin() + static_cast<std::ptrdiff_t>(t * stride), padded.begin() + static_cast<std::ptrdiff_t>(t * stride + m.vocab_size()));
+    for (std::size_t t = 0; t < n; ++t) {
+      all.insert(all.end(), padded.begin() + static_cast<std::ptrdiff_t>(t * stride),
+                 padded.begin() + static_cast<std::ptrdiff_t>(t * stride + m.vocab_size()));
+    }
   }
   return all;
 }
@@ -60,7 +63,9 @@ std::vector<token_id> some_tokens(std::size_t n, std::size_t n_vocab, std::uint3
   return tokens;
 }
 
-double distance(const std::vector<float>& truth, const std::vector<float>& x) { return relative_error(std::span<const float>(truth), std::span<const float>(x)); }
+double distance(const std::vector<float>& truth, const std::vector<float>& x) {
+  return relative_error(std::span<const float>(truth), std::span<const float>(x));
+}
 
 const std::vector<std::string> some_of_llama = {"blk.0.attn_q.weight", "blk.1.attn_v.weight", "blk.0.attn_output.weight", "blk.1.ffn_gate.weight",
                                                 "blk.1.ffn_up.weight", "blk.0.ffn_down.weight", "output.weight"};
@@ -88,7 +93,8 @@ TEST_CASE("adapter: logits are those of the model merged with it, one adapter or
     second.merge_into(with_both, -2);
     const std::vector<float> plain = adapted_logits(m, tokens, {});
     const cria::nn::low_rank_use one[] = {a.use(0.5f)}, both[] = {a.use(0.5f), b.use(-2)}, none[] = {a.use(0)};
-    const std::vector<float> truth_of_one = logits_of<kv_type::f32>(loaded(with_one), tokens), truth_of_both = logits_of<kv_type::f32>(loaded(with_both), tokens);
+    const std::vector<float> truth_of_one = logits_of<kv_type::f32>(loaded(with_one), tokens),
+                             truth_of_both = logits_of<kv_type::f32>(loaded(with_both), tokens);
     CHECK(distance(truth_of_one, adapted_logits(m, tokens, one)) <= s.bar);
     CHECK(distance(truth_of_both, adapted_logits(m, tokens, both)) <= s.bar);
     CHECK(distance(truth_of_one, plain) > 1e-2);
@@ -121,10 +127,11 @@ TEST_CASE("adapter: tensors that are split, normed behind or plain are adapted a
     const char* name;
     std::vector<std::string> tensors;
   };
-  for (const sample& s : {sample{"gpt2", {"blk.0.attn_qkv.weight", "blk.1.attn_output.weight", "blk.2.ffn_up.weight", "blk.3.ffn_down.weight"}},
-                          sample{"phi3", {"blk.0.attn_qkv.weight", "blk.1.attn_output.weight", "blk.2.ffn_up.weight", "blk.3.ffn_down.weight", "output.weight"}},
-                          sample{"gemma3", {"blk.0.attn_q.weight", "blk.1.attn_output.weight", "blk.2.ffn_gate.weight", "blk.3.ffn_down.weight"}},
-                          sample{"qwen3moe", {"blk.0.attn_k.weight", "blk.1.attn_output.weight"}}}) {
+  for (const sample& s :
+       {sample{"gpt2", {"blk.0.attn_qkv.weight", "blk.1.attn_output.weight", "blk.2.ffn_up.weight", "blk.3.ffn_down.weight"}},
+        sample{"phi3", {"blk.0.attn_qkv.weight", "blk.1.attn_output.weight", "blk.2.ffn_up.weight", "blk.3.ffn_down.weight", "output.weight"}},
+        sample{"gemma3", {"blk.0.attn_q.weight", "blk.1.attn_output.weight", "blk.2.ffn_gate.weight", "blk.3.ffn_down.weight"}},
+        sample{"qwen3moe", {"blk.0.attn_k.weight", "blk.1.attn_output.weight"}}}) {
     const std::string path = std::string("models/arch/") + s.name + ".F32.gguf";
     if (!has_data(path)) continue;
     CAPTURE(s.name);
@@ -204,7 +211,8 @@ TEST_CASE("adapter: files that are no adapter of this model are refused by name"
   check(with([](auto& p) { p.set("adapter.lora.alpha", std::numeric_limits<float>::quiet_NaN()); }), errc::bad_value, "adapter.lora.alpha");
   check(with([](auto& p) { p.erase_tensor("blk.0.attn_q.weight.lora_b"); }), errc::missing_tensor, "blk.0.attn_q.weight.lora_b");
   check(with([](auto& p) { p.erase_tensor("blk.1.ffn_down.weight.lora_a"); }), errc::bad_value, "blk.1.ffn_down.weight.lora_b");
-  for (const char* name : {"blk.2.attn_q.weight", "blk.0.attn_norm.weight", "token_embd.weight", "blk.00.attn_q.weight", "blk.-1.attn_q.weight", "blk..attn_q.weight", "blk.99999999999999999999.attn_q.weight", "blk.0.attn_q"}) {
+  for (const char* name : {"blk.2.attn_q.weight", "blk.0.attn_norm.weight", "token_embd.weight", "blk.00.attn_q.weight", "blk.-1.attn_q.weight",
+                           "blk..attn_q.weight", "blk.99999999999999999999.attn_q.weight", "blk.0.attn_q"}) {
     check(with([&](auto& p) {
             p.tensors[0].name = std::string(name) + ".lora_a";
             p.tensors[1].name = std::string(name) + ".lora_b";
@@ -324,7 +332,8 @@ TEST_CASE("adapter: a generation may say which adapters it wants, also with gues
 TEST_CASE("adapter: greedy text of an adapted model is the text that llama.cpp writes with the same file, at any strength") {
   if (!has_data("models/stories260K.gguf")) return;
   model_parts base = parts_of(read_data("models/stories260K.gguf"));
-  const adapter_parts parts(base, {"blk.0.attn_q.weight", "blk.2.attn_v.weight", "blk.1.attn_output.weight", "blk.3.ffn_gate.weight", "blk.4.ffn_down.weight"}, 8, 24, 11);
+  const adapter_parts parts(base, {"blk.0.attn_q.weight", "blk.2.attn_v.weight", "blk.1.attn_output.weight", "blk.3.ffn_gate.weight", "blk.4.ffn_down.weight"},
+                            8, 24, 11);
   const cria::model m = loaded(base);
   const cria::adapter a = adapter_of(parts.file, m);
   auto s = cria::basic_session<cria::contiguous_kv_cache<kv_type::f32>>::create(m, {.n_threads = 1}).value();
@@ -332,10 +341,12 @@ TEST_CASE("adapter: greedy text of an adapted model is the text that llama.cpp w
     float scale;
     std::string text;
   };
-  for (const sample& want : {sample{1, " anciststerer care and shehteryyedhehenookenenedhehenookenenenideeey. anuisiindoulankileee"},
-                             sample{0.5f, ", a little boarldar went to a big house. Inel sharp bowarlagerite, she saw a big boarld. In the boarckeee, she saw a big"},
-                             sample{-0.25f, ", there was a little girl named Lily. She loved to play with her toys in the sunshine. One day, she saw a big box with a big box. "
-                                            "She wanted to see what was ins"}}) {
+  for (const sample& want :
+       {sample{1, " anciststerer care and shehteryyedhehenookenenedhehenookenenenideeey. anuisiindoulankileee"},
+        sample{0.5f, ", a little boarldar went to a big house. Inel sharp bowarlagerite, she saw a big boarld. In the boarckeee, she saw a big"},
+        sample{-0.25f,
+               ", there was a little girl named Lily. She loved to play with her toys in the sunshine. One day, she saw a big box with a big box. "
+               "She wanted to see what was ins"}}) {
     cria::generation_options o{.max_tokens = 60, .sampling = cria::sampler_config::greedy()};
     o.adapters = {{a, want.scale}};
     CHECK(s.generate(std::string_view("Once upon a time"), o).value().text.substr(0, want.text.size()) == want.text);

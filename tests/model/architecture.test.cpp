@@ -131,8 +131,8 @@ TEST_CASE("architecture: each Q4_0 file is as near to its dequantised self as pr
     const golden g = read_golden("arch/" + s.name + ".Q4_0");
     const cria::model exact = load(s.name + ".Q4_0"), fast = load(s.name + ".Q4_0", precision::fast);
     const double f16 = mean_divergence<kv_type::f16>(g, exact), f32 = mean_divergence<kv_type::f32>(g, exact), rough = mean_divergence<kv_type::f16>(g, fast);
-    std::cout << std::setw(12) << s.name << ".Q4_0  mean KL exact " << std::scientific << std::setprecision(1) << f16 << " (f32 cache " << f32 << "), fast " << rough
-              << ", llama.cpp " << s.peer_kl << "\n";
+    std::cout << std::setw(12) << s.name << ".Q4_0  mean KL exact " << std::scientific << std::setprecision(1) << f16 << " (f32 cache " << f32
+              << "), fast " << rough << ", llama.cpp " << s.peer_kl << "\n";
     CHECK(f16 <= 2e-5);
     CHECK(f32 <= 3e-6);
     CHECK(rough <= 1.5 * s.peer_kl);
@@ -609,7 +609,9 @@ TEST_CASE("architecture: phi3's short factors turn sequences that stay within th
   CHECK(logits_with(factors, 49) == logits_with(slow, 49));
   CHECK(logits_with(slow, 49) != logits_with(plain, 49));
   const cria::model long_and_short = model_of(factors);
-  const auto fingerprint = [&](std::size_t context) { return cria::session::create(long_and_short, {.context_size = context, .n_threads = 1}).value().fingerprint(); };
+  const auto fingerprint = [&](std::size_t context) {
+    return cria::session::create(long_and_short, {.context_size = context, .n_threads = 1}).value().fingerprint();
+  };
   CHECK(fingerprint(48) == fingerprint(40));
   CHECK(fingerprint(48) != fingerprint(49));   // one cannot go on from the other's file
 

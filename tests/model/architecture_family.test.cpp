@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The architectures that are LLaMA but for a scale, a norm or a rotation, and gpt-oss, against logits of llama.cpp, and the keys that only they have.
 //
-// Goldens: llama.cpp d32676d (August 2026), float32 cache, no flash attention, of the files that `family` builds, made by llama_decode of the 40 tokens of `tokens` in
-// one batch on 2026-11-23; logits at positions 17 and 39. Its GELU goes through a half-precision table: gemma agrees to 2e-3.
+// Goldens: llama.cpp d32676d (August 2026), float32 cache, no flash attention, of the files that `family` builds, made by llama_decode of the 40 tokens of
+// `tokens` in one batch on 2026-11-23; logits at positions 17 and 39. Its GELU goes through a half-precision table: gemma agrees to 2e-3.
 #include <cria/model/model.hpp>
 
 #include <doctest/doctest.h>
@@ -280,10 +280,11 @@ TEST_CASE("architecture family: gpt-oss without a sink, with biases of another s
 }
 
 TEST_CASE("architecture family: gpt-oss takes gates and ups beyond the clamps as 7, and NaN stays NaN") {
-  model_parts parts = gpt_oss_model();
-  for (const char* const name : {"blk.0.ffn_gate_exps.bias", "blk.0.ffn_up_exps.bias"}) parts.at(name).data = blocks_of(cria::tensor_type::f32, std::vector<float>(96 * 4, 1e6f));
-  model_parts larger = parts;
-  for (const char* const name : {"blk.0.ffn_gate_exps.bias", "blk.0.ffn_up_exps.bias"}) larger.at(name).data = blocks_of(cria::tensor_type::f32, std::vector<float>(96 * 4, 1e30f));
+  model_parts parts = gpt_oss_model(), larger = parts;
+  for (const char* const name : {"blk.0.ffn_gate_exps.bias", "blk.0.ffn_up_exps.bias"}) {
+    parts.at(name).data = blocks_of(cria::tensor_type::f32, std::vector<float>(96 * 4, 1e6f));
+    larger.at(name).data = blocks_of(cria::tensor_type::f32, std::vector<float>(96 * 4, 1e30f));
+  }
   CHECK(logits_of(model_of(parts), tokens()) == logits_of(model_of(larger), tokens()));
   parts.at("blk.0.ffn_up_exps.bias").data = blocks_of(cria::tensor_type::f32, std::vector<float>(96 * 4, std::nanf("")));
   const std::vector<float> spoilt = logits_of(model_of(parts), tokens());

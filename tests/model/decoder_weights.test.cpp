@@ -64,8 +64,8 @@ TEST_CASE("decoder_weights: the embedding of a token is a row of the fast dimens
   for (std::size_t token = 0; token < n; ++token) {
     for (std::size_t c = 0; c < n; ++c) embeddings[token * n + c] = static_cast<float>((token * 7 + c * 3) % 15) - 7.0f;   // never symmetric
   }
-  for (const tensor_type type : {tensor_type::f32, tensor_type::f16, tensor_type::bf16, tensor_type::q4_0, tensor_type::q4_1, tensor_type::q5_0, tensor_type::q5_1,
-                                 tensor_type::q8_0, tensor_type::iq4_nl, tensor_type::mxfp4}) {
+  for (const tensor_type type : {tensor_type::f32, tensor_type::f16, tensor_type::bf16, tensor_type::q4_0, tensor_type::q4_1, tensor_type::q5_0,
+                                 tensor_type::q5_1, tensor_type::q8_0, tensor_type::iq4_nl, tensor_type::mxfp4}) {
     for (const bool tied : {false, true}) {
       model_parts parts = transparent({.dim = n, .ffn_dim = 32, .vocab_size = n, .tied = tied});
       parts.at("token_embd.weight").type = type;
@@ -132,7 +132,9 @@ TEST_CASE("decoder_weights: each weight of a Q4_0 matrix stands at the column wh
       } else {
         double squares = 0;
         for (std::size_t c = 0; c < dim; ++c) squares += std::pow(scale(token) * (static_cast<double>(nibble(token, c)) - 8), 2);
-        for (std::size_t row = 0; row < n_rows; ++row) want[row] = scale(token) * (static_cast<double>(nibble(token, row)) - 8) / std::sqrt(squares / dim + eps);
+        for (std::size_t row = 0; row < n_rows; ++row) {
+          want[row] = scale(token) * (static_cast<double>(nibble(token, row)) - 8) / std::sqrt(squares / dim + eps);
+        }
       }
       CHECK(relative_error(std::span<const double>(want), std::span<const float>(got)) < 1e-4);
     }
@@ -146,12 +148,20 @@ TEST_CASE("decoder_weights: an output tensor with inf or NaN is an error that na
     std::vector<std::size_t> scales;   // where half-precision scales stand in a block
     std::size_t block_bytes, row_blocks;
   };
-  const std::vector<damage> kinds = {{tensor_type::q6_k, {208}, 210, 2}, {tensor_type::q4_k, {0, 2}, 144, 2}, {tensor_type::q8_0, {0}, 34, 16}, {tensor_type::q4_1, {0, 2}, 20, 16}};
+  const std::vector<damage> kinds = {
+      {tensor_type::q6_k, {208}, 210, 2}, {tensor_type::q4_k, {0, 2}, 144, 2}, {tensor_type::q8_0, {0}, 34, 16}, {tensor_type::q4_1, {0, 2}, 20, 16}};
   for (const damage& kind : kinds) {
     for (const bool tied : {false, true}) {
       const std::string name = tied ? "token_embd.weight" : "output.weight";
-      const model_parts good = tiny_model(
-          {.dim = dim, .n_layers = 1, .n_heads = 1, .head_dim = 16, .ffn_dim = 32, .vocab_size = n_rows, .output_type = kind.type, .embedding_type = tied ? kind.type : tensor_type::f32, .tied = tied});
+      const model_parts good = tiny_model({.dim = dim,
+                                           .n_layers = 1,
+                                           .n_heads = 1,
+                                           .head_dim = 16,
+                                           .ffn_dim = 32,
+                                           .vocab_size = n_rows,
+                                           .output_type = kind.type,
+                                           .embedding_type = tied ? kind.type : tensor_type::f32,
+                                           .tied = tied});
       loaded(good);
       for (const std::size_t block : {std::size_t{0}, std::size_t{1}, 16 * kind.row_blocks, n_rows * kind.row_blocks - 1}) {
         for (const std::size_t scale : kind.scales) {
@@ -220,9 +230,9 @@ TEST_CASE("decoder_weights: the output has its bias also where it is tied, and e
 }
 
 TEST_CASE("decoder_weights: a tied packed embedding equals the untied one of the same values") {
-  for (const tensor_type type : {tensor_type::f32, tensor_type::f16, tensor_type::bf16, tensor_type::q4_0, tensor_type::q4_1, tensor_type::q5_0, tensor_type::q5_1,
-                                 tensor_type::q8_0, tensor_type::q2_k, tensor_type::q3_k, tensor_type::q4_k, tensor_type::q5_k, tensor_type::q6_k, tensor_type::iq4_nl,
-                                 tensor_type::iq4_xs, tensor_type::mxfp4}) {
+  for (const tensor_type type : {tensor_type::f32, tensor_type::f16, tensor_type::bf16, tensor_type::q4_0, tensor_type::q4_1, tensor_type::q5_0,
+                                 tensor_type::q5_1, tensor_type::q8_0, tensor_type::q2_k, tensor_type::q3_k, tensor_type::q4_k, tensor_type::q5_k,
+                                 tensor_type::q6_k, tensor_type::iq4_nl, tensor_type::iq4_xs, tensor_type::mxfp4}) {
     const model_parts tied = tiny_model({.dim = 256, .n_layers = 1, .head_dim = 128, .ffn_dim = 256, .vocab_size = 37, .embedding_type = type, .tied = true});
     model_parts untied = tied;
     untied.tensors.push_back(untied.at("token_embd.weight"));

@@ -183,8 +183,11 @@ TEST_CASE("hostile: a tensor of another shape is named, for each tensor and dime
 }
 
 TEST_CASE("hostile: dimensions whose product wraps to the right size are refused") {
-  for (const auto& shape : {std::vector<std::uint64_t>{std::uint64_t{1} << 32, std::uint64_t{1} << 32}, {std::uint64_t{1} << 32, std::uint64_t{1} << 32, 1, 1},
-                            {(std::uint64_t{1} << 63) + 16, 2}, {32, 19, std::uint64_t{1} << 59, std::uint64_t{1} << 5}, {~std::uint64_t{0}, ~std::uint64_t{0}}}) {
+  for (const auto& shape : {std::vector<std::uint64_t>{std::uint64_t{1} << 32, std::uint64_t{1} << 32},
+                            {std::uint64_t{1} << 32, std::uint64_t{1} << 32, 1, 1},
+                            {(std::uint64_t{1} << 63) + 16, 2},
+                            {32, 19, std::uint64_t{1} << 59, std::uint64_t{1} << 5},
+                            {~std::uint64_t{0}, ~std::uint64_t{0}}}) {
     for (const auto type : {cria::tensor_type::f32, cria::tensor_type::q4_0, cria::tensor_type::q6_k}) {
       auto parts = tiny_model();
       parts.at("token_embd.weight").shape = shape;
@@ -220,8 +223,9 @@ TEST_CASE("hostile: formats without kernels are refused by name, formats with ke
 }
 
 TEST_CASE("hostile: a count that is no count is refused with its key") {
-  for (const char* key : {"llama.embedding_length", "llama.block_count", "llama.attention.head_count", "llama.attention.head_count_kv", "llama.feed_forward_length",
-                          "llama.context_length", "llama.attention.key_length", "llama.attention.value_length", "llama.rope.dimension_count"}) {
+  for (const char* key :
+       {"llama.embedding_length", "llama.block_count", "llama.attention.head_count", "llama.attention.head_count_kv", "llama.feed_forward_length",
+        "llama.context_length", "llama.attention.key_length", "llama.attention.value_length", "llama.rope.dimension_count"}) {
     for (const stored& value : bad_counts()) {
       auto parts = tiny_model();
       parts.set_raw(key, value.type, value.bytes);
@@ -234,13 +238,15 @@ TEST_CASE("hostile: a count that is no count is refused with its key") {
 }
 
 TEST_CASE("hostile: a real number that is not positive and finite is refused with its key") {
-  for (const char* key : {"llama.attention.layer_norm_rms_epsilon", "llama.rope.freq_base", "llama.rope.scaling.factor", "llama.rope.scaling.original_context_length",
-                          "llama.rope.scaling.attn_factor", "llama.rope.scaling.yarn_ext_factor", "llama.rope.scaling.yarn_beta_fast", "llama.rope.scaling.yarn_beta_slow"}) {
+  for (const char* key :
+       {"llama.attention.layer_norm_rms_epsilon", "llama.rope.freq_base", "llama.rope.scaling.factor", "llama.rope.scaling.original_context_length",
+        "llama.rope.scaling.attn_factor", "llama.rope.scaling.yarn_ext_factor", "llama.rope.scaling.yarn_beta_fast", "llama.rope.scaling.yarn_beta_slow"}) {
     const std::string_view name = key;
     const bool may_be_zero = name.ends_with("scaling.factor") || name.ends_with("original_context_length") || name.ends_with("yarn_ext_factor");
     for (const stored& value : bad_reals()) {
       const bool is_number = value.type == gguf_id::f64 || value.type == gguf_id::f32 || value.type == gguf_id::u32;
-      if (may_be_zero && is_number && std::all_of(value.bytes.begin(), value.bytes.end() - 1, [](char c) { return c == 0; }) && (value.bytes.back() & 0x7f) == 0) continue;
+      const bool is_zero = std::all_of(value.bytes.begin(), value.bytes.end() - 1, [](char c) { return c == 0; }) && (value.bytes.back() & 0x7f) == 0;
+      if (may_be_zero && is_number && is_zero) continue;
       auto parts = tiny_model();
       parts.set("llama.rope.scaling.type", "yarn");
       parts.set_raw(key, value.type, value.bytes);
@@ -300,7 +306,8 @@ TEST_CASE("hostile: extreme but legal rotations load and run to an end") {
   for (const char* scaling : {"none", "linear", "yarn"}) {
     for (const char* key : {"llama.rope.freq_base", "llama.rope.scaling.factor", "llama.rope.scaling.original_context_length", "llama.rope.scaling.attn_factor",
                             "llama.rope.scaling.yarn_ext_factor", "llama.rope.scaling.yarn_beta_fast", "llama.rope.scaling.yarn_beta_slow"}) {
-      for (const double x : {std::numeric_limits<double>::denorm_min(), 1e-300, 1e-9, 0.5, 1.0, std::nextafter(1.0, 2.0), 1e9, 1e300, std::numeric_limits<double>::max()}) {
+      for (const double x :
+           {std::numeric_limits<double>::denorm_min(), 1e-300, 1e-9, 0.5, 1.0, std::nextafter(1.0, 2.0), 1e9, 1e300, std::numeric_limits<double>::max()}) {
         auto parts = tiny_model();
         parts.set("llama.rope.scaling.type", scaling);
         parts.set(key, x);
@@ -382,7 +389,8 @@ TEST_CASE("hostile: a missing key is named where the model needs it") {
 }
 
 TEST_CASE("hostile: architectures and scalings that are not known are refused, whatever their names hold") {
-  for (const std::string& name : {std::string("qwen9"), std::string(), std::string("llama\0x", 7), std::string("LLAMA"), std::string("\x1b[31mllama"), std::string(100'000, 'x')}) {
+  for (const std::string& name :
+       {std::string("qwen9"), std::string(), std::string("llama\0x", 7), std::string("LLAMA"), std::string("\x1b[31mllama"), std::string(100'000, 'x')}) {
     auto parts = tiny_model();
     parts.set("general.architecture", name);
     check_refused(parts.build(), errc::unsupported_architecture, "general.architecture");
@@ -464,7 +472,8 @@ TEST_CASE("hostile: no flipped bit before the tensor data does harm") {
 
 TEST_CASE("hostile: refusals are quick, and look at the tensor table before the first tensor is read") {
   // All right but for the last tensor.
-  auto parts = tiny_model({.dim = 512, .n_layers = 4, .n_heads = 8, .n_kv_heads = 8, .head_dim = 64, .ffn_dim = 512, .type = cria::tensor_type::q8_0, .blank = true});
+  auto parts =
+      tiny_model({.dim = 512, .n_layers = 4, .n_heads = 8, .n_kv_heads = 8, .head_dim = 64, .ffn_dim = 512, .type = cria::tensor_type::q8_0, .blank = true});
   parts.erase_tensor("output_norm.weight");
   const std::string bytes = parts.build();
 

@@ -246,7 +246,9 @@ TEST_CASE("llama: shapes, formats, biases and tied output agree with the referen
     for (const std::size_t batch : {std::size_t{0}, std::size_t{1}, std::size_t{5}}) {
       const std::vector<float> logits = logits_of<kv_type::f32>(*m, tokens, batch, 2);
       double worst = 0;
-      for (std::size_t t = 0; t < tokens.size(); ++t) worst = std::max(worst, relative_error(std::span<const double>(truth[t]), row(logits, m->vocab_size(), t)));
+      for (std::size_t t = 0; t < tokens.size(); ++t) {
+        worst = std::max(worst, relative_error(std::span<const double>(truth[t]), row(logits, m->vocab_size(), t)));
+      }
       CHECK(worst <= bar);
     }
   }
@@ -273,7 +275,8 @@ TEST_CASE("llama: the same bits for any threads and any split of the prompt, on 
         const cria::model m = load_data(std::string("models/") + s.file + ".gguf", with(p, table->set));
         const std::vector<float> whole = logits_of(m, tokens);
         const std::uint64_t hash = hash_of(whole), first_hash = hash_of(std::span(whole).first(n_hashed * m.vocab_size()));
-        std::cout << std::setw(20) << s.file << " " << cria::name(p) << " " << std::setw(12) << name(*table) << "  " << std::hex << first_hash << std::dec << "\n";
+        std::cout << std::setw(20) << s.file << " " << cria::name(p) << " " << std::setw(12) << name(*table) << "  " << std::hex << first_hash << std::dec
+                  << "\n";
         CAPTURE(s.file);
         CAPTURE(name(*table));
         CAPTURE(cria::name(p));
@@ -314,7 +317,8 @@ void check_company(const cria::model& m, std::size_t n_threads) {
   using cache_type = cria::contiguous_kv_cache<Type>;
   const std::size_t n_vocab = m.vocab_size(), stride = logits_stride(m);
   cria::thread_pool pool(n_threads);
-  std::vector<std::vector<token_id>> prompts = {some_tokens(17, n_vocab, 1), some_tokens(1, n_vocab, 2), some_tokens(40, n_vocab, 3), some_tokens(5, n_vocab, 4)};
+  std::vector<std::vector<token_id>> prompts = {some_tokens(17, n_vocab, 1), some_tokens(1, n_vocab, 2), some_tokens(40, n_vocab, 3),
+                                                some_tokens(5, n_vocab, 4)};
   std::vector<std::vector<float>> alone;
   for (const auto& p : prompts) alone.push_back(logits_of<Type>(m, p, p.size()));
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Writes quantize_types.hpp: which type llama-quantize gives each tensor of small models of many shapes. Usage: make_quantize_types.py LLAMA_QUANTIZE > quantize_types.hpp"""
+"""Writes quantize_types.hpp: which type llama-quantize gives each tensor of small models of many shapes.
+
+    make_quantize_types.py LLAMA_QUANTIZE > quantize_types.hpp
+"""
 
 import os
 import struct
@@ -12,8 +15,9 @@ TYPES = ("F32 F16 BF16 Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S
 LETTERS = {0: "f", 1: "h", 30: "b", 2: "p", 3: "q", 6: "r", 7: "s", 8: "8", 10: "2", 11: "3", 12: "4", 13: "5", 14: "6", 20: "n", 23: "x", 39: "m"}
 # name, layers, dim, ffn, heads, kv heads, experts, tied, fused
 SHAPES = [("grouped", 24, 256, 256, 8, 1, 0, False, False), ("tied", 10, 256, 512, 4, 4, 0, True, False), ("large", 80, 256, 256, 8, 2, 0, False, False),
-          ("few_experts", 9, 256, 256, 4, 2, 4, False, False), ("experts", 16, 256, 256, 8, 2, 8, False, False), ("rows_of_96", 8, 96, 160, 3, 1, 0, False, False),
-          ("rows_of_172", 5, 64, 172, 8, 4, 0, True, False), ("fused", 9, 256, 256, 4, 4, 0, False, True)]
+          ("few_experts", 9, 256, 256, 4, 2, 4, False, False), ("experts", 16, 256, 256, 8, 2, 8, False, False),
+          ("rows_of_96", 8, 96, 160, 3, 1, 0, False, False), ("rows_of_172", 5, 64, 172, 8, 4, 0, True, False),
+          ("fused", 9, 256, 256, 4, 4, 0, False, True)]
 
 
 def tensors_of(layers, dim, ffn, heads, kv, experts, tied, fused):
@@ -52,8 +56,8 @@ def key(name, kind, value):
 
 def write_model(path, layers, dim, ffn, heads, kv, experts, tied, fused):
     keys = [key("general.architecture", 8, "llama")]
-    for name, value in (("block_count", layers), ("context_length", 64), ("embedding_length", dim), ("feed_forward_length", ffn), ("attention.head_count", heads),
-                        ("attention.head_count_kv", kv), ("vocab_size", 64), ("rope.dimension_count", dim // heads)):
+    for name, value in (("block_count", layers), ("context_length", 64), ("embedding_length", dim), ("feed_forward_length", ffn),
+                        ("attention.head_count", heads), ("attention.head_count_kv", kv), ("vocab_size", 64), ("rope.dimension_count", dim // heads)):
         keys.append(key("llama." + name, 4, value))
     keys.append(key("llama.attention.layer_norm_rms_epsilon", 6, 1e-5))
     if experts:
@@ -126,6 +130,16 @@ def by_kind(types, names):
     return " ".join(kind + "=" + (letters[0] if len(set(letters)) == 1 else "".join(letters)) for kind, letters in kinds.items())
 
 
+def literal(text):
+    """A string literal; a long one as several, that are cut behind a space."""
+    parts = []
+    while len(text) > 130:
+        cut = text.rfind(" ", 0, 130) + 1
+        parts.append(text[:cut])
+        text = text[cut:]
+    return '"' + '"\n       "'.join(parts + [text]) + '"'
+
+
 def main():
     program = sys.argv[1]
     print("// SPDX-License-Identifier: MIT")
@@ -151,7 +165,7 @@ def main():
                 else:
                     types = types_in(target)
                     letters = by_kind(types, [n for n, _ in tensors_of(*shape)])
-                lines.append('{"%s", "%s"}' % (kind, letters))
+                lines.append('{"%s", %s}' % (kind, literal(letters)))
             print(",\n      ".join(lines) + "}},")
     print("};\n")
     print("}  // namespace cria_test")

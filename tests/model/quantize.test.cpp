@@ -95,7 +95,11 @@ std::string floats(std::size_t n, std::uint32_t seed = 1) {
 /// A model of two layers in float32, its rows of `columns` numbers.
 gguf_builder small_model(std::uint64_t columns = 256) {
   gguf_builder b;
-  b.key("general.architecture", "llama").key("llama.block_count", 2u).key("llama.attention.head_count", 4u).key("general.file_type", 0u).key("general.name", "small");
+  b.key("general.architecture", "llama")
+      .key("llama.block_count", 2u)
+      .key("llama.attention.head_count", 4u)
+      .key("general.file_type", 0u)
+      .key("general.name", "small");
   b.tensor("token_embd.weight", tensor_type::f32, {columns, 3}, floats(columns * 3, 7));
   for (const char* layer : {"blk.0.", "blk.1."}) {
     b.tensor(std::string(layer) + "attn_norm.weight", tensor_type::f32, {columns}, floats(columns, 8));
@@ -176,8 +180,9 @@ std::string head_of(const cria_test::quantized_shape& s) {
 
 char letter_of(tensor_type type) {
   constexpr std::pair<tensor_type, char> letters[] = {
-      {tensor_type::f32, 'f'}, {tensor_type::f16, 'h'}, {tensor_type::bf16, 'b'}, {tensor_type::q4_0, 'p'}, {tensor_type::q4_1, 'q'}, {tensor_type::q5_0, 'r'},
-      {tensor_type::q5_1, 's'}, {tensor_type::q8_0, '8'}, {tensor_type::q2_k, '2'}, {tensor_type::q3_k, '3'}, {tensor_type::q4_k, '4'}, {tensor_type::q5_k, '5'},
+      {tensor_type::f32, 'f'},  {tensor_type::f16, 'h'},    {tensor_type::bf16, 'b'},   {tensor_type::q4_0, 'p'},
+      {tensor_type::q4_1, 'q'}, {tensor_type::q5_0, 'r'},   {tensor_type::q5_1, 's'},   {tensor_type::q8_0, '8'},
+      {tensor_type::q2_k, '2'}, {tensor_type::q3_k, '3'},   {tensor_type::q4_k, '4'},   {tensor_type::q5_k, '5'},
       {tensor_type::q6_k, '6'}, {tensor_type::iq4_nl, 'n'}, {tensor_type::iq4_xs, 'x'}, {tensor_type::mxfp4, 'm'}};
   for (const auto& [known, letter] : letters) {
     if (known == type) return letter;
@@ -235,9 +240,10 @@ class full_disk final : public cria::byte_sink {
 
 TEST_CASE("file_type: names and numbers are llama.cpp's, in any case, and K means K_M") {
   // enum llama_ftype, August 2026
-  const std::pair<const char*, std::uint32_t> known[] = {{"F32", 0},     {"F16", 1},     {"Q4_0", 2},    {"Q4_1", 3},    {"Q8_0", 7},    {"Q5_0", 8},    {"Q5_1", 9},
-                                                         {"Q2_K", 10},   {"Q3_K_S", 11}, {"Q3_K_M", 12}, {"Q3_K_L", 13}, {"Q4_K_S", 14}, {"Q4_K_M", 15}, {"Q5_K_S", 16},
-                                                         {"Q5_K_M", 17}, {"Q6_K", 18},   {"IQ4_NL", 25}, {"IQ4_XS", 30}, {"BF16", 32},   {"MXFP4_MOE", 38}};
+  const std::pair<const char*, std::uint32_t> known[] = {{"F32", 0},     {"F16", 1},     {"Q4_0", 2},    {"Q4_1", 3},    {"Q8_0", 7},
+                                                         {"Q5_0", 8},    {"Q5_1", 9},    {"Q2_K", 10},   {"Q3_K_S", 11}, {"Q3_K_M", 12},
+                                                         {"Q3_K_L", 13}, {"Q4_K_S", 14}, {"Q4_K_M", 15}, {"Q5_K_S", 16}, {"Q5_K_M", 17},
+                                                         {"Q6_K", 18},   {"IQ4_NL", 25}, {"IQ4_XS", 30}, {"BF16", 32},   {"MXFP4_MOE", 38}};
   CHECK(std::size(known) == cria::file_types.size());
   for (const auto& [name, number] : known) {
     const auto& shown = name;   // clang 14 captures no structured binding
@@ -312,7 +318,8 @@ TEST_CASE("quantize: the fixture's blocks are llama-quantize's, or no further fr
     const auto ours = open_bytes(made);
     REQUIRE(ours.tensors().size() == theirs.tensors().size());
     CHECK(ours.metadata().get<std::uint32_t>("general.file_type").value() == theirs.metadata().get<std::uint32_t>("general.file_type").value());
-    CHECK(ours.metadata().get<std::uint32_t>("general.quantization_version").value() == theirs.metadata().get<std::uint32_t>("general.quantization_version").value());
+    CHECK(ours.metadata().get<std::uint32_t>("general.quantization_version").value() ==
+          theirs.metadata().get<std::uint32_t>("general.quantization_version").value());
     for (const auto& t : theirs.tensors()) {
       CAPTURE(t.name);
       const auto* mine = ours.find_tensor(t.name);
@@ -365,7 +372,8 @@ TEST_CASE("quantize: keys, order, shapes and small tensors are as before; two ke
 
 TEST_CASE("quantize: the bytes do not depend on the threads, and pieces meet without a seam") {
   // 300,032 elements: more than one piece, the last one short
-  const std::string source = gguf_builder().key("general.architecture", "llama").tensor("blk.0.ffn_up.weight", tensor_type::f32, {256, 1172}, floats(256 * 1172)).build();
+  const std::string source =
+      gguf_builder().key("general.architecture", "llama").tensor("blk.0.ffn_up.weight", tensor_type::f32, {256, 1172}, floats(256 * 1172)).build();
   const auto file = open_bytes(source);
   for (const file_type type : {file_type::q4_0, file_type::f16, file_type::q4_k_m}) {
     const bytes one = quantized(file, {.type = type, .n_threads = 1});
@@ -462,9 +470,10 @@ TEST_CASE("quantize: rows that do not fit get the next type that does, and the r
 }
 
 TEST_CASE("quantize: values that are not finite, or too large for the new type, are errors that name tensor and place") {
-  for (const auto& [value, type, text] : {std::tuple{std::numeric_limits<float>::quiet_NaN(), file_type::q4_0, "inf or NaN"},
-                                          std::tuple{std::numeric_limits<float>::infinity(), file_type::f32, "inf or NaN"},
-                                          std::tuple{70'000.0f, file_type::f16, "too large for F16"}, std::tuple{1e38f, file_type::q8_0, "too large for Q8_0"}}) {
+  for (const auto& [value, type, text] :
+       {std::tuple{std::numeric_limits<float>::quiet_NaN(), file_type::q4_0, "inf or NaN"},
+        std::tuple{std::numeric_limits<float>::infinity(), file_type::f32, "inf or NaN"}, std::tuple{70'000.0f, file_type::f16, "too large for F16"},
+        std::tuple{1e38f, file_type::q8_0, "too large for Q8_0"}}) {
     std::string data = floats(256 * 200);
     std::memcpy(data.data() + 4 * (256 * 150 + 3), &value, 4);
     const std::string source = gguf_builder().key("general.architecture", "llama").tensor("blk.0.ffn_up.weight", tensor_type::f32, {256, 200}, data).build();

@@ -25,12 +25,16 @@ inline constexpr quantized_shape quantized_shapes[] = {
       {"Q8_0", "token_embd=8 output=8 attn_q=8 attn_k=8 attn_v=8 attn_output=8 ffn_gate=8 ffn_up=8 ffn_down=8"},
       {"Q2_K", "token_embd=2 output=6 attn_q=2 attn_k=2 attn_v=4 attn_output=3 ffn_gate=2 ffn_up=2 ffn_down=3"},
       {"Q3_K_S", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=3 attn_output=3 ffn_gate=3 ffn_up=3 ffn_down=3"},
-      {"Q3_K_M", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=554444444444444444444444 attn_output=4 ffn_gate=3 ffn_up=3 ffn_down=544444444444444444444444"},
+      {"Q3_K_M", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=554444444444444444444444 attn_output=4 ffn_gate=3 ffn_up=3 "
+       "ffn_down=544444444444444444444444"},
       {"Q3_K_L", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=5 attn_output=5 ffn_gate=3 ffn_up=3 ffn_down=5"},
-      {"Q4_K_S", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=555544444444444444444444 attn_output=4 ffn_gate=4 ffn_up=4 ffn_down=555444444444444444444444"},
-      {"Q4_K_M", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=666446446446446446446666 attn_output=4 ffn_gate=4 ffn_up=4 ffn_down=666446446446446446446666"},
+      {"Q4_K_S", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=555544444444444444444444 attn_output=4 ffn_gate=4 ffn_up=4 "
+       "ffn_down=555444444444444444444444"},
+      {"Q4_K_M", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=666446446446446446446666 attn_output=4 ffn_gate=4 ffn_up=4 "
+       "ffn_down=666446446446446446446666"},
       {"Q5_K_S", "token_embd=5 output=6 attn_q=5 attn_k=5 attn_v=5 attn_output=5 ffn_gate=5 ffn_up=5 ffn_down=5"},
-      {"Q5_K_M", "token_embd=5 output=6 attn_q=5 attn_k=5 attn_v=666556556556556556556666 attn_output=5 ffn_gate=5 ffn_up=5 ffn_down=666556556556556556556666"},
+      {"Q5_K_M", "token_embd=5 output=6 attn_q=5 attn_k=5 attn_v=666556556556556556556666 attn_output=5 ffn_gate=5 ffn_up=5 "
+       "ffn_down=666556556556556556556666"},
       {"Q6_K", "token_embd=6 output=6 attn_q=6 attn_k=6 attn_v=6 attn_output=6 ffn_gate=6 ffn_up=6 ffn_down=6"},
       {"IQ4_NL", "token_embd=n output=6 attn_q=n attn_k=n attn_v=5 attn_output=n ffn_gate=n ffn_up=n ffn_down=555nnnnnnnnnnnnnnnnnnnnn"},
       {"IQ4_XS", "token_embd=x output=6 attn_q=x attn_k=x attn_v=5 attn_output=x ffn_gate=x ffn_up=x ffn_down=555xxxxxxxxxxxxxxxxxxxxx"},
@@ -67,15 +71,21 @@ inline constexpr quantized_shape quantized_shapes[] = {
       {"Q8_0", "token_embd=8 output=8 attn_q=8 attn_k=8 attn_v=8 attn_output=8 ffn_gate=8 ffn_up=8 ffn_down=8"},
       {"Q2_K", "token_embd=2 output=6 attn_q=2 attn_k=2 attn_v=5 attn_output=3 ffn_gate=2 ffn_up=2 ffn_down=3"},
       {"Q3_K_S", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=5 attn_output=3 ffn_gate=3 ffn_up=3 ffn_down=3"},
-      {"Q3_K_M", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=5 attn_output=4 ffn_gate=3 ffn_up=3 ffn_down=55555444444444444444444444444444444444444444444444444444444444444444444444444444"},
+      {"Q3_K_M", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=5 attn_output=4 ffn_gate=3 ffn_up=3 "
+       "ffn_down=55555444444444444444444444444444444444444444444444444444444444444444444444444444"},
       {"Q3_K_L", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=5 attn_output=5 ffn_gate=3 ffn_up=3 ffn_down=5"},
-      {"Q4_K_S", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=5 attn_output=4 ffn_gate=4 ffn_up=4 ffn_down=55555555554444444444444444444444444444444444444444444444444444444444444444444444"},
-      {"Q4_K_M", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=66666666665565565565565565565565565565565565565565565565565565565565566666666666 attn_output=4 ffn_gate=4 ffn_up=4 ffn_down=66666666664464464464464464464464464464464464464464464464464464464464466666666666"},
+      {"Q4_K_S", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=5 attn_output=4 ffn_gate=4 ffn_up=4 "
+       "ffn_down=55555555554444444444444444444444444444444444444444444444444444444444444444444444"},
+      {"Q4_K_M", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=66666666665565565565565565565565565565565565565565565565565565565565566666666666 "
+       "attn_output=4 ffn_gate=4 ffn_up=4 ffn_down=66666666664464464464464464464464464464464464464464464464464464464464466666666666"},
       {"Q5_K_S", "token_embd=5 output=6 attn_q=5 attn_k=5 attn_v=5 attn_output=5 ffn_gate=5 ffn_up=5 ffn_down=5"},
-      {"Q5_K_M", "token_embd=5 output=6 attn_q=5 attn_k=5 attn_v=66666666665565565565565565565565565565565565565565565565565565565565566666666666 attn_output=5 ffn_gate=5 ffn_up=5 ffn_down=66666666665565565565565565565565565565565565565565565565565565565565566666666666"},
+      {"Q5_K_M", "token_embd=5 output=6 attn_q=5 attn_k=5 attn_v=66666666665565565565565565565565565565565565565565565565565565565565566666666666 "
+       "attn_output=5 ffn_gate=5 ffn_up=5 ffn_down=66666666665565565565565565565565565565565565565565565565565565565565566666666666"},
       {"Q6_K", "token_embd=6 output=6 attn_q=6 attn_k=6 attn_v=6 attn_output=6 ffn_gate=6 ffn_up=6 ffn_down=6"},
-      {"IQ4_NL", "token_embd=n output=6 attn_q=n attn_k=n attn_v=5 attn_output=n ffn_gate=n ffn_up=n ffn_down=5555555555nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"},
-      {"IQ4_XS", "token_embd=x output=6 attn_q=x attn_k=x attn_v=5 attn_output=x ffn_gate=x ffn_up=x ffn_down=5555555555xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},
+      {"IQ4_NL", "token_embd=n output=6 attn_q=n attn_k=n attn_v=5 attn_output=n ffn_gate=n ffn_up=n "
+       "ffn_down=5555555555nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"},
+      {"IQ4_XS", "token_embd=x output=6 attn_q=x attn_k=x attn_v=5 attn_output=x ffn_gate=x ffn_up=x "
+       "ffn_down=5555555555xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"},
       {"MXFP4_MOE", "token_embd=8 output=8 attn_q=8 attn_k=8 attn_v=8 attn_output=8 ffn_gate=8 ffn_up=8 ffn_down=8"}}},
     {"few_experts", 9, 256, 256, 4, 2, 4, false, false,
      {{"F32", "token_embd=f output=f attn_q=f attn_k=f attn_v=f attn_output=f ffn_gate_inp=f ffn_gate_exps=f ffn_up_exps=f ffn_down_exps=f"},
@@ -88,15 +98,21 @@ inline constexpr quantized_shape quantized_shapes[] = {
       {"Q8_0", "token_embd=8 output=8 attn_q=8 attn_k=8 attn_v=8 attn_output=8 ffn_gate_inp=f ffn_gate_exps=8 ffn_up_exps=8 ffn_down_exps=8"},
       {"Q2_K", "token_embd=2 output=6 attn_q=2 attn_k=2 attn_v=3 attn_output=3 ffn_gate_inp=f ffn_gate_exps=2 ffn_up_exps=2 ffn_down_exps=3"},
       {"Q3_K_S", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=3 attn_output=3 ffn_gate_inp=f ffn_gate_exps=3 ffn_up_exps=3 ffn_down_exps=3"},
-      {"Q3_K_M", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=554444444 attn_output=4 ffn_gate_inp=f ffn_gate_exps=3 ffn_up_exps=3 ffn_down_exps=4"},
+      {"Q3_K_M", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=554444444 attn_output=4 ffn_gate_inp=f ffn_gate_exps=3 ffn_up_exps=3 "
+       "ffn_down_exps=4"},
       {"Q3_K_L", "token_embd=3 output=6 attn_q=3 attn_k=3 attn_v=5 attn_output=5 ffn_gate_inp=f ffn_gate_exps=3 ffn_up_exps=3 ffn_down_exps=5"},
-      {"Q4_K_S", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=555544444 attn_output=4 ffn_gate_inp=f ffn_gate_exps=4 ffn_up_exps=4 ffn_down_exps=544444444"},
-      {"Q4_K_M", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=644644666 attn_output=4 ffn_gate_inp=f ffn_gate_exps=4 ffn_up_exps=4 ffn_down_exps=644644666"},
+      {"Q4_K_S", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=555544444 attn_output=4 ffn_gate_inp=f ffn_gate_exps=4 ffn_up_exps=4 "
+       "ffn_down_exps=544444444"},
+      {"Q4_K_M", "token_embd=4 output=6 attn_q=4 attn_k=4 attn_v=644644666 attn_output=4 ffn_gate_inp=f ffn_gate_exps=4 ffn_up_exps=4 "
+       "ffn_down_exps=644644666"},
       {"Q5_K_S", "token_embd=5 output=6 attn_q=5 attn_k=5 attn_v=5 attn_output=5 ffn_gate_inp=f ffn_gate_exps=5 ffn_up_exps=5 ffn_down_exps=5"},
-      {"Q5_K_M", "token_embd=5 output=6 attn_q=5 attn_k=5 attn_v=655655666 attn_output=5 ffn_gate_inp=f ffn_gate_exps=5 ffn_up_exps=5 ffn_down_exps=655655666"},
+      {"Q5_K_M", "token_embd=5 output=6 attn_q=5 attn_k=5 attn_v=655655666 attn_output=5 ffn_gate_inp=f ffn_gate_exps=5 ffn_up_exps=5 "
+       "ffn_down_exps=655655666"},
       {"Q6_K", "token_embd=6 output=6 attn_q=6 attn_k=6 attn_v=6 attn_output=6 ffn_gate_inp=f ffn_gate_exps=6 ffn_up_exps=6 ffn_down_exps=6"},
-      {"IQ4_NL", "token_embd=n output=6 attn_q=n attn_k=n attn_v=n attn_output=n ffn_gate_inp=f ffn_gate_exps=n ffn_up_exps=n ffn_down_exps=5nnnnnnnn"},
-      {"IQ4_XS", "token_embd=x output=6 attn_q=x attn_k=x attn_v=x attn_output=x ffn_gate_inp=f ffn_gate_exps=x ffn_up_exps=x ffn_down_exps=5xxxxxxxx"},
+      {"IQ4_NL", "token_embd=n output=6 attn_q=n attn_k=n attn_v=n attn_output=n ffn_gate_inp=f ffn_gate_exps=n ffn_up_exps=n "
+       "ffn_down_exps=5nnnnnnnn"},
+      {"IQ4_XS", "token_embd=x output=6 attn_q=x attn_k=x attn_v=x attn_output=x ffn_gate_inp=f ffn_gate_exps=x ffn_up_exps=x "
+       "ffn_down_exps=5xxxxxxxx"},
       {"MXFP4_MOE", "token_embd=8 output=8 attn_q=8 attn_k=8 attn_v=8 attn_output=8 ffn_gate_inp=f ffn_gate_exps=m ffn_up_exps=m ffn_down_exps=m"}}},
     {"experts", 16, 256, 256, 8, 2, 8, false, false,
      {{"F32", "token_embd=f output=f attn_q=f attn_k=f attn_v=f attn_output=f ffn_gate_inp=f ffn_gate_exps=f ffn_up_exps=f ffn_down_exps=f"},
@@ -109,15 +125,21 @@ inline constexpr quantized_shape quantized_shapes[] = {
       {"Q8_0", "token_embd=8 output=8 attn_q=8 attn_k=8 attn_v=8 attn_output=8 ffn_gate_inp=f ffn_gate_exps=8 ffn_up_exps=8 ffn_down_exps=8"},
       {"Q2_K", "token_embd=2 output=6 attn_q=2 attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=2 ffn_up_exps=2 ffn_down_exps=3"},
       {"Q3_K_S", "token_embd=3 output=6 attn_q=3 attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=3 ffn_up_exps=3 ffn_down_exps=3"},
-      {"Q3_K_M", "token_embd=3 output=6 attn_q=3 attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=3 ffn_up_exps=3 ffn_down_exps=5444444444444444"},
+      {"Q3_K_M", "token_embd=3 output=6 attn_q=3 attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=3 ffn_up_exps=3 "
+       "ffn_down_exps=5444444444444444"},
       {"Q3_K_L", "token_embd=3 output=6 attn_q=3 attn_k=8 attn_v=8 attn_output=3 ffn_gate_inp=f ffn_gate_exps=3 ffn_up_exps=3 ffn_down_exps=5"},
-      {"Q4_K_S", "token_embd=4 output=6 attn_q=4 attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=4 ffn_up_exps=4 ffn_down_exps=5544444444444444"},
-      {"Q4_K_M", "token_embd=4 output=6 attn_q=4 attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=4 ffn_up_exps=4 ffn_down_exps=6644644644644666"},
+      {"Q4_K_S", "token_embd=4 output=6 attn_q=4 attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=4 ffn_up_exps=4 "
+       "ffn_down_exps=5544444444444444"},
+      {"Q4_K_M", "token_embd=4 output=6 attn_q=4 attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=4 ffn_up_exps=4 "
+       "ffn_down_exps=6644644644644666"},
       {"Q5_K_S", "token_embd=5 output=6 attn_q=5 attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=5 ffn_up_exps=5 ffn_down_exps=5"},
-      {"Q5_K_M", "token_embd=5 output=6 attn_q=5 attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=5 ffn_up_exps=5 ffn_down_exps=6655655655655666"},
+      {"Q5_K_M", "token_embd=5 output=6 attn_q=5 attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=5 ffn_up_exps=5 "
+       "ffn_down_exps=6655655655655666"},
       {"Q6_K", "token_embd=6 output=6 attn_q=6 attn_k=8 attn_v=8 attn_output=6 ffn_gate_inp=f ffn_gate_exps=6 ffn_up_exps=6 ffn_down_exps=6"},
-      {"IQ4_NL", "token_embd=n output=6 attn_q=n attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=n ffn_up_exps=n ffn_down_exps=55nnnnnnnnnnnnnn"},
-      {"IQ4_XS", "token_embd=x output=6 attn_q=x attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=x ffn_up_exps=x ffn_down_exps=55xxxxxxxxxxxxxx"},
+      {"IQ4_NL", "token_embd=n output=6 attn_q=n attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=n ffn_up_exps=n "
+       "ffn_down_exps=55nnnnnnnnnnnnnn"},
+      {"IQ4_XS", "token_embd=x output=6 attn_q=x attn_k=8 attn_v=8 attn_output=5 ffn_gate_inp=f ffn_gate_exps=x ffn_up_exps=x "
+       "ffn_down_exps=55xxxxxxxxxxxxxx"},
       {"MXFP4_MOE", "token_embd=8 output=8 attn_q=8 attn_k=8 attn_v=8 attn_output=8 ffn_gate_inp=f ffn_gate_exps=m ffn_up_exps=m ffn_down_exps=m"}}},
     {"rows_of_96", 8, 96, 160, 3, 1, 0, false, false,
      {{"F32", "token_embd=f output=f attn_q=f attn_k=f attn_v=f attn_output=f ffn_gate=f ffn_up=f ffn_down=f"},

@@ -87,8 +87,17 @@ TEST_CASE("weight_loader: a model of 100 MB takes 1.1 times its size while it is
   // A sparse file of zeros, which take no disk but are read into memory like any others.
   for (const auto type : {cria::tensor_type::q4_0, cria::tensor_type::f16, cria::tensor_type::q6_k}) {
     const std::size_t n_layers = type == cria::tensor_type::q4_0 ? 30 : type == cria::tensor_type::f16 ? 8 : 20;
-    auto parts = tiny_model({.dim = 768, .n_layers = n_layers, .n_heads = 12, .n_kv_heads = 4, .head_dim = 64, .ffn_dim = 2048, .vocab_size = 2000, .type = type,
-                             .output_type = cria::tensor_type::q8_0, .embedding_type = type, .blank = true});
+    auto parts = tiny_model({.dim = 768,
+                             .n_layers = n_layers,
+                             .n_heads = 12,
+                             .n_kv_heads = 4,
+                             .head_dim = 64,
+                             .ffn_dim = 2048,
+                             .vocab_size = 2000,
+                             .type = type,
+                             .output_type = cria::tensor_type::q8_0,
+                             .embedding_type = type,
+                             .blank = true});
     gguf_builder head;
     for (const auto& k : parts.keys) head.raw_key(k.name, k.type, k.bytes);
     std::uint64_t offset = 0;

@@ -83,7 +83,9 @@ void check_attention(const attention_sample& sample, std::size_t n_threads, doub
           double score = 0;
           for (std::size_t n = 0; n < d; ++n) score += queries[t][head * d + n] * keys[p][kv + n];
           score /= std::sqrt(static_cast<double>(d));
-          if (sample.parameters.soft_cap > 0) score = static_cast<double>(sample.parameters.soft_cap) * std::tanh(score / static_cast<double>(sample.parameters.soft_cap));
+          if (sample.parameters.soft_cap > 0) {
+            score = static_cast<double>(sample.parameters.soft_cap) * std::tanh(score / static_cast<double>(sample.parameters.soft_cap));
+          }
           weight.push_back(std::exp(score));
           sum += weight.back();
         }

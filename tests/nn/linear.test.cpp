@@ -125,7 +125,8 @@ TEST_CASE("linear: accumulating adds the product to what is there") {
   serial_executor serial;
   const auto weights = mixed_weights(256);
   rows x(4, 256, 3);
-  const auto plain = multiply_all(best_table(), serial, precision::exact, x, weights), added = multiply_all(best_table(), serial, precision::exact, x, weights, true);
+  const auto plain = multiply_all(best_table(), serial, precision::exact, x, weights),
+             added = multiply_all(best_table(), serial, precision::exact, x, weights, true);
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const std::size_t ldy = weights[i].packed.n_panels() * 16 + 16;
     for (std::size_t t = 0; t < 4; ++t) {

@@ -28,8 +28,9 @@ void check_near(double got, long double want, long double bar = 4e-15L) {
   CHECK(std::fabs(static_cast<long double>(got) - want) <= bar * std::fabs(want));
 }
 
-const rope_parameters shapes[] = {{.rope_dim = 64, .base = 10000}, {.rope_dim = 128, .base = 500000}, {.rope_dim = 48, .base = 10000},  {.rope_dim = 2, .base = 10000},
-                                  {.rope_dim = 6, .base = 1e6},    {.rope_dim = 256, .base = 1e7},     {.rope_dim = 64, .base = 1.0001}, {.rope_dim = 64, .base = 0.5}};
+const rope_parameters shapes[] = {{.rope_dim = 64, .base = 10000},  {.rope_dim = 128, .base = 500000}, {.rope_dim = 48, .base = 10000},
+                                  {.rope_dim = 2, .base = 10000},   {.rope_dim = 6, .base = 1e6},      {.rope_dim = 256, .base = 1e7},
+                                  {.rope_dim = 64, .base = 1.0001}, {.rope_dim = 64, .base = 0.5}};
 
 }  // namespace
 

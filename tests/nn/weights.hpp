@@ -43,7 +43,8 @@ inline sample_weight make_weight(cria::tensor_type type, std::size_t rows, std::
   w.packed.rows = rows;
   w.packed.columns = columns;
   w.packed.panels = *cria::aligned_buffer::allocate(w.packed.n_panels() * 16 * cria::row_bytes(type, columns));
-  cria::kernels::pack(w.packed.format, {.rows = blocks.data(), .n_rows = rows, .k = columns, .n_panels = w.packed.n_panels(), .panels = w.packed.panels.data()});
+  cria::kernels::pack(w.packed.format,
+                      {.rows = blocks.data(), .n_rows = rows, .k = columns, .n_panels = w.packed.n_panels(), .panels = w.packed.panels.data()});
   if (has_bias) {
     w.packed.bias = *cria::array_buffer<float>::allocate(cria::round_up(rows, 16));
     const auto bias = random_floats(rows, seed + 1000);
@@ -70,7 +71,8 @@ inline std::vector<double> product_bound(const sample_weight& w, std::span<const
     for (std::size_t first = 0; first < x.size(); first += 32) {
       double largest = 0;
       for (std::size_t k = first; k < std::min(x.size(), first + 32); ++k) largest = std::max(largest, std::fabs(x[k]));
-      std::fill_n(steps.begin() + static_cast<std::ptrdiff_t>(first), std::min<std::size_t>(32, x.size() - first), largest / (p == cria::precision::exact ? 16256 : 127));
+      std::fill_n(steps.begin() + static_cast<std::ptrdiff_t>(first), std::min<std::size_t>(32, x.size() - first),
+                  largest / (p == cria::precision::exact ? 16256 : 127));
     }
   }
   std::vector<double> bound(w.packed.rows);

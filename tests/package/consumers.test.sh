@@ -102,5 +102,8 @@ for kernels in same.o "apart.o scalar.o"; do
   "$CXX" "${flags[@]}" app.o "${objects[@]}" -pthread -o separate_app
   ./separate_app | grep "there is no such file" >/dev/null || { echo "separate_app does not name the file"; exit 1; }
 done
-if "$CXX" "${flags[@]}" -std=c++20 -fsyntax-only -I moved/include "${xsimd[@]}" same.cpp >same.log 2>&1; then echo "compile.hpp without its macro compiles"; exit 1; fi
+if "$CXX" "${flags[@]}" -std=c++20 -fsyntax-only -I moved/include "${xsimd[@]}" same.cpp >same.log 2>&1; then
+  echo "compile.hpp without its macro compiles"
+  exit 1
+fi
 grep CRIA_SEPARATE_COMPILATION same.log >/dev/null || { cat same.log; exit 1; }

@@ -236,7 +236,9 @@ TEST_CASE("format: values that a format cannot hold become a block that is not f
     for (int exponent = 0; exponent < 128; ++exponent) {
       for (const bool has_both_signs : {false, true}) {
         for (const float sign : {1.0f, -1.0f}) {
-          for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::ldexp(has_both_signs && i % 3 == 1 ? -sign : sign, exponent) * (i % 5 == 0 ? 1.9f : 1.0f);
+          for (std::size_t i = 0; i < values.size(); ++i) {
+            values[i] = std::ldexp(has_both_signs && i % 3 == 1 ? -sign : sign, exponent) * (i % 5 == 0 ? 1.9f : 1.0f);
+          }
           const Block block = traits::quantize(std::span<const float, traits::block_size>(values.data(), traits::block_size));
           if (!cria::is_finite(block)) continue;
           traits::dequantize(block, std::span<float, traits::block_size>(back.data(), traits::block_size));

@@ -91,7 +91,9 @@ class soak {
     counts_.n_tokens += n;
     return {.max_tokens = n, .sampling = sampler_config::greedy(), .ignore_eos = true};
   }
-  std::vector<token_id> text_of_fresh_session() { return session::create(model_, {.context_size = 64, .n_threads = 1}).value().generate(prompt_, greedy(20)).value().tokens; }
+  std::vector<token_id> text_of_fresh_session() {
+    return session::create(model_, {.context_size = 64, .n_threads = 1}).value().generate(prompt_, greedy(20)).value().tokens;
+  }
 
   void hostile_load() {
     std::string broken = bytes_;
@@ -129,7 +131,8 @@ class soak {
       if (random_() % 20 == 0 && !ids.empty()) engine.cancel(ids[random_() % ids.size()]);
       expect(engine.step().has_value(), "a step of a batch");
       while (const auto ended = engine.next_finished()) {
-        expect(ended->outcome && std::equal(ended->outcome->tokens.begin(), ended->outcome->tokens.end(), expected_.begin()), "a request says what the first session said");
+        expect(ended->outcome && std::equal(ended->outcome->tokens.begin(), ended->outcome->tokens.end(), expected_.begin()),
+               "a request says what the first session said");
       }
     }
   }
@@ -153,7 +156,8 @@ class soak {
   void save_and_restore() {
     const auto path = folder_ / "session.cria";
     auto s = session::create(model_, {.context_size = 64, .n_threads = 1}).value();
-    expect(s.generate(prompt_, greedy(random_() % 19 + 1)).has_value() && save_session(s, path, {.sections = {{"a", std::vector<std::byte>(random_() % 5000)}}}), "saving");
+    expect(s.generate(prompt_, greedy(random_() % 19 + 1)).has_value(), "generating");
+    expect(save_session(s, path, {.sections = {{"a", std::vector<std::byte>(random_() % 5000)}}}).has_value(), "saving");
     auto other = session::create(model_, {.context_size = 80, .n_threads = 2}).value();
     const auto file = session_file::open(path, other);
     expect(file && file->restore(other) && other.length() == s.length(), "restoring");

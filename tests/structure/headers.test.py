@@ -22,8 +22,8 @@ FLAGS = {"sse4_2": "-msse4.2", "avx2": AVX2, "avx_vnni": AVX2 + " -mavxvnni", "a
 # The text of units, not headers for others: they are compiled by the build.
 UNITS = {"compile.hpp", "kernels/instantiate.hpp"}
 
-COMPILE = [os.environ["CXX"], *shlex.split(os.environ.get("CXXFLAGS", "")), "-std=c++20", "-O0", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror",
-           "-isystem", os.environ["CRIA_XSIMD_INCLUDE_DIR"]]
+COMPILE = [os.environ["CXX"], *shlex.split(os.environ.get("CXXFLAGS", "")), "-std=c++20", "-O0", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow",
+           "-Werror", "-isystem", os.environ["CRIA_XSIMD_INCLUDE_DIR"]]
 if os.environ["CRIA_XSIMD_INCLUDE_DIR"] == "/usr/include":
     del COMPILE[-2:]
 

@@ -17,8 +17,14 @@ MAX_LINES = 400
 MAX_COLUMNS = 160
 ROOT_FILES = {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "README.md", "conanfile.py", "vcpkg.json", "bench", "examples", "include", "tests"}
 
-with open(os.path.join(ROOT, "include/cria/core/config.hpp"), encoding="utf-8") as config:
-    VERSION = "v" + "_".join(re.findall(r"^#define CRIA_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)$", config.read(), re.M))   # v0_1_0
+
+
+def read(path, errors="strict"):
+    with open(os.path.join(ROOT, path), encoding="utf-8", errors=errors) as file:
+        return file.read()
+
+
+VERSION = "v" + "_".join(re.findall(r"^#define CRIA_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)$", read("include/cria/core/config.hpp"), re.M))   # v0_1_0
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.M)
 COMMENT_OR_LITERAL = re.compile(r'//[^\n]*|/\*.*?\*/|R"(\w*)\((?:.*?)\)\1"|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'', re.S)
@@ -220,7 +226,8 @@ GOOD = [
     (simd_includes, "include/cria/isa/vec.hpp", "#include <xsimd/xsimd.hpp>\n"),
     (behaviour, "include/cria/core/a.hpp", '// std::cout << "x"\n/* abort(); */ auto s = "printf(";\nint n = snprintf(b, 1, "x"); file.exit(); p->abort();\n'),
     (mutable_state, "include/cria/core/a.hpp", "inline constexpr int a = 1;\nstatic const float t[2] = {1, 2};\ninline namespace v1 {\nstatic_assert(true);\n"
-     "inline int f() { return 1; }\nstatic inline result<int> g(int x = 1) {\n  static constexpr int k = 1;\n  CRIA_ALWAYS_INLINE static float h() noexcept {\n"),
+     "inline int f() { return 1; }\nstatic inline result<int> g(int x = 1) {\n  static constexpr int k = 1;\n"
+     "  CRIA_ALWAYS_INLINE static float h() noexcept {\n"),
     (macros, "include/cria/core/config.hpp", "#define CRIA_A 1\n"),
     (macros, "include/cria/core/result.hpp", "#define CRIA_TRY(x) x\n"),
     (macros, "include/cria/core/a.hpp", "#define NOMINMAX\n"),
@@ -278,10 +285,12 @@ def self_test():
     if top_level(["README.md", ".gitignore", "src/a.cpp", "a.sh", "include/b"]) != ["a.sh", "src"]:
         failures.append("top_level does not catch src/ and a.sh")
     defines = "#if CRIA_HAS_DEFINITIONS\n"
-    if uncompiled({"include/cria/compile.hpp": "#include <cria/a.hpp>\n", "include/cria/a.hpp": defines, "include/cria/b.hpp": defines}) != ["include/cria/b.hpp"]:
+    tree = {"include/cria/compile.hpp": "#include <cria/a.hpp>\n", "include/cria/a.hpp": defines, "include/cria/b.hpp": defines}
+    if uncompiled(tree) != ["include/cria/b.hpp"]:
         failures.append("uncompiled does not catch b.hpp")
     config = "#define CRIA_VERSION_MAJOR 1\n#define CRIA_VERSION_MINOR 2\n#define CRIA_VERSION_PATCH 10\n"
-    if releases("## 1.2.10\n## 1.2.9\n", config) or [len(releases(bad, config)) for bad in ("", "## 1.2.9\n", "## 1.2.10\n## 1.3.0\n", "`CRIA_X`\n## 1.2.10\n")] != [1] * 4:
+    wrong = ("", "## 1.2.9\n", "## 1.2.10\n## 1.3.0\n", "`CRIA_X`\n## 1.2.10\n")
+    if releases("## 1.2.10\n## 1.2.9\n", config) or [len(releases(changelog, config)) for changelog in wrong] != [1] * len(wrong):
         failures.append("releases does not catch a version, order or macro that is wrong")
     return failures
 
@@ -292,23 +301,20 @@ def main():
     headers = [f for f in files if f.startswith("include/")]
     texts = {}
     for path in headers:
-        with open(os.path.join(ROOT, path), encoding="utf-8") as file:
-            text = texts[path] = file.read()
+        text = texts[path] = read(path)
         if not path.startswith("include/cria/") or not path.endswith(".hpp"):
             failures.append("%s: only include/cria/**.hpp belongs there" % path)
             continue
         failures += ["%s: %s: %s" % (path, rule.__name__, hit) for rule in HEADER_RULES for hit in rule(path, text)]
     for path in files:
         if path.endswith((".hpp", ".cpp", ".py", ".sh", ".txt", ".cmake", ".md")):
-            with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as file:
-                text = file.read()
+            text = read(path, "replace")
             failures += ["%s: %s" % (path, hit) for hit in unfinished(path, text)]
-            if path.startswith(("bench/", "examples/")) and path.endswith((".hpp", ".cpp")):
+            if path not in texts and not path.endswith(".md"):
                 failures += ["%s: %s" % (path, hit) for hit in width(path, text)]
     failures += ["%s: compile.hpp does not reach it, so its definitions are in no unit of cria::dispatch" % path for path in uncompiled(texts)]
     failures += ["top level: '%s' is not part of the design" % name for name in top_level(files)]
-    with open(os.path.join(ROOT, ".github/CHANGELOG.md"), encoding="utf-8") as changelog, open(os.path.join(ROOT, "include/cria/core/config.hpp"), encoding="utf-8") as config:
-        failures += ["releases: %s" % hit for hit in releases(changelog.read(), config.read())]
+    failures += ["releases: %s" % hit for hit in releases(read(".github/CHANGELOG.md"), read("include/cria/core/config.hpp"))]
     if not headers:
         failures.append("no headers found")
     for failure in failures:
@@ -316,8 +322,7 @@ def main():
     print("%d headers, %d rules with %d bad samples, %d violations" % (len(headers), len(HEADER_RULES) + 4, len(BAD) + 6, len(failures)))
     lines = {}
     for path in headers:
-        with open(os.path.join(ROOT, path), encoding="utf-8", errors="replace") as file:
-            lines[folder_of(path) or "."] = lines.get(folder_of(path) or ".", 0) + file.read().count("\n")
+        lines[folder_of(path) or "."] = lines.get(folder_of(path) or ".", 0) + texts[path].count("\n")
     print("lines:", ", ".join("%s %d" % item for item in sorted(lines.items(), key=lambda item: RANKS.get(item[0], TOP))), "total", sum(lines.values()))
     return 1 if failures else 0
 

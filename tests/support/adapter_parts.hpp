@@ -31,7 +31,8 @@ struct adapter_parts {
   model_parts file;
   double alpha;
 
-  adapter_parts(model_parts& base, const std::vector<std::string>& names, std::size_t rank, double alpha_in, std::uint32_t seed, cria::tensor_type type = cria::tensor_type::f32)
+  adapter_parts(model_parts& base, const std::vector<std::string>& names, std::size_t rank, double alpha_in, std::uint32_t seed,
+                cria::tensor_type type = cria::tensor_type::f32)
       : alpha(alpha_in) {
     file.set("general.type", "adapter");
     for (const auto& k : base.keys) {
@@ -49,7 +50,10 @@ struct adapter_parts {
       const auto& shape = base.at(name).shape;
       const std::size_t columns = static_cast<std::size_t>(shape[0]), rows = static_cast<std::size_t>(shape[1]);
       file.tensors.push_back({name + ".lora_a", type, {columns, rank}, blocks_of(type, values(columns * rank, 1 / std::sqrt(static_cast<double>(columns))))});
-      file.tensors.push_back({name + ".lora_b", cria::tensor_type::f32, {rank, rows}, blocks_of(cria::tensor_type::f32, values(rank * rows, 1 / std::sqrt(static_cast<double>(rank))))});
+      file.tensors.push_back({name + ".lora_b",
+                              cria::tensor_type::f32,
+                              {rank, rows},
+                              blocks_of(cria::tensor_type::f32, values(rank * rows, 1 / std::sqrt(static_cast<double>(rank))))});
     }
   }
 

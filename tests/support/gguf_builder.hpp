@@ -99,7 +99,8 @@ class gguf_builder {
     return *this;
   }
   /// The entry of a tensor with anything in it, and no data.
-  gguf_builder& raw_tensor(std::string_view counted_name, std::uint32_t rank, const std::vector<std::uint64_t>& dims, std::uint32_t type, std::uint64_t offset) {
+  gguf_builder& raw_tensor(std::string_view counted_name, std::uint32_t rank, const std::vector<std::uint64_t>& dims, std::uint32_t type,
+                           std::uint64_t offset) {
     tensors_ += counted_name;
     tensors_ += raw(rank);
     for (const std::uint64_t n : dims) tensors_ += raw(n);

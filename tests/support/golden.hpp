@@ -47,7 +47,8 @@ inline std::string from_hex(std::string_view hex) {
 inline golden read_golden(const std::string& name) {
   const auto json = nlohmann::json::parse(read_data("golden/" + name + ".json"), nullptr, false);
   REQUIRE_FALSE(json.is_discarded());
-  const std::string floats = std::filesystem::exists(data_root() / ("golden/" + name + ".logits.f32")) ? read_data("golden/" + name + ".logits.f32") : std::string{};
+  const std::string floats =
+      std::filesystem::exists(data_root() / ("golden/" + name + ".logits.f32")) ? read_data("golden/" + name + ".logits.f32") : std::string{};
   golden g;
   g.n_vocab = json["n_vocab"].get<std::size_t>();
   std::size_t at = 0;

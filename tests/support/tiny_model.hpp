@@ -189,7 +189,9 @@ inline model_parts parts_of(const std::string& bytes) {
   for (const cria::gguf::entry& e : file->metadata()) {
     std::string stored(reinterpret_cast<const char*>(e.v.bytes().data()), e.v.bytes().size());
     if (e.v.type() == cria::gguf::value_type::string) stored = raw_string(stored);
-    if (const auto array = e.v.as<cria::gguf::array_view>()) stored = raw(static_cast<std::uint32_t>(array->element_type())) + raw<std::uint64_t>(array->size()) + stored;
+    if (const auto array = e.v.as<cria::gguf::array_view>()) {
+      stored = raw(static_cast<std::uint32_t>(array->element_type())) + raw<std::uint64_t>(array->size()) + stored;
+    }
     m.set_raw(e.key, static_cast<std::uint32_t>(e.v.type()), stored);
   }
   for (const cria::gguf::tensor_info& t : file->tensors()) {

@@ -38,9 +38,9 @@ TEXTS = [
     "tab\u00a0nbsp\u3000wide\u2028line\u0085nel\u200bzero",
     "user_name123abc 007 1,000,000.00",
 ]
-ALPHABET = ("a|B|s|S|t|'|'|r|e|V|e|m|L|l|'|d|D| | |\t|\n|\n|\r|\x0b|\x1c|\x85|\xa0|\u2028|\u3000|\u200b|0|1|9|\xb2|\u0663|\u2163|\xc0|\xe9|\xdf|\u017f|K|\u01c5|\u02b0|"
-            "\xaa|\u4e2d|\u65e5|\u043a|\u0418|\u0301|\u094d|\u0e31|\u0e30|\U0001f642|\u200d|\ufe0f|.|,|;|!|-|_|(|)|<|>|=|+|*|/|\\|\"|$|^|~|`|@|&|\u3002|\u3001|\U0001d400|"
-            "\u1d2c|\ufffd|\U000e0001|\u0378").split("|")
+ALPHABET = ("a|B|s|S|t|'|'|r|e|V|e|m|L|l|'|d|D| | |\t|\n|\n|\r|\x0b|\x1c|\x85|\xa0|\u2028|\u3000|\u200b|0|1|9|\xb2|\u0663|\u2163|\xc0|\xe9|\xdf|"
+            "\u017f|K|\u01c5|\u02b0|\xaa|\u4e2d|\u65e5|\u043a|\u0418|\u0301|\u094d|\u0e31|\u0e30|\U0001f642|\u200d|\ufe0f|.|,|;|!|-|_|"
+            "(|)|<|>|=|+|*|/|\\|\"|$|^|~|`|@|&|\u3002|\u3001|\U0001d400|\u1d2c|\ufffd|\U000e0001|\u0378").split("|")
 CLASSES = {"upper": "Lu", "lower": "Ll", "title": "Lt", "modifier": "Lm", "letter": "Lo", "mark": "M", "number": "N", "punctuation": "P", "symbol": "S"}
 
 
@@ -79,11 +79,16 @@ def digest(numbers):
 
 
 def literal(text):
-    out = ""
+    """A string literal; a long one as several, that are cut behind a space or a bar."""
+    out, parts = "", []
     for c in text:
         plain = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
         out += plain.get(c) or (c if " " <= c <= "~" else "\\u%04x" % ord(c) if ord(c) < 0x10000 else "\\U%08x" % ord(c))
-    return '"' + out + '"'
+    while len(out) > 145:
+        cut = max(out.rfind(" ", 0, 145), out.rfind("|", 0, 145)) + 1
+        parts.append(out[:cut])
+        out = out[cut:]
+    return '"' + '"\n      "'.join(parts + [out]) + '"'
 
 
 if __name__ == "__main__":

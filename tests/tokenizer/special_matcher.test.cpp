@@ -156,7 +156,8 @@ TEST_CASE("special_walk: control tokens are found where they touch no foreign by
       v.texts.push(text);
       v.kinds.push_back(below(3) == 0 ? token_kind::user_defined : token_kind::control);
     }
-    const special_matcher every(v, [](cria::token_id) { return true; }), user_defined(v, [&](cria::token_id id) { return v.kind(id) == token_kind::user_defined; });
+    const special_matcher every(v, [](cria::token_id) { return true; }),
+        user_defined(v, [&](cria::token_id id) { return v.kind(id) == token_kind::user_defined; });
     std::string text;
     for (std::size_t k = below(24); k > 0; --k) text += static_cast<char>('a' + below(3));
     std::vector<cria::text_range> foreign;
@@ -173,7 +174,8 @@ TEST_CASE("special_walk: control tokens are found where they touch no foreign by
       for (std::size_t i = 0; i < texts.size(); ++i) {
         if (!std::string_view(text).substr(pos).starts_with(texts[i]) || texts[i].size() <= best) continue;
         const auto first = is_foreign.begin() + static_cast<std::ptrdiff_t>(pos);
-        const bool touches = std::find(first, first + static_cast<std::ptrdiff_t>(texts[i].size()), true) != first + static_cast<std::ptrdiff_t>(texts[i].size());
+        const bool touches =
+            std::find(first, first + static_cast<std::ptrdiff_t>(texts[i].size()), true) != first + static_cast<std::ptrdiff_t>(texts[i].size());
         n_hidden += touches && v.kinds[i] == token_kind::control;
         if (touches && v.kinds[i] == token_kind::control) continue;
         best = texts[i].size();

@@ -142,7 +142,8 @@ struct summary {
   bool operator==(const summary&) const = default;
 };
 // The same, of texts/frankenstein.txt: how many tokens, and FNV-1a over their ids as 32-bit little-endian numbers.
-constexpr summary frankenstein_spm = {23795, 0x3112ca437ff3f5fb}, frankenstein_gpt2 = {21827, 0x936862317ab1da4e}, frankenstein_smollm2 = {21681, 0xacc1d59b809b669};
+constexpr summary frankenstein_spm = {23795, 0x3112ca437ff3f5fb}, frankenstein_gpt2 = {21827, 0x936862317ab1da4e},
+                  frankenstein_smollm2 = {21681, 0xacc1d59b809b669};
 
 summary summary_of(const ids& tokens) {
   std::uint64_t digest = 0xcbf29ce484222325u;

@@ -32,7 +32,8 @@ std::vector<std::string> random_texts(std::size_t n, std::uint64_t seed) {
   random_generator random(seed);
   std::vector<std::string> texts{"</s>", ""};
   for (int byte = 0; byte < 256; ++byte) texts.emplace_back(1, static_cast<char>(byte));
-  const std::string_view parts[] = {"{", "}", "[", "]", "\"", ":", ",", " ", "\n", "a", "b", "cd", "1", "23", ".5", "true", "null", "\\", "\\u00", "\xc3\xa4", "\xc3", "\xa4", "\xf0\x9f", "\x99\x82"};
+  const std::string_view parts[] = {"{", "}",  "[",  "]",    "\"",   ":",  ",",     " ",        "\n",   "a",    "b",        "cd",
+                                    "1", "23", ".5", "true", "null", "\\", "\\u00", "\xc3\xa4", "\xc3", "\xa4", "\xf0\x9f", "\x99\x82"};
   while (texts.size() < n) {
     std::string text;
     for (std::size_t k = 1 + random.next() % 4; k > 0; --k) text += parts[random.next() % std::size(parts)];
