@@ -30,13 +30,16 @@ enum class kv_type : std::uint8_t { f16, f32, q8_0, bf16 };
   return names[static_cast<std::size_t>(t)];
 }
 
-/// A run of positions of one kv head in a cache. Keys lie in panels of 16 positions, [panel][head_dim][16]; values one position after
+/// Positions whose keys lie side by side in a cache, one in each lane of attention.
+inline constexpr std::size_t kv_panel = 16;
+
+/// A run of positions of one kv head in a cache. Keys lie in panels of kv_panel positions, [panel][head_dim][16]; values one position after
 /// another. With q8_0 both go in groups of 32 channels: [16 positions x 32 int8, 16 scales] and [32 int8, scale].
 /// With bf16 a key panel goes by pairs of channels, [head_dim / 2][16][2], the last one of an odd head_dim filled up with zeros.
 struct kv_segment {
   const std::byte* k;
   const std::byte* v;
-  std::size_t first_pos;  ///< a multiple of 16
+  std::size_t first_pos;  ///< a multiple of kv_panel
   std::size_t length;     ///< positions
 };
 

@@ -56,7 +56,7 @@ namespace detail {
   checked_u64 rows = 0;
   for (std::size_t layer = 0; layer < s.n_layers; ++layer) rows = rows + kept_positions(s.window_of(layer), positions);
   const auto bytes = [&]<class Storage>(std::type_identity<Storage>) -> checked_u64 {
-    return rows / 16 * s.n_kv_heads * (Storage::k_panel_bytes(s.head_dim) + 16 * Storage::v_row_bytes(round_up(s.head_dim, Storage::v_step)));
+    return rows / kv_panel * s.n_kv_heads * (Storage::k_panel_bytes(s.head_dim) + kv_panel * Storage::v_row_bytes(round_up(s.head_dim, Storage::v_step)));
   };
   switch (type) {
     case kv_type::f16: break;
@@ -71,9 +71,9 @@ namespace detail {
   const std::size_t queries = s.n_heads * s.head_dim, keys = s.n_kv_heads * s.head_dim;
   std::uint64_t per_token = 0;
   for (const std::size_t width : {s.dim, s.dim, queries, queries, keys, keys, 2 * s.n_angles * s.rope_dim, s.n_experts, nn::low_rank_pair::max_rank}) {
-    per_token += round_up(width, 16);
+    per_token += round_up(width, kernels::panel_rows);
   }
-  const std::uint64_t per_ffn_row = 2 * round_up(s.ffn_dim, 16) + (s.n_experts == 0 ? 0 : round_up(s.dim, 16));
+  const std::uint64_t per_ffn_row = 2 * round_up(s.ffn_dim, kernels::panel_rows) + (s.n_experts == 0 ? 0 : round_up(s.dim, kernels::panel_rows));
   return 4 * (s.max_tokens * per_token + s.ffn_rows() * per_ffn_row + s.quantised_words(p) + s.mixed_words(p) + s.gate_words(p));
 }
 

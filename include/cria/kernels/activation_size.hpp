@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cria/core/types.hpp>
+#include <cria/kernels/layout.hpp>
 
 #include <cstddef>
 
@@ -46,7 +47,7 @@ inline constexpr std::size_t most_padding = 11;
 
 /// Returns the words that `n_tokens` of `k` values take at most, on any set.
 [[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t activation_capacity(std::size_t n_tokens, std::size_t k, precision p) noexcept {
-  return (n_tokens + most_padding) * (k / 32) * activation_words(p);
+  return (n_tokens + most_padding) * (k / group_size) * activation_words(p);
 }
 
 }  // namespace cria::inline v0_1_0::kernels

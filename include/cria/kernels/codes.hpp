@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cria/isa/vec.hpp>
+#include <cria/kernels/layout.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +25,6 @@
 
 namespace cria::inline v0_1_0::kernels {
 
-inline constexpr std::size_t group_size = 32;
 inline constexpr std::size_t group_steps = 8;
 
 /// Copies number n of an array that lies unaligned in `bytes`.

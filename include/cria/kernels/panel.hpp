@@ -23,14 +23,13 @@
 #include <cria/core/float16.hpp>
 #include <cria/isa/vec.hpp>
 #include <cria/kernels/codes.hpp>
+#include <cria/kernels/layout.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 
 namespace cria::inline v0_1_0::kernels {
-
-inline constexpr std::size_t panel_rows = 16;
 
 template <class Format>
 struct panel;

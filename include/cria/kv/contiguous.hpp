@@ -36,7 +36,7 @@ struct kv_storage;
 template <class Element>
 struct plain_kv_storage {
   static constexpr std::size_t v_step = 16;  ///< v_stride is a multiple of it
-  static std::size_t k_panel_bytes(std::size_t head_dim) noexcept { return 16 * head_dim * sizeof(Element); }
+  static std::size_t k_panel_bytes(std::size_t head_dim) noexcept { return kv_panel * head_dim * sizeof(Element); }
   static std::size_t v_row_bytes(std::size_t v_stride) noexcept { return v_stride * sizeof(Element); }
 
   static CRIA_ALWAYS_INLINE Element stored(float x) noexcept {
@@ -50,7 +50,7 @@ struct plain_kv_storage {
   }
   static void write_key(std::byte* panel, std::size_t lane, const float* k, std::size_t head_dim) noexcept {
     auto* out = reinterpret_cast<Element*>(panel) + lane;
-    for (std::size_t c = 0; c < head_dim; ++c) out[16 * c] = stored(k[c]);
+    for (std::size_t c = 0; c < head_dim; ++c) out[kv_panel * c] = stored(k[c]);
   }
   static void write_value(std::byte* row, const float* v, std::size_t head_dim) noexcept {
     auto* out = reinterpret_cast<Element*>(row);
@@ -59,10 +59,10 @@ struct plain_kv_storage {
 
   static std::size_t part_bytes(std::size_t head_dim) noexcept { return head_dim * sizeof(Element); }
   static void export_key(const std::byte* panel, std::size_t lane, std::byte* out, std::size_t head_dim) noexcept {
-    for (std::size_t c = 0; c < head_dim; ++c) std::memcpy(out + c * sizeof(Element), panel + (16 * c + lane) * sizeof(Element), sizeof(Element));
+    for (std::size_t c = 0; c < head_dim; ++c) std::memcpy(out + c * sizeof(Element), panel + (kv_panel * c + lane) * sizeof(Element), sizeof(Element));
   }
   static void import_key(std::byte* panel, std::size_t lane, const std::byte* in, std::size_t head_dim) noexcept {
-    for (std::size_t c = 0; c < head_dim; ++c) std::memcpy(panel + (16 * c + lane) * sizeof(Element), in + c * sizeof(Element), sizeof(Element));
+    for (std::size_t c = 0; c < head_dim; ++c) std::memcpy(panel + (kv_panel * c + lane) * sizeof(Element), in + c * sizeof(Element), sizeof(Element));
   }
 };
 
@@ -74,7 +74,7 @@ struct kv_storage<kv_type::f32> : plain_kv_storage<float> {};
 /// Keys lie as processors with a bf16 dot product read them: two channels of a position side by side.
 template <>
 struct kv_storage<kv_type::bf16> : plain_kv_storage<bf16> {
-  static std::size_t k_panel_bytes(std::size_t head_dim) noexcept { return 16 * round_up(head_dim, 2) * sizeof(bf16); }
+  static std::size_t k_panel_bytes(std::size_t head_dim) noexcept { return kv_panel * round_up(head_dim, 2) * sizeof(bf16); }
   static void write_key(std::byte* panel, std::size_t lane, const float* k, std::size_t head_dim) noexcept {
     for (std::size_t c = 0; c < head_dim; ++c) put(panel, lane, c, stored(k[c]));
     if (head_dim % 2 != 0) put(panel, lane, head_dim, {});
@@ -88,52 +88,56 @@ struct kv_storage<kv_type::bf16> : plain_kv_storage<bf16> {
   }
 
  private:
-  static CRIA_ALWAYS_INLINE std::size_t place(std::size_t lane, std::size_t c) noexcept { return (c / 2 * 32 + lane * 2 + c % 2) * sizeof(bf16); }
+  static CRIA_ALWAYS_INLINE std::size_t place(std::size_t lane, std::size_t c) noexcept { return (c / 2 * (2 * kv_panel) + lane * 2 + c % 2) * sizeof(bf16); }
   static CRIA_ALWAYS_INLINE void put(std::byte* panel, std::size_t lane, std::size_t c, bf16 value) noexcept {
     std::memcpy(panel + place(lane, c), &value, sizeof value);
   }
 };
 
-/// Groups of 32 channels as q8_0 blocks: about half of f16's bytes.
+/// Groups of channels as q8_0 blocks: about half of f16's bytes. A panel of keys holds the codes of its positions channel by channel, then their scales.
 template <>
 struct kv_storage<kv_type::q8_0> {
-  static constexpr std::size_t v_step = 32;
-  static std::size_t k_panel_bytes(std::size_t head_dim) noexcept { return round_up(head_dim, 32) / 32 * 544; }
-  static std::size_t v_row_bytes(std::size_t v_stride) noexcept { return v_stride / 32 * 34; }
+  static constexpr std::size_t group = q8_0::block_size;
+  static constexpr std::size_t v_step = group;
+  static std::size_t k_panel_bytes(std::size_t head_dim) noexcept { return kv_panel * part_bytes(head_dim); }
+  static std::size_t v_row_bytes(std::size_t v_stride) noexcept { return v_stride / group * sizeof(q8_0); }
 
   static void write_key(std::byte* panel, std::size_t lane, const float* k, std::size_t head_dim) noexcept {
-    for (std::size_t first = 0; first < head_dim; first += 32, panel += 544) {
+    for (std::size_t first = 0; first < head_dim; first += group, panel += panel_group_bytes) {
       const q8_0 block = quantised(k + first, head_dim - first);
-      for (std::size_t c = 0; c < 32; ++c) std::memcpy(panel + 16 * c + lane, &block.qs[c], 1);
-      std::memcpy(panel + 512 + 2 * lane, &block.d, sizeof block.d);
+      for (std::size_t c = 0; c < group; ++c) std::memcpy(panel + kv_panel * c + lane, &block.qs[c], 1);
+      std::memcpy(panel + scale_at(lane), &block.d, sizeof(f16));
     }
   }
   static void write_value(std::byte* row, const float* v, std::size_t head_dim) noexcept {
-    for (std::size_t first = 0; first < head_dim; first += 32, row += 34) {
+    for (std::size_t first = 0; first < head_dim; first += group, row += sizeof(q8_0)) {
       const q8_0 block = quantised(v + first, head_dim - first);
-      std::memcpy(row, block.qs, 32);
-      std::memcpy(row + 32, &block.d, sizeof block.d);
+      std::memcpy(row, block.qs, group);
+      std::memcpy(row + group, &block.d, sizeof(f16));
     }
   }
 
-  static std::size_t part_bytes(std::size_t head_dim) noexcept { return round_up(head_dim, 32) / 32 * 34; }
+  static std::size_t part_bytes(std::size_t head_dim) noexcept { return (head_dim + group - 1) / group * sizeof(q8_0); }
   static void export_key(const std::byte* panel, std::size_t lane, std::byte* out, std::size_t head_dim) noexcept {
-    for (std::size_t first = 0; first < head_dim; first += 32, panel += 544, out += 34) {
-      for (std::size_t c = 0; c < 32; ++c) out[c] = panel[16 * c + lane];
-      std::memcpy(out + 32, panel + 512 + 2 * lane, 2);
+    for (std::size_t first = 0; first < head_dim; first += group, panel += panel_group_bytes, out += sizeof(q8_0)) {
+      for (std::size_t c = 0; c < group; ++c) out[c] = panel[kv_panel * c + lane];
+      std::memcpy(out + group, panel + scale_at(lane), sizeof(f16));
     }
   }
   static void import_key(std::byte* panel, std::size_t lane, const std::byte* in, std::size_t head_dim) noexcept {
-    for (std::size_t first = 0; first < head_dim; first += 32, panel += 544, in += 34) {
-      for (std::size_t c = 0; c < 32; ++c) panel[16 * c + lane] = in[c];
-      std::memcpy(panel + 512 + 2 * lane, in + 32, 2);
+    for (std::size_t first = 0; first < head_dim; first += group, panel += panel_group_bytes, in += sizeof(q8_0)) {
+      for (std::size_t c = 0; c < group; ++c) panel[kv_panel * c + lane] = in[c];
+      std::memcpy(panel + scale_at(lane), in + group, sizeof(f16));
     }
   }
 
  private:
+  static constexpr std::size_t panel_group_bytes = kv_panel * sizeof(q8_0);
+  static constexpr std::size_t scale_at(std::size_t lane) noexcept { return kv_panel * group + lane * sizeof(f16); }
+
   static q8_0 quantised(const float* x, std::size_t left) noexcept {
-    float values[32] = {};
-    std::memcpy(values, x, (left < 32 ? left : 32) * sizeof(float));
+    float values[group] = {};
+    std::memcpy(values, x, std::min(left, group) * sizeof(float));
     return q8_0::quantize(values);
   }
 };
@@ -158,11 +162,10 @@ class contiguous_kv_cache {
       c.shape_ = shape;
       c.capacity_ = capacity;
       c.v_stride_ = round_up(shape.head_dim, storage::v_step);
-      c.panel_bytes_ = storage::k_panel_bytes(shape.head_dim) + 16 * storage::v_row_bytes(c.v_stride_);
-      const auto whole = checked_u64(capacity).rounded_up(16).get();
-      const auto most =
-          whole ? (checked_u64(*whole) / checked_u64(16) * checked_u64(c.panel_bytes_) * checked_u64(shape.n_layers) * checked_u64(shape.n_kv_heads)).get()
-                : whole;
+      c.panel_bytes_ = storage::k_panel_bytes(shape.head_dim) + kv_panel * storage::v_row_bytes(c.v_stride_);
+      const auto whole = checked_u64(capacity).rounded_up(kv_panel).get();
+      const auto panels_of_all = checked_u64(shape.n_layers) * checked_u64(shape.n_kv_heads) * checked_u64(c.panel_bytes_);
+      const auto most = whole ? (checked_u64(*whole / kv_panel) * panels_of_all).get() : whole;
       if (!most || *most > std::numeric_limits<std::size_t>::max()) {
         return error{errc::out_of_memory, "capacity", "a context of " + std::to_string(capacity) + " positions"};
       }
@@ -172,7 +175,7 @@ class contiguous_kv_cache {
         const std::size_t window = shape.window_of(i), rows = static_cast<std::size_t>(kept_positions(window, capacity));
         c.layers_.push_back({bytes, rows, rows < *whole ? window : 0});
         c.has_rings_ |= rows < *whole;
-        bytes += rows / 16 * c.panel_bytes_ * shape.n_kv_heads;
+        bytes += rows / kv_panel * c.panel_bytes_ * shape.n_kv_heads;
       }
       CRIA_TRY(c.memory_, aligned_buffer::allocate(bytes));
       return c;
@@ -206,7 +209,7 @@ class contiguous_kv_cache {
 
   void write(kv_slot slot, kv_row row) noexcept {
     CRIA_ASSERT(slot.pos < length_ + pending_);
-    storage::write_key(memory_.data() + key_offset(slot), slot.pos % 16, row.k, shape_.head_dim);
+    storage::write_key(memory_.data() + key_offset(slot), slot.pos % kv_panel, row.k, shape_.head_dim);
     storage::write_value(memory_.data() + value_offset(slot), row.v, shape_.head_dim);
   }
 
@@ -232,7 +235,7 @@ class contiguous_kv_cache {
     }
     // From the panel of the first position that the first new query sees.
     std::size_t n = 0;
-    for (std::size_t first = (length_ + 1 - std::min(l.window, length_ + 1)) / 16 * 16; first < end; ++n) {
+    for (std::size_t first = (length_ + 1 - std::min(l.window, length_ + 1)) / kv_panel * kv_panel; first < end; ++n) {
       const std::size_t last = std::min(end, (first / l.n_rows + 1) * l.n_rows);
       out[n] = {memory_.data() + key_offset({head, first}), memory_.data() + value_offset({head, first}), first, last - first};
       first = last;
@@ -252,7 +255,7 @@ class contiguous_kv_cache {
         std::memset(to, 0, 2 * part);   // forgotten: nobody sees it
         continue;
       }
-      storage::export_key(memory_.data() + key_offset({range.head, pos}), pos % 16, to, shape_.head_dim);
+      storage::export_key(memory_.data() + key_offset({range.head, pos}), pos % kv_panel, to, shape_.head_dim);
       std::memcpy(to + part, memory_.data() + value_offset({range.head, pos}), part);
     }
   }
@@ -263,7 +266,7 @@ class contiguous_kv_cache {
     const std::byte* from = in.data();
     for (std::size_t pos = range.first; pos < range.first + range.n; ++pos, from += 2 * part) {
       if (pos < oldest) continue;
-      storage::import_key(memory_.data() + key_offset({range.head, pos}), pos % 16, from, shape_.head_dim);
+      storage::import_key(memory_.data() + key_offset({range.head, pos}), pos % kv_panel, from, shape_.head_dim);
       std::memcpy(memory_.data() + value_offset({range.head, pos}), from + part, part);
     }
     // Where they came from may have kept the last window only.
@@ -276,19 +279,19 @@ class contiguous_kv_cache {
   /// Where a layer's heads are.
   struct layer_place {
     std::size_t offset;
-    std::size_t n_rows;   // positions that are kept, a multiple of 16
+    std::size_t n_rows;   // positions that are kept, a multiple of kv_panel
     std::size_t window;   // 0: all positions are kept
   };
 
   /// Return where a position's panel of keys begins, and its row of values.
   [[nodiscard]] std::size_t key_offset(kv_slot slot) const noexcept {
     const layer_place& l = layers_[slot.head.layer];
-    return l.offset + slot.head.head * (l.n_rows / 16 * panel_bytes_) + slot.pos % l.n_rows / 16 * storage::k_panel_bytes(shape_.head_dim);
+    return l.offset + slot.head.head * (l.n_rows / kv_panel * panel_bytes_) + slot.pos % l.n_rows / kv_panel * storage::k_panel_bytes(shape_.head_dim);
   }
   [[nodiscard]] std::size_t value_offset(kv_slot slot) const noexcept {
     const layer_place& l = layers_[slot.head.layer];
-    const std::size_t keys = l.n_rows / 16 * storage::k_panel_bytes(shape_.head_dim);
-    return l.offset + slot.head.head * (l.n_rows / 16 * panel_bytes_) + keys + slot.pos % l.n_rows * storage::v_row_bytes(v_stride_);
+    const std::size_t keys = l.n_rows / kv_panel * storage::k_panel_bytes(shape_.head_dim);
+    return l.offset + slot.head.head * (l.n_rows / kv_panel * panel_bytes_) + keys + slot.pos % l.n_rows * storage::v_row_bytes(v_stride_);
   }
   /// Returns the first position that has not been overwritten by a later one.
   [[nodiscard]] std::size_t oldest_of(std::size_t layer) const noexcept {
@@ -301,7 +304,7 @@ class contiguous_kv_cache {
   std::size_t written_ = 0;        // positions that were ever reserved since it was empty
   std::size_t floor_ = 0;          // lengths below it cannot be gone back to
   std::size_t v_stride_ = 0;
-  std::size_t panel_bytes_ = 0;    // of 16 positions of one head
+  std::size_t panel_bytes_ = 0;    // of kv_panel positions of one head
   std::vector<layer_place> layers_;
   bool has_rings_ = false;
   aligned_buffer memory_;

@@ -48,7 +48,8 @@ inline constexpr std::size_t window_slack = 1024;
 
 /// Returns how many positions, in whole panels, a layer with this window (0: none) keeps in a cache of `capacity` positions.
 [[nodiscard]] constexpr std::uint64_t kept_positions(std::uint64_t window, std::uint64_t capacity) noexcept {
-  const std::uint64_t all = (capacity + 15) / 16 * 16, ring = (window + window_slack + 15) / 16 * 16 + 16;
+  const auto whole_panels = [](std::uint64_t n) { return (n + kv_panel - 1) / kv_panel * kv_panel; };
+  const std::uint64_t all = whole_panels(capacity), ring = whole_panels(window + window_slack) + kv_panel;
   return window != 0 && ring < all ? ring : all;
 }
 

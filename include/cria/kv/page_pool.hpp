@@ -66,7 +66,9 @@ class page_pool {
 
   [[nodiscard]] static result<std::shared_ptr<page_pool>> create(const kv_shape& shape, const page_pool_options& options) {
     if (options.n_pages == 0 || options.n_pages > most_pages) return refuse("n_pages", "is not in 1 to 2^31");
-    if (options.page_size == 0 || options.page_size % 16 != 0 || options.page_size > 65'536) return refuse("page_size", "is not a multiple of 16 up to 65536");
+    if (options.page_size == 0 || options.page_size % kv_panel != 0 || options.page_size > 65'536) {
+      return refuse("page_size", "is not a multiple of 16 up to 65536");
+    }
     constexpr std::size_t widest = std::size_t{1} << 20;   // a row's bytes cannot wrap
     if (shape.n_layers == 0 || shape.n_kv_heads == 0 || shape.head_dim == 0 || shape.head_dim > widest) {
       return refuse("shape", "a cache needs layers, heads and 1 to 1048576 channels");
@@ -191,7 +193,7 @@ class page_pool {
         slack_(options.slack),
         window_(shape.widest_window()),
         v_stride_(round_up(shape.head_dim, storage::v_step)) {
-    k_bytes_ = page_size_ / 16 * storage::k_panel_bytes(shape.head_dim);
+    k_bytes_ = page_size_ / kv_panel * storage::k_panel_bytes(shape.head_dim);
     head_bytes_ = k_bytes_ + page_size_ * storage::v_row_bytes(v_stride_);
     if (window_ != 0) n_slots_ = options.n_windowed_pages == 0 ? options.n_pages : std::min(options.n_windowed_pages, options.n_pages);
   }

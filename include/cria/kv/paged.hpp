@@ -157,7 +157,7 @@ class paged_kv_cache {
 
   void write(kv_slot slot, kv_row row) noexcept {
     CRIA_ASSERT(slot.pos >= length_ && slot.pos < length_ + pending_);
-    storage::write_key(key_panel(slot), slot.pos % 16, row.k, shape().head_dim);
+    storage::write_key(key_panel(slot), slot.pos % kv_panel, row.k, shape().head_dim);
     storage::write_value(value_row(slot), row.v, shape().head_dim);
   }
 
@@ -202,7 +202,7 @@ class paged_kv_cache {
         std::memset(to, 0, 2 * part);   // forgotten: nobody sees it
         continue;
       }
-      storage::export_key(key_panel({range.head, pos}), pos % 16, to, shape().head_dim);
+      storage::export_key(key_panel({range.head, pos}), pos % kv_panel, to, shape().head_dim);
       std::memcpy(to + part, value_row({range.head, pos}), part);
     }
   }
@@ -213,7 +213,7 @@ class paged_kv_cache {
     const std::byte* from = in.data();
     for (std::size_t pos = range.first; pos < range.first + range.n; ++pos, from += 2 * part) {
       if (!has(range.head.layer, pos)) continue;
-      storage::import_key(key_panel({range.head, pos}), pos % 16, from, shape().head_dim);
+      storage::import_key(key_panel({range.head, pos}), pos % kv_panel, from, shape().head_dim);
       std::memcpy(value_row({range.head, pos}), from + part, part);
     }
     // Where they came from may have kept the last window only.
@@ -252,7 +252,7 @@ class paged_kv_cache {
 
   [[nodiscard]] std::byte* key_panel(kv_slot slot) const noexcept {
     const std::size_t size = pool_->page_size();
-    return pool_->keys(pages_[slot.pos / size], slot.head) + slot.pos % size / 16 * storage::k_panel_bytes(shape().head_dim);
+    return pool_->keys(pages_[slot.pos / size], slot.head) + slot.pos % size / kv_panel * storage::k_panel_bytes(shape().head_dim);
   }
   [[nodiscard]] std::byte* value_row(kv_slot slot) const noexcept {
     const std::size_t size = pool_->page_size();

@@ -54,9 +54,9 @@ enum class values_check : std::uint8_t {
 [[nodiscard]] inline std::optional<std::uint64_t> loaded_bytes(const gguf::tensor_info& t) noexcept {
   constexpr std::uint64_t page = 4096;
   if (t.elements == 0) return 0;
-  if (t.rank < 2) return (checked_u64(t.elements).rounded_up(16) * sizeof(float)).rounded_up(page).get();
+  if (t.rank < 2) return (checked_u64(t.elements).rounded_up(kernels::panel_rows) * sizeof(float)).rounded_up(page).get();
   const std::uint64_t rows = t.shape[1], matrices = t.elements / (t.shape[0] * rows), row = t.size_bytes / (rows * matrices);
-  return ((checked_u64(rows).rounded_up(16) * row).rounded_up(page) * matrices).get();
+  return ((checked_u64(rows).rounded_up(kernels::panel_rows) * row).rounded_up(page) * matrices).get();
 }
 
 /// Fails if padding would blow up a small file, such as one with thousands of experts of one row each. No real model comes near.
@@ -135,7 +135,7 @@ class weight_loader {
   result<array_buffer<float>> vector(const std::string& name, std::size_t n, values_check check = values_check::none) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name, n, 1));
     if (pass_ == load_pass::check) return array_buffer<float>{};
-    CRIA_TRY(auto values, named(name, array_buffer<float>::allocate(round_up(n, 16))));
+    CRIA_TRY(auto values, named(name, array_buffer<float>::allocate(round_up(n, kernels::panel_rows))));
     CRIA_TRY(auto bytes, named(name, aligned_buffer::allocate(row_bytes(info->type, n))));
     CRIA_CHECK(file_.read(*info, 0, bytes.span()));
     static_cast<void>(dequantize_row(info->type, bytes.data(), values.span().first(n)));
@@ -178,7 +178,7 @@ class weight_loader {
       return error{errc::unsupported_type, name, std::string(cria::name(info->type)) + " is not a format that cria computes with"};
     }
     if (info->size_bytes / std::max<std::size_t>(1, rows) >
-        std::numeric_limits<std::size_t>::max() / round_up(rows, 16)) {  // 32-bit systems: panels have whole sixteens of rows
+        std::numeric_limits<std::size_t>::max() / round_up(rows, kernels::panel_rows)) {  // 32-bit systems: the last panel is padded
       return error{errc::out_of_memory, name, "is larger than the address space"};
     }
     is_used_[static_cast<std::size_t>(info - file_.tensors().data())] = true;
@@ -207,7 +207,7 @@ class weight_loader {
     }
     const float* from = bias.data();
     for (const part& p : parts) {
-      CRIA_TRY(p.to->bias, named(name, array_buffer<float>::allocate(round_up(p.rows, 16))));
+      CRIA_TRY(p.to->bias, named(name, array_buffer<float>::allocate(round_up(p.rows, kernels::panel_rows))));
       std::copy_n(from, p.rows, p.to->bias.data());
       seal(p.to->bias);
       from += p.rows;
@@ -223,7 +223,7 @@ class weight_loader {
     if (pass_ == load_pass::check) return {};
     for (std::size_t i = 0; i < experts.size(); ++i) {
       array_buffer<float>& bias = experts[i].to->bias;
-      CRIA_TRY(bias, named(name, array_buffer<float>::allocate(round_up(rows, 16))));
+      CRIA_TRY(bias, named(name, array_buffer<float>::allocate(round_up(rows, kernels::panel_rows))));
       static_cast<void>(dequantize_row(type, bytes.data() + i * row_bytes(type, rows), bias.span().first(rows)));
       seal(bias);
     }
@@ -252,7 +252,7 @@ class weight_loader {
       w.rows = p.rows;
       w.columns = columns;
       if (pass_ == load_pass::check) continue;
-      CRIA_TRY(w.panels, named(name, aligned_buffer::allocate(w.n_panels() * 16 * row_bytes(info.type, columns))));
+      CRIA_TRY(w.panels, named(name, aligned_buffer::allocate(w.n_panels() * kernels::panel_rows * row_bytes(info.type, columns))));
       CRIA_CHECK(pack(info, first_row, w, check));
       seal(w.panels);
       first_row += p.rows;
@@ -262,7 +262,8 @@ class weight_loader {
 
   /// Packs the tensor's rows from first_row on.
   result<void> pack(const gguf::tensor_info& info, std::size_t first_row, nn::weight& w, values_check check) {
-    const std::size_t panel_bytes = 16 * row_bytes(info.type, w.columns), chunk = std::max<std::size_t>(1, (1 << 20) / panel_bytes);
+    const std::size_t panel_bytes = kernels::panel_rows * row_bytes(info.type, w.columns);
+    const std::size_t chunk = std::max<std::size_t>(1, (1 << 20) / panel_bytes);
     std::vector<result<void>> failures(executor_.concurrency());
     parallel_for(executor_, w.n_panels(), chunk, [&](std::size_t worker, std::size_t begin, std::size_t end) {
       aligned_buffer staging;
@@ -278,9 +279,10 @@ class weight_loader {
 
   result<void> pack_panels(const gguf::tensor_info& info, std::size_t first_row, nn::weight& w, std::size_t begin, std::size_t end, aligned_buffer& staging,
                            values_check check) const {
-    const std::size_t row_size = row_bytes(info.type, w.columns), n_rows = std::min(w.rows, 16 * end) - 16 * begin, row = first_row + 16 * begin;
+    const std::size_t row_size = row_bytes(info.type, w.columns), begin_row = kernels::panel_rows * begin, row = first_row + begin_row;
+    const std::size_t n_rows = std::min(w.rows, kernels::panel_rows * end) - begin_row;
     if (staging.size() < n_rows * row_size) {
-      CRIA_TRY(staging, aligned_buffer::allocate((end - begin) * 16 * row_size));
+      CRIA_TRY(staging, aligned_buffer::allocate((end - begin) * kernels::panel_rows * row_size));
     }
     CRIA_CHECK(file_.read(info, std::uint64_t{row} * row_size, staging.span().first(n_rows * row_size)));
     if (check == values_check::finite) {
@@ -291,8 +293,11 @@ class weight_loader {
                      info.offset + block * (row_size / row_blocks)};
       }
     }
-    kernels::pack(w.format,
-                  {.rows = staging.data(), .n_rows = n_rows, .k = w.columns, .n_panels = end - begin, .panels = w.panels.data() + begin * 16 * row_size});
+    kernels::pack(w.format, {.rows = staging.data(),
+                             .n_rows = n_rows,
+                             .k = w.columns,
+                             .n_panels = end - begin,
+                             .panels = w.panels.data() + begin_row * row_size});
     return {};
   }
 

@@ -10,6 +10,7 @@
 #include <cria/core/result.hpp>
 #include <cria/core/types.hpp>
 #include <cria/kernels/activation_size.hpp>
+#include <cria/kernels/layout.hpp>
 #include <cria/nn/linear.hpp>
 #include <cria/nn/low_rank.hpp>
 
@@ -42,12 +43,12 @@ struct activation_shape {
     const std::size_t sparse = n_groups == 0 ? 0 : kernels::activation_capacity(ffn_rows() + kernels::most_padding * (n_groups - 1), std::max(dim, ffn_dim), p);
     return std::max(dense, sparse);
   }
-  /// Return how many words the integers take that attention and the gate make of their output: 0 if the part that one item writes is not whole groups of 32.
+  /// Return how many words the integers take that attention and the gate make of their output: 0 if the part that one item writes is not whole groups.
   [[nodiscard]] constexpr std::size_t mixed_words(precision p) const noexcept {
-    return n_heads / n_kv_heads * head_dim % 32 == 0 ? kernels::activation_capacity(max_tokens, n_heads * head_dim, p) : 0;
+    return n_heads / n_kv_heads * head_dim % kernels::group_size == 0 ? kernels::activation_capacity(max_tokens, n_heads * head_dim, p) : 0;
   }
   [[nodiscard]] constexpr std::size_t gate_words(precision p) const noexcept {
-    return ffn_dim % 32 == 0 ? kernels::activation_capacity(max_tokens, ffn_dim, p) : 0;
+    return ffn_dim % kernels::group_size == 0 ? kernels::activation_capacity(max_tokens, ffn_dim, p) : 0;
   }
 };
 
@@ -82,12 +83,12 @@ struct expert_group {
   std::size_t n;
 };
 
-/// A matrix of floats whose rows begin at multiples of 16 floats.
+/// A matrix of floats with room in each row for what a product writes: whole panels.
 struct float_rows {
   array_buffer<float> memory;
   std::size_t width = 0;
 
-  [[nodiscard]] std::size_t stride() const noexcept { return round_up(width, 16); }
+  [[nodiscard]] std::size_t stride() const noexcept { return round_up(width, kernels::panel_rows); }
   [[nodiscard]] float* row(std::size_t t) noexcept { return memory.data() + t * stride(); }
   /// Returns the first n_tokens rows.
   [[nodiscard]] rows_view view(std::size_t n_tokens) noexcept { return {memory.data(), stride(), n_tokens, width}; }

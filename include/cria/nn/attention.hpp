@@ -150,7 +150,7 @@ void attend_item(const compute& c, activations& a, const attention_parameters& p
        .sinks = p.sinks == nullptr ? nullptr : p.sinks->data() + head.head * group,
        .n_sinks = group});
   if (a.mixed_quantised.size() == 0) return;
-  const std::size_t first = head.head * group * d / 32, last = (head.head + 1) * group * d / 32;
+  const std::size_t first = head.head * group * d / kernels::group_size, last = (head.head + 1) * group * d / kernels::group_size;
   for (std::size_t t = begin; t < end; ++t) quantize_groups(c, a.mixed.view(n_tokens), s.first_row + t, first, last, a.mixed_quantised.data());
 }
 

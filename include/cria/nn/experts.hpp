@@ -102,7 +102,7 @@ class grouped_input {
   /// The groups before this one have `first` tokens, and each of them may have a tile's padding (activation_capacity).
   [[nodiscard]] std::int32_t* words_of(std::size_t group) const noexcept {
     const std::size_t n_before = groups_[group].first + kernels::most_padding * group;
-    return a_.quantised.data() + n_before * (x_.width / 32) * kernels::activation_words(c_.precision);
+    return a_.quantised.data() + n_before * (x_.width / kernels::group_size) * kernels::activation_words(c_.precision);
   }
 
   const compute& c_;
@@ -140,9 +140,8 @@ inline void gated_experts(const compute& c, activations& a, std::size_t n_slots,
       const prepared_input x = in.of(i / n_panels);
       multiply_panels(c, x, {&w.gate[g.expert], a.gate.row(g.first), a.gate.stride()}, first, last);
       multiply_panels(c, x, {&w.up[g.expert], a.up.row(g.first), a.up.stride()}, first, last);
-      for (std::size_t t = 0; t < g.n; ++t) {
-        join_gate(c, act, a.gate.row(g.first + t) + 16 * first, a.up.row(g.first + t) + 16 * first, 16 * (last - first));
-      }
+      const std::size_t part = kernels::panel_rows * first, size = kernels::panel_rows * (last - first);
+      for (std::size_t t = 0; t < g.n; ++t) join_gate(c, act, a.gate.row(g.first + t) + part, a.up.row(g.first + t) + part, size);
       i += last - first;
     }
   });

@@ -49,7 +49,10 @@ inline void join_gate(const compute& c, gate_function act, float* gate, float* u
   }
 }
 
-/// Returns how many pairs of panels of gate, and then of up, one thread multiplies before it joins them: as many as their outputs fit the first-level cache.
+/// How many panels make one group of the next product's input: what a thread's share of an inner layer is counted in.
+inline constexpr std::size_t unit_panels = kernels::group_size / kernels::panel_rows;
+
+/// Returns how many units of gate, and then of up, one thread multiplies before it joins them: as many as their outputs fit the first-level cache.
 /// Changing from one weight to the other starts a new stream from memory, which takes half a microsecond to come up to speed on a Zen 4. With one pair of each
 /// in turn, as suits many tokens, one thread decoded 35.3 tokens/s of TinyLlama q4_0 instead of 39.7.
 inline std::size_t gated_units(std::size_t n_tokens) noexcept { return n_tokens < 64 ? 64 / n_tokens : 1; }
@@ -61,15 +64,17 @@ inline void gated_inner(const compute& c, activations& a, std::size_t n_tokens, 
   const prepared_input in = prepare_norm(c, a, n_tokens, n, gate_w.is_quantised() || up_w.is_quantised());
   const product gate{&gate_w, a.gate.memory.data(), a.gate.stride()}, up{&up_w, a.up.memory.data(), a.up.stride()};
   const prepared_input out = a.gate_input(n_tokens);
-  const std::size_t n_panels = gate_w.n_panels(), n_units = (n_panels + 1) / 2;   // a unit is one group of 32 values of the next product's input
+  const std::size_t n_panels = gate_w.n_panels(), n_units = (n_panels + detail::unit_panels - 1) / detail::unit_panels;
   const std::size_t at_once = detail::gated_units(n_tokens);
   parallel_for(c.executor, n_units, 1 + detail::panel_grain(gate_w) / 4, [&](std::size_t, std::size_t begin, std::size_t end) {
     for (std::size_t unit = begin; unit < end; unit += at_once) {
-      const std::size_t next = std::min(end, unit + at_once), first = 2 * unit, last = std::min(n_panels, 2 * next);
+      const std::size_t next = std::min(end, unit + at_once), first = detail::unit_panels * unit;
+      const std::size_t last = std::min(n_panels, detail::unit_panels * next);
       detail::multiply_panels(c, in, gate, first, last);
       detail::multiply_panels(c, in, up, first, last);
+      const std::size_t part = kernels::panel_rows * first, size = kernels::panel_rows * (last - first);
       for (std::size_t t = 0; t < n_tokens; ++t) {
-        detail::join_gate(c, act, a.gate.row(t) + 16 * first, a.up.row(t) + 16 * first, 16 * (last - first));
+        detail::join_gate(c, act, a.gate.row(t) + part, a.up.row(t) + part, size);
         if (out.quantised != nullptr) quantize_groups(c, out.x, t, unit, next, a.gate_quantised.data());
       }
     }
@@ -81,12 +86,13 @@ inline void gelu_inner(const compute& c, activations& a, std::size_t n_tokens, c
   const prepared_input in = prepare_norm(c, a, n_tokens, n, up_w.is_quantised());
   const product up{&up_w, a.gate.memory.data(), a.gate.stride()};
   const prepared_input out = a.gate_input(n_tokens);
-  const std::size_t n_units = (up_w.n_panels() + 1) / 2;   // as in gated_inner
+  const std::size_t n_units = (up_w.n_panels() + detail::unit_panels - 1) / detail::unit_panels;
   parallel_for(c.executor, n_units, 1 + detail::panel_grain(up_w) / 2, [&](std::size_t, std::size_t begin, std::size_t end) {
-    const std::size_t first = 2 * begin, last = std::min(up_w.n_panels(), 2 * end);
+    const std::size_t first = detail::unit_panels * begin, last = std::min(up_w.n_panels(), detail::unit_panels * end);
     detail::multiply_panels(c, in, up, first, last);
+    const std::size_t part = kernels::panel_rows * first, size = kernels::panel_rows * (last - first);
     for (std::size_t t = 0; t < n_tokens; ++t) {
-      c.kernels.gelu(a.gate.row(t) + 16 * first, 16 * (last - first), a.gate.row(t) + 16 * first);
+      c.kernels.gelu(a.gate.row(t) + part, size, a.gate.row(t) + part);
       if (out.quantised != nullptr) quantize_groups(c, out.x, t, begin, end, a.gate_quantised.data());
     }
   });

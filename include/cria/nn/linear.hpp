@@ -3,7 +3,7 @@
 //
 //   Y = X W^T + b,  or  Y += X W^T + b
 //
-// Shapes    X[T,K]; W[N,K]; Y[T, ldy], ldy a multiple of 16 and >= N
+// Shapes    X[T,K]; W[N,K]; Y[T, ldy], ldy a multiple of panel_rows and >= N
 // Ensures   the same bits for any number of threads: rows of W are split, K never
 // Errors    none: shapes are established when the weights are loaded (asserted)
 // Threads   runs on the executor of `compute`; one call at a time on the same buffers
@@ -66,7 +66,7 @@ inline std::size_t panel_grain(const weight& w, std::size_t n_panels, std::size_
 inline void multiply_panels(const compute& c, const prepared_input& in, const product& p, std::size_t begin, std::size_t end) noexcept {
   c.kernels.gemm[p.w->format]({.weights = p.w->panels.data(),
                                .k = p.w->columns,
-                               .n_groups = p.w->columns / 32,
+                               .n_groups = p.w->columns / kernels::group_size,
                                .panel_begin = begin,
                                .panel_end = end,
                                .activations = in.quantised,
@@ -94,22 +94,25 @@ void for_each_token(const compute& c, std::size_t n_tokens, F&& fn) {
   }
 }
 
-/// Quantises groups [begin, end) of 32 values of row t. The operation that makes an input can quantise it piece by piece, while it is in the first-level
-/// cache; when all groups of all rows have had their turn, in any order, `words` is what prepare() makes. Requires x.k % 32 == 0.
+/// Quantises groups [begin, end) of row t. The operation that makes an input can quantise it piece by piece, while it is in the first-level
+/// cache; when all groups of all rows have had their turn, in any order, `words` is what prepare() makes. Requires x.k % group_size == 0.
 inline void quantize_groups(const compute& c, rows_view x, std::size_t t, std::size_t begin, std::size_t end, std::int32_t* words) noexcept {
-  c.kernels.quantize({.x = x.data, .ldx = x.stride, .n_tokens = x.n_tokens, .n_groups = x.k / 32, .activations_precision = c.precision, .out = words}, t,
+  const std::size_t n_groups = x.k / kernels::group_size;
+  c.kernels.quantize({.x = x.data, .ldx = x.stride, .n_tokens = x.n_tokens, .n_groups = n_groups, .activations_precision = c.precision, .out = words}, t,
                      begin, end);
 }
 
 /// Quantises row t.
-inline void quantize_row(const compute& c, rows_view x, std::size_t t, std::int32_t* words) noexcept { quantize_groups(c, x, t, 0, x.k / 32, words); }
+inline void quantize_row(const compute& c, rows_view x, std::size_t t, std::int32_t* words) noexcept {
+  quantize_groups(c, x, t, 0, x.k / kernels::group_size, words);
+}
 
 /// Returns the input with its integers, if one of the weights is quantised: those that its producer made, or new ones in `words`, which must hold
 /// activation_capacity of X.
 inline prepared_input prepare(const compute& c, const prepared_input& in, bool is_quantised, std::span<std::int32_t> words) {
   if (!is_quantised || in.quantised != nullptr) return in;
   const rows_view& x = in.x;
-  CRIA_ASSERT(x.k % 32 == 0);
+  CRIA_ASSERT(x.k % kernels::group_size == 0);
   for_each_token(c, x.n_tokens, [&](std::size_t t) { quantize_row(c, x, t, words.data()); });
   return {x, words.data()};
 }
@@ -118,7 +121,7 @@ inline prepared_input prepare(const compute& c, const prepared_input& in, bool i
 inline void multiply(const compute& c, const prepared_input& in, std::span<const product> products) {
   std::size_t n_panels = 0;
   for (const product& p : products) {
-    CRIA_ASSERT(p.w->columns == in.x.k && p.ldy >= 16 * p.w->n_panels());
+    CRIA_ASSERT(p.w->columns == in.x.k && p.ldy >= kernels::panel_rows * p.w->n_panels());
     n_panels += p.w->n_panels();
   }
   const std::size_t grain = detail::panel_grain(*products.front().w, n_panels, in.x.n_tokens, c.executor.concurrency());

@@ -61,7 +61,7 @@ inline void add_low_rank(const compute& c, rows_view x, const product& p, std::s
   for (const adapted_rows& rows : adapted) {
     for (const low_rank_use& use : rows.uses) {
       for (const low_rank_pair& pair : use.set->of(*p.w)) {
-        const std::size_t rank = pair.a.rows, stride = round_up(rank, 16);
+        const std::size_t rank = pair.a.rows, stride = round_up(rank, kernels::panel_rows);
         const product first{&pair.a, inner.data(), stride};
         multiply(c, {{x.row(rows.first), x.stride, rows.n, x.k}, nullptr}, {&first, 1});
         for (float& v : inner.first(rows.n * stride)) v *= use.scale;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cria/core/aligned_buffer.hpp>
+#include <cria/kernels/layout.hpp>
 #include <cria/kernels/pack.hpp>
 
 #include <cstddef>
@@ -20,9 +21,9 @@ struct weight {
   std::size_t rows = 0;              ///< N
   std::size_t columns = 0;           ///< K
   aligned_buffer panels;
-  array_buffer<float> bias;          ///< [N rounded up to 16], or empty
+  array_buffer<float> bias;          ///< [N rounded up to panel_rows], or empty
 
-  [[nodiscard]] std::size_t n_panels() const noexcept { return (rows + 15) / 16; }
+  [[nodiscard]] std::size_t n_panels() const noexcept { return (rows + kernels::panel_rows - 1) / kernels::panel_rows; }
   [[nodiscard]] bool is_quantised() const noexcept { return find_tensor_type(type)->block_size > 1; }
   [[nodiscard]] bool empty() const noexcept { return rows == 0; }
   [[nodiscard]] std::size_t bytes() const noexcept { return panels.size() + bias.size() * sizeof(float); }
