@@ -109,15 +109,10 @@ class basic_batch_engine {
   }
 
   /// Returns the next request that has ended, in the order in which they ended, and forgets it; nothing if there is none.
-  [[nodiscard]] std::optional<batch_result> next_finished() {
-    if (schedule_->finished.empty()) return std::nullopt;
-    std::optional<batch_result> out(std::move(schedule_->finished.front()));
-    schedule_->finished.pop_front();
-    return out;
-  }
+  [[nodiscard]] std::optional<batch_result> next_finished() { return schedule_->next_finished(); }
 
   /// Returns whether step() has something to do.
-  [[nodiscard]] bool has_work() const noexcept { return !schedule_->running.empty() || !schedule_->waiting.empty(); }
+  [[nodiscard]] bool has_work() const noexcept { return schedule_->has_work(); }
 
   /// Inside a request's callback, returns the logits that its token was drawn from; elsewhere an empty span.
   [[nodiscard]] std::span<const float> logits() const noexcept { return shown_; }
@@ -125,19 +120,12 @@ class basic_batch_engine {
   [[nodiscard]] result<std::vector<token_candidate>> top_logits(std::size_t k) const { return detail::top_logits(model_.tokenizer(), shown_, k); }
 
   /// Frees the pages that are kept for later prompts.
-  void forget_prefixes() noexcept { schedule_->index.clear(); }
+  void forget_prefixes() noexcept { schedule_->forget_prefixes(); }
 
   [[nodiscard]] const cria::model& model() const noexcept { return model_; }
   /// Returns how many positions one sequence may have.
-  [[nodiscard]] std::size_t capacity() const noexcept { return schedule_->capacity; }
-  [[nodiscard]] batch_statistics statistics() const noexcept {
-    batch_statistics s = schedule_->counts;
-    s.n_running = schedule_->running.size();
-    s.n_waiting = schedule_->waiting.size();
-    s.pages = schedule_->pool->statistics();
-    s.n_indexed_pages = schedule_->index.size();
-    return s;
-  }
+  [[nodiscard]] std::size_t capacity() const noexcept { return schedule_->capacity(); }
+  [[nodiscard]] batch_statistics statistics() const noexcept { return schedule_->statistics(); }
 
  private:
   /// Owns the schedule, by pointer, so that moving an engine never throws although its queues might. The schedule is closed while it still works, because the
@@ -188,7 +176,7 @@ class basic_batch_engine {
   template <class F>
   [[nodiscard]] result<batch_id> counted(F&& f) {
     auto added = catch_bad_alloc(std::forward<F>(f), "request");
-    ++(added ? schedule_->counts.n_added : schedule_->counts.n_refused);
+    schedule_->note_request(added.has_value());
     return added;
   }
 
@@ -203,7 +191,7 @@ class basic_batch_engine {
       return error{errc::context_full, "prompt", std::to_string(tokens.size()) + " tokens do not fit a context of " + std::to_string(capacity())};
     }
     CRIA_TRY(auto output, detail::generation_output::create(model_.tokenizer(), options, capacity() - tokens.size() + 1, &trees_));
-    CRIA_TRY(auto cache, cache_type::create(schedule_->pool, capacity()));
+    CRIA_TRY(auto cache, cache_type::create(schedule_->pool(), capacity()));
     detail::batch_callback call;
     if constexpr (!std::is_same_v<Callback, no_callback>) {
       call = [callback = std::move(callback)](const token_event& event) mutable { return detail::deliver(callback, event); };
@@ -211,30 +199,22 @@ class basic_batch_engine {
     const auto chosen = options.adapters ? std::span<const adapter_choice>(*options.adapters) : std::span<const adapter_choice>{};
     CRIA_TRY(auto adapters, adapter_set::create(chosen, model_));
     const std::uint64_t adapter_key = adapter_keys_.key_of(adapters);
-    const batch_id id = schedule_->next_id;
-    detail::batch_request<Type, Sampler> request{.id = id,
-                                                 .prompt = std::move(tokens),
-                                                 .cache = std::move(cache),
-                                                 .adapters = std::move(adapters),
-                                                 .adapter_key = adapter_key,
-                                                 .sampler = std::move(sampler),
-                                                 .output = std::move(output),
-                                                 .stop = options.stop,
-                                                 .callback = std::move(call)};
-    CRIA_CHECK(schedule_->enqueue(std::make_unique<sequence>(std::move(request), schedule_->clock)));
-    ++schedule_->next_id;
-    return id;
+    return schedule_->enqueue({.prompt = std::move(tokens),
+                               .cache = std::move(cache),
+                               .adapters = std::move(adapters),
+                               .adapter_key = adapter_key,
+                               .sampler = std::move(sampler),
+                               .output = std::move(output),
+                               .stop = options.stop,
+                               .callback = std::move(call)});
   }
 
   [[nodiscard]] result<void> step_once(const stop_token& stop) {
-    const auto start = schedule_->clock.now();
-    schedule_->end_cancelled();
-    schedule_->admit();
-    schedule_->collect();   // requests whose sampler threw when it was told the prompt
-    schedule_->plan();
-    if (!schedule_->planned.empty()) CRIA_CHECK(pass(stop));
+    const auto start = schedule_->clock().now();
+    schedule_->plan_pass();
+    if (!schedule_->planned().empty()) CRIA_CHECK(pass(stop));
     schedule_->collect();
-    schedule_->counts.busy_seconds += schedule_->clock.seconds_since(start);
+    schedule_->note_busy(schedule_->clock().seconds_since(start));
     return {};
   }
 
@@ -242,14 +222,14 @@ class basic_batch_engine {
   [[nodiscard]] result<void> pass(const stop_token& stop) {
     slices_.clear();
     std::size_t n_rows = 0;
-    for (const auto& [one, n] : schedule_->planned) {
+    for (const auto& [one, n] : schedule_->planned()) {
       const bool is_all = n == one->pending().size();
       slices_.push_back({&one->cache(), one->pending().first(n), std::size_t{is_all}});
       slices_.back().adapters = one->adapters();
       n_rows += is_all;
     }
     const auto is_in_vain = [&]() noexcept {
-      const auto& planned = schedule_->planned;
+      const auto planned = schedule_->planned();
       return stop.stop_requested() || std::all_of(planned.begin(), planned.end(), [](const auto& share) { return share.one->is_cancelled(); });
     };
     if (auto computed = compute_.forward(model_, slices_, n_rows, is_in_vain); !computed) {
@@ -258,14 +238,14 @@ class basic_batch_engine {
       return {};
     }
     for (std::size_t i = 0, row = 0; i < slices_.size(); ++i) {
-      sequence& one = *schedule_->planned[i].one;
+      sequence& one = *schedule_->planned()[i].one;
       schedule_->note_evaluated(one, slices_[i].tokens.size());
       if (slices_[i].n_logits == 0) continue;
       const showing_guard guard{&shown_};
       shown_ = compute_.row(row++);
       schedule_->advance(one, shown_);
     }
-    ++schedule_->counts.n_passes;
+    schedule_->note_pass();
     return {};
   }
 

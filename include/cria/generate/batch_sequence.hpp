@@ -46,7 +46,6 @@ struct work_clock {
 /// What add() makes of a request of the host.
 template <kv_type Type, sampler Sampler>
 struct batch_request {
-  batch_id id;
   std::vector<token_id> prompt;
   paged_kv_cache<Type> cache;
   adapter_set adapters;
@@ -62,8 +61,8 @@ class batch_sequence {
  public:
   using clock = std::chrono::steady_clock;
 
-  batch_sequence(batch_request<Type, Sampler> request, work_clock& working)
-      : id_(request.id),
+  batch_sequence(batch_id id, batch_request<Type, Sampler> request, work_clock& working)
+      : id_(id),
         cache_(std::move(request.cache)),
         adapters_(std::move(request.adapters)),
         adapter_key_(request.adapter_key),
@@ -88,7 +87,8 @@ class batch_sequence {
   [[nodiscard]] std::span<const nn::low_rank_use> adapters() const noexcept { return adapters_.uses(); }
   [[nodiscard]] std::uint64_t adapter_key() const noexcept { return adapter_key_; }
   [[nodiscard]] std::size_t n_prompt() const noexcept { return n_prompt_; }
-  [[nodiscard]] generation& summary() noexcept { return output_.summary(); }
+  [[nodiscard]] std::size_t n_generated() const noexcept { return output_.summary().tokens.size(); }
+  [[nodiscard]] double first_token_seconds() const noexcept { return output_.summary().timings.first_token_seconds; }
   [[nodiscard]] bool is_done() const noexcept { return failure_.has_value() || output_.is_done(); }
   [[nodiscard]] bool is_cancelled() const noexcept { return is_cancelled_ || stop_.stop_requested(); }
   void cancel() noexcept { is_cancelled_ = true; }
@@ -97,16 +97,29 @@ class batch_sequence {
   bool start(std::size_t n_reused) {
     if (std::exchange(is_started_, true)) return false;
     started_ = working_->now();
-    summary().n_reused = n_reused;
+    note_reused(n_reused);
     guarded("sampler", [&] {
       for (const token_id token : tokens_) sampler_.accept(token);
     });
     return true;
   }
 
+  /// Counts tokens of the prompt that were found in pages of others.
+  void note_reused(std::size_t n) noexcept { output_.summary().n_reused += n; }
+
+  /// Leaves the first `n` positions of the prompt to another sequence, whose pages this one shares when they are computed. leader() is 0 if there is none.
+  void follow(batch_id leader, std::size_t n) noexcept {
+    leader_ = leader;
+    n_left_to_leader_ = n;
+  }
+  void follow_none() noexcept { follow(0, 0); }
+  [[nodiscard]] bool is_following() const noexcept { return leader_ != 0; }
+  [[nodiscard]] batch_id leader() const noexcept { return leader_; }
+  [[nodiscard]] std::size_t n_left_to_leader() const noexcept { return n_left_to_leader_; }
+
   /// Draws the next token from the logits of the last one, and calls the host's callback.
   void advance(std::span<const float> logits) {
-    if (summary().tokens.empty()) summary().timings.prompt_seconds = working_->seconds_since(started_);
+    if (n_generated() == 0) output_.summary().timings.prompt_seconds = working_->seconds_since(started_);
     if (output_.wants_none()) return end(finish_reason::max_tokens);
     if (output_.is_over()) return end(finish_reason::end_of_text);
     guarded("sampler", [&] {
@@ -130,10 +143,6 @@ class batch_sequence {
     return output_.finish();
   }
 
-  /// The sequence (0: none) that computes the first n_together tokens of the prompt for this one, too.
-  batch_id leader = 0;
-  std::size_t n_together = 0;
-
  private:
   [[nodiscard]] result<void> choose(std::span<const float> logits) {
     bool is_bad = false;
@@ -151,8 +160,8 @@ class batch_sequence {
   }
 
   void note_time() noexcept {
-    generation_timings& t = summary().timings;
-    if (summary().tokens.size() == 1) {
+    generation_timings& t = output_.summary().timings;
+    if (n_generated() == 1) {
       t.first_token_seconds = std::chrono::duration<double>(clock::now() - added_).count();   // all waiting counts, even for callbacks of others
       first_token_ = working_->now();
     } else {
@@ -203,6 +212,8 @@ class batch_sequence {
   clock::time_point added_;                   // by the steady clock
   clock::time_point started_, first_token_;   // by working_
   std::optional<error> failure_;
+  batch_id leader_ = 0;
+  std::size_t n_left_to_leader_ = 0;
   bool is_started_ = false, is_cancelled_ = false;
 };
 
