@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/arithmetic.hpp - + - * / // % ** and ~ of any two values; HTML escaping, which + does for texts marked safe.
+// chat/jinja/arithmetic.hpp - the operators + - * / // % ** and ~ for any two values, with the results that Python gives.
 //
-// Errors   as operators.hpp
+// Where one of two texts is marked safe, joining them escapes the HTML characters of the other.
+//
+// Ensures  a text or list is charged to the rendering before it is made, so that 'a' * 10 ** 9 takes no memory
+// Errors   kept in the runtime: bad_value where Python raises TypeError or ZeroDivisionError; limit_exceeded where an integer leaves 64 bits, or the rendering
+//          has no steps left
 // Source   Python 3 language reference, section 6.7; MarkupSafe 3: Markup + str escapes the str
 #pragma once
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/attributes.hpp - x.name, x[key] and x[a:b:c].
+// chat/jinja/attributes.hpp - what x.name, x[key] and x[a:b:c] give, for every kind of x.
 //
 //   x.name    an attribute of the object (a method), else its element "name", else undefined
 //   x[key]    an element, else (key a text) an attribute, else undefined

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/brace_format.hpp - str.format(): "{} of {name:>8}".
+// chat/jinja/brace_format.hpp - the method format of texts: "{} of {name:>8}".format(3, name="x").
 //
-// Errors    see format.hpp
+// It reads the replacement fields and finds their arguments; format.hpp writes each of them as its format after the colon says.
+//
+// Ensures   what is filled in keeps its origin
+// Errors    those of format.hpp
 // Source    Python 3 library reference, "Format String Syntax"
 #pragma once
 

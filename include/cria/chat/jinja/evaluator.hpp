@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/evaluator.hpp - runs a parsed template: what expressions.hpp and statements.hpp define.
+// chat/jinja/evaluator.hpp - walks the tree of a template: gives expressions their values, and writes what statements write.
 //
+// The functions are declared here and defined in expressions.hpp (values, calls) and statements.hpp. A frame holds the variables of one scope; scopes.hpp has
+// decided beforehand in which frame and slot each name is.
+//
+// Requires  a tree that scopes.hpp has been over, and the context in the order of its names
 // Ensures   recursion is bounded by limits.max_depth, work by limits.max_steps; a failure ends everything at the next step
-// Errors    kept in the runtime
+// Errors    kept in the runtime, where the caller looks after run(); until then functions return values that nobody uses
 // Threads   one rendering each; the tree is only read
 #pragma once
 

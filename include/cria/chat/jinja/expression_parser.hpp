@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/expression_parser.hpp - tokens to expressions, weakest operator first:
+// chat/jinja/expression_parser.hpp - makes trees of the tokens of expressions. There is a function for each level of operators, the weakest first:
 //
 //   x if c else y  <  or  <  and  <  not  <  == != < <= > >= in  <  + -  <  ~  <  * / // %  <  **  <  unary + -  <  . [] () | is
 //

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/expressions.hpp - the values of expressions, and calls.
+// chat/jinja/expressions.hpp - the part of the evaluator that gives expressions their values, and calls macros, methods and functions.
 //
-// Errors   bad_value where jinja2 raises; limit_exceeded
+// Ensures  operands are evaluated from left to right; the second of `and` and `or`, and the sides of `if`, only where their value is the result
+// Errors   kept in the runtime: bad_value where jinja2 raises; limit_exceeded
 // Source   Jinja 3.1 template designer documentation, "Expressions", "Macros"; behaviour compared with jinja2 3.1.6
 #pragma once
 

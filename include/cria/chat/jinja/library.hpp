@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/library.hpp - the names that templates know without being told: filters, tests, functions; and map, select, reject.
+// chat/jinja/library.hpp - the tables of names that every template may use: filters, tests and functions. Also map, select and reject, since these look up
+// the filters and tests that they are told to apply.
 //
 // Ensures   a name that is not in a table does not exist: using it is an error
 // Errors    bad_value where jinja2 raises; limit_exceeded (range)

@@ -19,21 +19,25 @@ namespace cria::inline v0_1_0::jinja {
 
 class evaluator;
 
+/// A loop that runs. What templates ask of `loop` (index, last, length, previtem and others) is computed from it.
 struct loop {
+  /// Returns whether the loop's condition holds for an item.
   using test = bool (*)(evaluator&, loop&, const value& item);
 
   const for_node* node = nullptr;
-  frame* outer = nullptr;
-  evaluator* owner = nullptr;
+  frame* outer = nullptr;              ///< the variables around the loop
+  evaluator* owner = nullptr;          ///< evaluates the condition
   test passes = nullptr;               ///< nullptr: every item does
-  frame* condition_frame = nullptr;
+  frame* condition_frame = nullptr;    ///< the variables of the condition
 
-  std::span<const value> items;
-  std::size_t next_item = 0;
-  std::int64_t index0 = -1, depth0 = 0, known_length = -1;
-  value before, current;
-  value ahead;                         ///< the next item, if it was looked at
-  value last_changed;
+  std::span<const value> items;        ///< what the loop is over; when its length was asked for, the items to come that pass
+  std::size_t next_item = 0;           ///< of `items`: the first that was not asked about
+  std::int64_t index0 = -1;            ///< rounds before this one; -1 before the first
+  std::int64_t depth0 = 0;             ///< recursive calls of loop() around this one
+  std::int64_t known_length = -1;      ///< items that pass; -1 while nobody has asked
+  value before, current;               ///< the items of the last round and of this one
+  value ahead;                         ///< the item of the next round, if it was looked at
+  value last_changed;                  ///< what loop.changed() was given last
 };
 
 /// Returns the next item that passes; missing at the end.
@@ -44,6 +48,7 @@ struct loop {
   }
   return {};
 }
+/// Returns the item of the next round; missing at the end.
 [[nodiscard]] inline const value& look_ahead(runtime& rt, loop& l) {
   if (l.ahead.is_missing()) l.ahead = find_next(rt, l);
   return l.ahead;
@@ -58,6 +63,7 @@ struct loop {
   l.current = item;
   return true;
 }
+/// Returns how many items pass, for which the condition is asked about all that are left.
 [[nodiscard]] inline std::int64_t length_of(runtime& rt, loop& l) {
   if (l.known_length >= 0) return l.known_length;
   if (l.passes == nullptr) return l.known_length = static_cast<std::int64_t>(l.items.size());

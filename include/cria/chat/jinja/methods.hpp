@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/methods.hpp - the methods of dicts, lists, ranges, loops, cyclers; calls of builtins with their arguments in place.
+// chat/jinja/methods.hpp - the methods of dicts, lists, ranges, loops and cyclers (those of texts: string_methods.hpp), and how the arguments of a call are
+// brought into the order of the parameters before a builtin sees them.
 //
-// Errors   bad_value where Python raises TypeError or ValueError. Methods that change a list or dict are forbidden, as in Jinja's sandbox.
+// Ensures  nothing that a template was given changes: methods that would change a list or dict are forbidden, as in Jinja's sandbox
+// Errors   bad_value where Python raises TypeError or ValueError, and for forbidden methods
 // Source   Python 3 library reference, "Built-in Types"; Jinja 3.1, class ImmutableSandboxedEnvironment, LoopContext, Cycler
 #pragma once
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/parser.hpp - tokens to statements: if, for, set, macro, call, filter, with, print, break, continue, generation.
+// chat/jinja/parser.hpp - makes the tree of a template of its tokens: text, output, and the statements if, for, set, macro, call, filter, with, print, break,
+// continue and generation. Expressions inside are left to expression_parser.hpp.
 //
+// Requires the source as the lexer wants it (lexer.hpp), and an arena; both outlive the tree
+// Ensures  a tree that is no deeper than the limit; or the first error, and no tree
 // Errors   syntax, limit_exceeded (nesting), with line and column. Tags of Jinja that need other files or change escaping (block, extends,
 //          include, import, from, autoescape) are errors that say so.
 // Source   Jinja 3.1 template designer documentation, "List of Control Structures"; `generation` is the tag that Hugging Face's transformers adds

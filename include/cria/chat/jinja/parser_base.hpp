@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/parser_base.hpp - what every part of the parser stands on: the current token, failures, nesting, and new nodes.
+// chat/jinja/parser_base.hpp - what both parts of the parser need: the current token, the first failure, the depth of nesting, and new nodes.
 //
 // Ensures   after a failure the parser sees only the end of the template, so that every loop ends, and gives placeholders instead of nodes
 // Errors    syntax, limit_exceeded (nesting), with line and column

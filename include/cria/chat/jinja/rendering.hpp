@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/rendering.hpp - what a rendering is given beside its variables, and what it gives.
+// chat/jinja/rendering.hpp - what a host says about a rendering beside its variables (how much it may take, and which time it is), and the text that it gets.
 //
-// Threads   values
+// Ensures   plain values: they are copied freely and refer to nothing
 #pragma once
 
 #include <cria/core/config.hpp>

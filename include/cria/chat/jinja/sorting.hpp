@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/sorting.hpp - a stable merge sort that stays safe when the comparison fails half-way.
+// chat/jinja/sorting.hpp - a stable sort of values, for which the comparison of two may fail.
+//
+// Values of a template may be of kinds that have no order, which shows in the middle of sorting only, and std::sort may do anything when its comparison is
+// inconsistent. A merge sort just stops.
+//
+// Ensures  equal keys keep their order, also in descending order; n log n comparisons, each charged to the rendering
+// Errors   kept in the runtime, as is_ordered leaves them (operators.hpp); the result is then empty
 #pragma once
 
 #include <cria/chat/jinja/operators.hpp>

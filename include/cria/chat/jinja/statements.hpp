@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/statements.hpp - what statements do.
+// chat/jinja/statements.hpp - the part of the evaluator that executes statements: output, if, for, set, with, filter and call blocks.
 //
-// Errors   bad_value where jinja2 raises; limit_exceeded
+// Ensures  behind a statement that failed none is executed
+// Errors   kept in the runtime: bad_value where jinja2 raises; limit_exceeded
 // Source   Jinja 3.1 template designer documentation, "List of Control Structures"; behaviour compared with jinja2 3.1.6
 #pragma once
 

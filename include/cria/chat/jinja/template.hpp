@@ -4,6 +4,13 @@
 // The language is that of Jinja 3.1 as Hugging Face sets it up for chat templates: an immutable sandbox, trim_blocks, lstrip_blocks, loop controls,
 // tojson without HTML escapes, raise_exception, strftime_now, the generation tag.
 //
+// How it works   compile:  lexer.hpp cuts the text into tokens; parser.hpp (statements) and expression_parser.hpp make the tree of ast.hpp of them;
+//                          scopes.hpp decides which variable each name means
+//                render:   evaluator.hpp walks the tree. Its functions are in expressions.hpp and statements.hpp; what filters, tests, functions and methods
+//                          do is in library.hpp, filters.hpp, sequence_filters.hpp, tests.hpp, string_methods.hpp and methods.hpp; what operators do, in
+//                          operators.hpp and arithmetic.hpp
+//                values:   value.hpp has their types, text.hpp the strings that remember their origin, runtime.hpp the memory and the limits of a rendering
+//
 // Ensures   rendering reads the template only; each byte of the result is known to come from the template or from what the caller marked as content
 // Errors    compile: syntax (also constructs that cria does not have), limit_exceeded, out_of_memory. render: bad_value (what Jinja raises an
 //           exception for, and raise_exception with its message), limit_exceeded, out_of_memory. `where` is "line L, column C"

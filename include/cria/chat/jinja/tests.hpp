@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/tests.hpp - what can follow `is`: defined, string, mapping, odd, in and others.
+// chat/jinja/tests.hpp - the tests, which follow `is` in a template: defined, string, mapping, odd, in and others. library.hpp has the table of their names.
 //
 // Errors   bad_value where jinja2 raises
 // Source   Jinja 3.1 template designer documentation, "List of Builtin Tests"; behaviour compared with jinja2 3.1.6

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/tree_walk.hpp - goes over the children of a node.
+// chat/jinja/tree_walk.hpp - goes over what stands right below a node of the tree, for whoever has to see every part of a template (scopes.hpp).
+//
+// Ensures   each child is met once; every kind of node is in the switch, so that compilers tell whoever adds one
 #pragma once
 
 #include <cria/chat/jinja/ast.hpp>

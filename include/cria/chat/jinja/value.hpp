@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// chat/jinja/value.hpp - what a template computes with: Python's values, as far as templates meet them.
+// chat/jinja/value.hpp - what a template computes with: the kinds of values that Python has, as far as templates meet them.
 //
 // Ensures   a value is 16 bytes and copied freely; everything but namespaces, loops, cyclers and joiners is immutable, as in Jinja's sandbox
 // Lifetime  payloads live in the arena of the rendering (or of the compiled template, for its constants)

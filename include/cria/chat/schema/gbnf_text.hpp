@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// chat/schema/gbnf_text.hpp - pieces of grammars in GBNF notation: literals, classes, ranges of integers, keys that are none of several.
+// chat/schema/gbnf_text.hpp - writes pieces of grammars in GBNF notation: literals, classes of characters, the integers of a range, all strings but some.
 //
-// Ensures   every piece stands for itself beside others: alternatives are in parentheses
-// Errors    none, but for memory
+// Ensures   a piece can be put beside any other without changing what either matches: alternatives are in parentheses
+// Errors    none, except for memory
 #pragma once
 
 #include <cria/core/utf8.hpp>
@@ -47,6 +47,7 @@ namespace cria::inline v0_1_0::detail {
   return out + '"';
 }
 
+/// Returns the set as a class in brackets.
 [[nodiscard]] inline std::string gbnf_class(const char_set& set) {
   const auto one = [](char32_t c) { return is_ascii_word(c) ? std::string(1, static_cast<char>(c)) : gbnf_escape(c); };
   std::string out = "[";

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// chat/schema/scalars.hpp - the parts of a schema that hold no other schema: strings, numbers, counts; and the rules that all schemas share.
+// chat/schema/scalars.hpp - writes the grammars of schemas that hold no other schema: of strings and numbers; reads counts such as minItems; and has the rules
+// that the grammars of all schemas share.
 //
 // Errors    syntax, bad_value, limit_exceeded; `where` is the JSON pointer of the keyword
 #pragma once

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: MIT
-// chat/schema/schema_compiler.hpp - writes the rules of a JSON schema; chat/json_schema.hpp says which.
+// chat/schema/schema_compiler.hpp - writes a grammar whose texts are the JSON values that a schema allows. chat/json_schema.hpp says what schemas may have.
+//
+// The root and everything that a $ref leads to are targets: each gets a rule of its own, so that schemas may refer to themselves. What a schema holds directly
+// is written inside the rule of its target, as a piece of GBNF.
 //
 // Ensures   a schema is written once for each place where it stands, what $ref leads to once: the rules grow with the schema's text
 // Errors    as chat/json_schema.hpp
@@ -46,6 +49,7 @@ class schema_compiler {
   }
 
  private:
+  /// A schema with a rule of its own.
   struct target {
     const json* schema;
     std::string pointer;
@@ -93,6 +97,7 @@ class schema_compiler {
 
   // ---- references and alternatives ----
 
+  /// Returns the name of the rule of the schema that the reference leads to, which becomes a target if it is none yet.
   [[nodiscard]] result<std::string> write_ref(const json& ref, const std::string& here, bool is_guarded) {
     const json* schema = places_.find(ref);
     if (schema == nullptr) return refuse_schema(errc::syntax, here, "leads nowhere in this schema: " + printable(ref.dump()));
@@ -103,7 +108,8 @@ class schema_compiler {
     return name_of(to);
   }
 
-  /// Refuses schemas that are themselves: {"$ref": "#"}.
+  /// Refuses schemas that are themselves, such as {"$ref": "#"}: their rules would lead to each other for ever. Targets that nothing unfinished leads to are
+  /// taken away one by one; the circles are what is left.
   [[nodiscard]] result<void> refuse_circles() const {
     std::vector<std::size_t> n_into(targets_.size(), 0), open;
     for (const target& t : targets_) {
@@ -129,6 +135,7 @@ class schema_compiler {
     return {};
   }
 
+  /// anyOf, oneOf and an allOf of one schema: any of the branches.
   [[nodiscard]] result<std::string> write_branches(const json::array& branches, const std::string& here, std::string_view key, bool is_guarded) {
     if (key == "allOf" && branches.size() != 1) return refuse_schema(errc::syntax, here, "\"allOf\" of several schemas is not supported");
     if (key == "oneOf") CRIA_CHECK(check_disjoint(branches, here));
@@ -140,6 +147,7 @@ class schema_compiler {
     return gbnf_any_of(pieces);
   }
 
+  /// Refuses branches of a oneOf that one value may satisfy both.
   [[nodiscard]] result<void> check_disjoint(const json::array& branches, const std::string& here) {
     constexpr std::size_t most = 500;
     if (branches.size() > most) return refuse_schema(errc::limit_exceeded, here, "more than " + std::to_string(most) + " schemas");
@@ -155,6 +163,7 @@ class schema_compiler {
     return {};
   }
 
+  /// const and enum: the JSON texts of the values, of those whose type is allowed beside them.
   [[nodiscard]] result<std::string> write_values(const json& schema, const json::array& values, const std::string& here) const {
     unsigned kinds = k_any;
     if (const json* type = schema.find("type")) {
@@ -170,6 +179,7 @@ class schema_compiler {
 
   // ---- types ----
 
+  /// Returns the kinds of values that "type", a name or a list of names, allows.
   [[nodiscard]] static result<unsigned> kinds_of(const json& type, const std::string& where) {
     unsigned kinds = 0;
     const auto add = [&kinds](const json& name) {
@@ -189,9 +199,10 @@ class schema_compiler {
     return kinds;
   }
 
+  /// A keyword that restricts values of some kinds, and says nothing about others.
   struct keyword {
     std::string_view name;
-    unsigned kinds;   // that it is about
+    unsigned kinds;
   };
   static constexpr keyword keywords[] = {
       {"properties", k_object}, {"required", k_object}, {"additionalProperties", k_object},
@@ -200,6 +211,7 @@ class schema_compiler {
       {"minimum", k_integer | k_fraction}, {"maximum", k_integer | k_fraction},
       {"exclusiveMinimum", k_integer | k_fraction}, {"exclusiveMaximum", k_integer | k_fraction}};
 
+  /// A schema of keywords: the pieces of all kinds of values that it allows.
   [[nodiscard]] result<std::string> write_typed(const json& schema, const json::object& members, const std::string& pointer) {
     unsigned about = 0;
     for (const auto& [key, value] : members) {

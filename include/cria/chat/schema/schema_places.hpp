@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// chat/schema/schema_places.hpp - finds the schema that a $ref leads to, in time that does not grow with what stands beside it.
+// chat/schema/schema_places.hpp - finds the schema that a $ref leads to. The keys of an object are indexed when a reference first goes through it, so that a
+// schema with many definitions and many references to them does not take the product of the two.
 //
 // Errors    none: what leads nowhere is nullptr
 // Threads   one at a time

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 // chat/schema/schema_types.hpp - what kinds of values a schema allows, and whether two schemas can allow the same value.
 //
-// Errors    none: what is not understood counts as anything, the safe side
+// oneOf demands that no value satisfies two of its schemas. A grammar cannot count, so the compiler accepts a oneOf only if no value can.
+//
+// Errors    none: a schema that is not understood counts as one that allows anything, so that the compiler refuses rather than writes too much
 #pragma once
 
 #include <cria/chat/json.hpp>
