@@ -4,6 +4,7 @@
 #include <cria/chat/chat_session.hpp>
 #include <cria/generate/batch_engine.hpp>
 
+#include <tests/chat/scripted_sampler.hpp>
 #include <tests/generate/session_fixture.hpp>
 
 #include <doctest/doctest.h>
@@ -24,20 +25,6 @@ using namespace cria_test;
 namespace {
 
 constexpr std::size_t context = 192;
-
-/// Says a text, whatever the logits, and then ends.
-class scripted_sampler {
- public:
-  scripted_sampler(const tokenizer& t, std::string_view text) : tokens_(t.encode(text, {.add_bos = false, .add_eos = false}).value()) {
-    tokens_.push_back(t.eos());
-  }
-  token_id sample(std::span<const float>) { return tokens_[std::min(next_++, tokens_.size() - 1)]; }
-  void accept(token_id) {}
-
- private:
-  std::vector<token_id> tokens_;
-  std::size_t next_ = 0;
-};
 
 /// What a callback is told.
 struct heard {

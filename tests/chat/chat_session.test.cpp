@@ -2,6 +2,7 @@
 // The model tells stories and knows no chat; what is tested is the bookkeeping around it, against sessions that are given the whole prompt anew.
 #include <cria/chat/chat_session.hpp>
 
+#include <tests/chat/scripted_sampler.hpp>
 #include <tests/generate/session_fixture.hpp>
 
 #include <doctest/doctest.h>
@@ -40,20 +41,6 @@ std::string reply_of_fresh_session(const model& m, const chat_template& t, const
   if (m.tokenizer().adds_space_prefix() && text.starts_with(' ')) text.erase(0, 1);
   return text;
 }
-
-/// Says a text, whatever the logits, and then ends.
-class scripted_sampler {
- public:
-  scripted_sampler(const tokenizer& t, std::string_view text) : tokens_(t.encode(text, {.add_bos = false, .add_eos = false}).value()) {
-    tokens_.push_back(t.eos());
-  }
-  token_id sample(std::span<const float>) { return tokens_[std::min(next_++, tokens_.size() - 1)]; }
-  void accept(token_id) {}
-
- private:
-  std::vector<token_id> tokens_;
-  std::size_t next_ = 0;
-};
 
 /// Writes tools, calls and their answers, each so that it can be found.
 constexpr std::string_view with_tools =

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Compiles sets.cpp for every instruction set that the build has, with the build's own flags for it, and runs it where the processor can."""
 
-import json
 import os
 import shlex
 import shutil
 import subprocess
 import sys
+
+sys.path.append(os.path.join(os.environ["CRIA_SOURCE_DIR"], "tests", "support"))
+from dispatch_units import units_of_build
 
 TMP = os.environ["CRIA_TEST_TMP"]
 EMULATOR = shlex.split(os.environ.get("CRIA_EMULATOR", ""))
@@ -17,22 +19,6 @@ def run(command):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
 
 
-def units_of_build():
-    """(set, compile command without optimisation, sanitizer, input and output) of each unit of cria::dispatch, from the build's compile commands."""
-    database = os.path.join(os.environ["CRIA_BINARY_DIR"], "compile_commands.json")
-    if not os.path.exists(database):
-        return []
-    with open(database, encoding="utf-8") as file:
-        entries = [e for e in json.load(file) if "/cria_dispatch/" in e["file"]]
-    units = []
-    for entry in entries:
-        words = shlex.split(entry["command"])
-        words = words[:words.index("-o")]
-        flags = [w for w in words if not w.startswith(("-O", "-fsanitize", "-fno-sanitize", "-M")) and not w.endswith((".o", ".o.d"))]
-        units.append((os.path.basename(entry["file"])[:-4], flags))
-    return units
-
-
 def main():
     units = units_of_build()
     if not units:
@@ -40,7 +26,7 @@ def main():
         return 77
     shutil.rmtree(TMP, ignore_errors=True)
     os.makedirs(TMP)
-    baseline = dict(units).get("scalar", units[0][1])
+    baseline = next((u for u in units if u.instruction_set == "scalar"), units[0]).command
     detect = os.path.join(TMP, "detect")
     done = run([*baseline, "-O1", "-o", detect, SOURCE])
     if done.returncode != 0:
@@ -52,9 +38,10 @@ def main():
         print("SKIPPED: programs of this build do not run here: %s" % error)
         return 77
     failures = 0
-    for name, command in units:
+    for unit in units:
+        name = unit.instruction_set
         program = os.path.join(TMP, name)
-        done = run([*command, "-O2", "-DCRIA_ISA=" + name, "-o", program, SOURCE])
+        done = run([*unit.command, "-O2", "-DCRIA_ISA=" + name, "-o", program, SOURCE])
         if done.returncode != 0:
             print("%s does not compile:\n%s" % (name, done.stdout[:3000]))
             failures += 1

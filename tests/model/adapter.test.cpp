@@ -8,6 +8,7 @@
 
 #include <tests/support/adapter_parts.hpp>
 #include <tests/support/golden.hpp>
+#include <tests/support/load_parts.hpp>
 #include <tests/support/run_model.hpp>
 #include <tests/support/tiny_model.hpp>
 
@@ -15,7 +16,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <random>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,12 +27,6 @@ using cria::errc;
 using cria::kv_type;
 using cria::tensor_type;
 using cria::token_id;
-
-cria::model loaded(const model_parts& parts) {
-  auto m = load_bytes(parts.build());
-  REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
-  return *std::move(m);
-}
 
 /// Logits of all tokens with adapters, in passes of `batch`.
 std::vector<float> adapted_logits(const cria::model& m, std::span<const token_id> tokens, std::span<const cria::nn::low_rank_use> uses, std::size_t batch = 64,
@@ -56,13 +50,6 @@ std::vector<float> adapted_logits(const cria::model& m, std::span<const token_id
   return all;
 }
 
-std::vector<token_id> some_tokens(std::size_t n, std::size_t n_vocab, std::uint32_t seed = 7) {
-  std::mt19937 random(seed);
-  std::vector<token_id> tokens(n);
-  for (token_id& t : tokens) t = static_cast<token_id>(random() % n_vocab);
-  return tokens;
-}
-
 double distance(const std::vector<float>& truth, const std::vector<float>& x) {
   return relative_error(std::span<const float>(truth), std::span<const float>(x));
 }
@@ -84,7 +71,7 @@ TEST_CASE("adapter: logits are those of the model merged with it, one adapter or
     CAPTURE(s.rank);
     model_parts base = tiny_model({.dim = 64, .n_heads = 2, .head_dim = 32, .ffn_dim = 96, .type = s.type, .biases = true});
     const adapter_parts first(base, some_of_llama, s.rank, s.alpha, 3, s.a_type), second(base, {"blk.0.attn_q.weight", "blk.0.ffn_gate.weight"}, 2, 1, 4);
-    const cria::model m = loaded(base);
+    const cria::model m = model_of(base);
     const cria::adapter a = adapter_of(first.file, m), b = adapter_of(second.file, m);
     const std::vector<token_id> tokens = some_tokens(23, m.vocab_size());
     model_parts with_one = base;
@@ -93,8 +80,8 @@ TEST_CASE("adapter: logits are those of the model merged with it, one adapter or
     second.merge_into(with_both, -2);
     const std::vector<float> plain = adapted_logits(m, tokens, {});
     const cria::nn::low_rank_use one[] = {a.use(0.5f)}, both[] = {a.use(0.5f), b.use(-2)}, none[] = {a.use(0)};
-    const std::vector<float> truth_of_one = logits_of<kv_type::f32>(loaded(with_one), tokens),
-                             truth_of_both = logits_of<kv_type::f32>(loaded(with_both), tokens);
+    const std::vector<float> truth_of_one = logits_of<kv_type::f32>(model_of(with_one), tokens),
+                             truth_of_both = logits_of<kv_type::f32>(model_of(with_both), tokens);
     CHECK(distance(truth_of_one, adapted_logits(m, tokens, one)) <= s.bar);
     CHECK(distance(truth_of_both, adapted_logits(m, tokens, both)) <= s.bar);
     CHECK(distance(truth_of_one, plain) > 1e-2);
@@ -107,7 +94,7 @@ TEST_CASE("adapter: logits are those of the model merged with it, one adapter or
 
 TEST_CASE("adapter: one without an alpha is scaled by what the user says alone, as with an alpha of its rank") {
   model_parts base = tiny_model();
-  const cria::model m = loaded(base);
+  const cria::model m = model_of(base);
   model_parts parts = adapter_parts(base, some_of_llama, 4, 4, 3).file;
   const std::vector<token_id> tokens = some_tokens(9, m.vocab_size());
   const auto logits = [&] {
@@ -137,13 +124,13 @@ TEST_CASE("adapter: tensors that are split, normed behind or plain are adapted a
     CAPTURE(s.name);
     model_parts base = parts_of(read_data(path));
     const adapter_parts parts(base, s.tensors, 6, 12, 9);
-    const cria::model m = loaded(base);
+    const cria::model m = model_of(base);
     const cria::adapter a = adapter_of(parts.file, m);
     model_parts merged = base;
     parts.merge_into(merged, 0.7);
     const std::vector<token_id> tokens = some_tokens(30, m.vocab_size());
     const cria::nn::low_rank_use use[] = {a.use(0.7f)};
-    const std::vector<float> truth = logits_of<kv_type::f32>(loaded(merged), tokens);
+    const std::vector<float> truth = logits_of<kv_type::f32>(model_of(merged), tokens);
     CHECK(distance(truth, adapted_logits(m, tokens, use)) <= 5e-5);
     CHECK(distance(truth, adapted_logits(m, tokens, {})) > 1e-3);
   }
@@ -153,7 +140,7 @@ TEST_CASE("adapter: each sequence of a pass has its own, and the bits that it ha
   using cache_type = cria::contiguous_kv_cache<kv_type::f32>;
   model_parts base = tiny_model({.dim = 64, .n_heads = 2, .head_dim = 32, .ffn_dim = 96, .type = tensor_type::q4_0});
   const adapter_parts first(base, some_of_llama, 4, 8, 3), second(base, {"blk.0.attn_k.weight", "output.weight"}, 3, 3, 4);
-  const cria::model m = loaded(base);
+  const cria::model m = model_of(base);
   const cria::adapter a = adapter_of(first.file, m), b = adapter_of(second.file, m);
   const cria::nn::low_rank_use one[] = {a.use()}, two[] = {b.use(0.25f), a.use(2)};
   const std::vector<std::span<const cria::nn::low_rank_use>> uses = {{}, one, two, {}, one};
@@ -186,7 +173,7 @@ TEST_CASE("adapter: each sequence of a pass has its own, and the bits that it ha
 
 TEST_CASE("adapter: files that are no adapter of this model are refused by name") {
   model_parts base = tiny_model();
-  const cria::model m = loaded(base);
+  const cria::model m = model_of(base);
   const model_parts good = adapter_parts(base, {"blk.0.attn_q.weight", "blk.1.ffn_down.weight"}, 4, 8, 3).file;
   const auto check = [&](const model_parts& parts, errc code, const std::string& where) {
     const std::string bytes = parts.build();
@@ -233,7 +220,7 @@ TEST_CASE("adapter: files that are no adapter of this model are refused by name"
 
 TEST_CASE("adapter: a pass refuses adapters of another model and scales that are no numbers, and its cache is as before") {
   model_parts base = tiny_model();
-  const cria::model m = loaded(base), other = loaded(base);
+  const cria::model m = model_of(base), other = model_of(base);
   const adapter_parts parts(base, {"blk.0.attn_q.weight"}, 4, 8, 3);
   const cria::adapter mine = adapter_of(parts.file, m), others = adapter_of(parts.file, other);
   using cache_type = cria::contiguous_kv_cache<kv_type::f32>;
@@ -260,7 +247,7 @@ TEST_CASE("adapter: a pass refuses adapters of another model and scales that are
 
 TEST_CASE("adapter: a session swaps adapters at run time, forgets what it computed without them, and says apart what it holds") {
   model_parts base = tiny_model({.dim = 64, .n_heads = 2, .head_dim = 32, .ffn_dim = 96, .type = tensor_type::q4_0});
-  const cria::model m = loaded(base), other = loaded(base);
+  const cria::model m = model_of(base), other = model_of(base);
   const adapter_parts parts(base, some_of_llama, 4, 8, 3);
   const cria::adapter a = adapter_of(parts.file, m);
   auto s = cria::basic_session<cria::contiguous_kv_cache<kv_type::f32>>::create(m, {.context_size = 32, .n_threads = 1, .max_batch = 4});
@@ -303,7 +290,7 @@ TEST_CASE("adapter: a session swaps adapters at run time, forgets what it comput
 
 TEST_CASE("adapter: a generation may say which adapters it wants, also with guesses; what it does not say stays") {
   model_parts base = tiny_model({.dim = 64, .n_heads = 2, .head_dim = 32, .ffn_dim = 96, .type = tensor_type::q4_0});
-  const cria::model m = loaded(base);
+  const cria::model m = model_of(base);
   const adapter_parts parts(base, some_of_llama, 4, 8, 3);
   const cria::adapter_choice one{adapter_of(parts.file, m), 1};
   auto s = cria::session::create(m, {.context_size = 64, .n_threads = 1}).value();
@@ -334,7 +321,7 @@ TEST_CASE("adapter: greedy text of an adapted model is the text that llama.cpp w
   model_parts base = parts_of(read_data("models/stories260K.gguf"));
   const adapter_parts parts(base, {"blk.0.attn_q.weight", "blk.2.attn_v.weight", "blk.1.attn_output.weight", "blk.3.ffn_gate.weight", "blk.4.ffn_down.weight"},
                             8, 24, 11);
-  const cria::model m = loaded(base);
+  const cria::model m = model_of(base);
   const cria::adapter a = adapter_of(parts.file, m);
   auto s = cria::basic_session<cria::contiguous_kv_cache<kv_type::f32>>::create(m, {.n_threads = 1}).value();
   struct sample {

@@ -9,6 +9,7 @@
 
 #include <tests/support/golden.hpp>
 #include <tests/support/reference_llama.hpp>
+#include <tests/support/load_parts.hpp>
 #include <tests/support/run_model.hpp>
 #include <tests/support/tiny_model.hpp>
 
@@ -39,12 +40,6 @@ model_parts transparent(const tiny_shape& shape) {
   return m;
 }
 
-cria::model loaded(const model_parts& parts) {
-  auto m = load_bytes(parts.build());
-  REQUIRE_MESSAGE(m.has_value(), (m ? "" : m.error().to_string()));
-  return *std::move(m);
-}
-
 std::vector<float> logits_of_token(const cria::model& m, token_id token) { return logits_of<kv_type::f32>(m, {&token, 1}); }
 
 std::vector<float> identity(std::size_t n) {
@@ -73,7 +68,7 @@ TEST_CASE("decoder_weights: the embedding of a token is a row of the fast dimens
       if (!tied) parts.at("output.weight").data = floats(identity(n));
       std::vector<float> stored(n * n);   // what is left of the numbers in this format
       REQUIRE(cria::dequantize_row(type, reinterpret_cast<const std::byte*>(parts.at("token_embd.weight").data.data()), stored));
-      const cria::model m = loaded(parts);
+      const cria::model m = model_of(parts);
       CHECK(m.vocab_size() == n);
       CAPTURE(cria::name(type));
       CAPTURE(tied);
@@ -121,7 +116,7 @@ TEST_CASE("decoder_weights: each weight of a Q4_0 matrix stands at the column wh
       for (std::size_t row = 0; row < n_rows; ++row) unit[row * dim + row] = 1;
       parts.at("output.weight").data = floats(unit);
     }
-    const cria::model m = loaded(parts);
+    const cria::model m = model_of(parts);
     CAPTURE(as_output);
     for (std::size_t token = 0; token < n_rows; ++token) {
       const std::vector<float> got = logits_of_token(m, static_cast<token_id>(token));
@@ -162,7 +157,7 @@ TEST_CASE("decoder_weights: an output tensor with inf or NaN is an error that na
                                            .output_type = kind.type,
                                            .embedding_type = tied ? kind.type : tensor_type::f32,
                                            .tied = tied});
-      loaded(good);
+      model_of(good);
       for (const std::size_t block : {std::size_t{0}, std::size_t{1}, 16 * kind.row_blocks, n_rows * kind.row_blocks - 1}) {
         for (const std::size_t scale : kind.scales) {
           for (const unsigned half : {0x7c00u, 0xfc00u, 0x7e00u, 0x7c01u, 0xffffu}) {   // inf, -inf, NaN
@@ -197,27 +192,27 @@ TEST_CASE("decoder_weights: an output tensor that is missing is tied, one that i
   const std::vector<token_id> tokens = {1, 5, 9};
   for (const model_parts& parts : {untied, tied}) {
     const auto truth = reference_llama(*open_bytes(parts.build())).logits(tokens);
-    const std::vector<float> got = logits_of<kv_type::f32>(loaded(parts), tokens);
+    const std::vector<float> got = logits_of<kv_type::f32>(model_of(parts), tokens);
     CHECK(relative_error(std::span<const double>(truth[2]), std::span<const float>(got).last(32)) < 1e-5);
   }
-  CHECK(logits_of(loaded(untied), tokens) != logits_of(loaded(tied), tokens));
+  CHECK(logits_of(model_of(untied), tokens) != logits_of(model_of(tied), tokens));
 }
 
 TEST_CASE("decoder_weights: the output has its bias also where it is tied, and embeddings have none") {
   model_parts parts = tiny_model({.vocab_size = 32, .tied = true});
   const std::vector<token_id> tokens = {1, 5, 9};
-  const std::vector<float> without = logits_of(loaded(parts), tokens);
+  const std::vector<float> without = logits_of(model_of(parts), tokens);
   std::vector<float> bias(32);
   for (std::size_t n = 0; n < bias.size(); ++n) bias[n] = static_cast<float>(n) / 4 - 3;
   parts.tensors.push_back({"output.bias", tensor_type::f32, {bias.size()}, floats(bias)});
-  const std::vector<float> with = logits_of(loaded(parts), tokens);
+  const std::vector<float> with = logits_of(model_of(parts), tokens);
   std::vector<double> want(with.size());
   for (std::size_t n = 0; n < want.size(); ++n) want[n] = static_cast<double>(without[n]) + static_cast<double>(bias[n % bias.size()]);
   CHECK(relative_error(std::span<const double>(want), std::span<const float>(with)) < 1e-6);
   model_parts untied = parts;
   untied.tensors.push_back(untied.at("token_embd.weight"));
   untied.tensors.back().name = "output.weight";
-  CHECK(logits_of(loaded(untied), tokens) == with);
+  CHECK(logits_of(model_of(untied), tokens) == with);
   parts.at("output.bias").shape[0] = 31;
   parts.at("output.bias").data.clear();
   const auto shorter = load_bytes(parts.build());
@@ -237,7 +232,7 @@ TEST_CASE("decoder_weights: a tied packed embedding equals the untied one of the
     model_parts untied = tied;
     untied.tensors.push_back(untied.at("token_embd.weight"));
     untied.tensors.back().name = "output.weight";
-    const cria::model a = loaded(tied), b = loaded(untied);
+    const cria::model a = model_of(tied), b = model_of(untied);
     std::vector<token_id> all(37);
     for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<token_id>(i);
     CAPTURE(cria::name(type));
@@ -281,7 +276,7 @@ TEST_CASE("decoder_weights: the score between two positions is the one of a rota
   parts.at("blk.0.attn_v.weight").data = floats(identity(d));
   parts.at("blk.0.attn_output.weight").data = floats(identity(d));
   parts.at("output.weight").data = floats(identity(d));
-  const cria::model m = loaded(parts);
+  const cria::model m = model_of(parts);
   for (const std::size_t distance : {1u, 2u, 3u, 7u, 20u}) {
     // Token 3 at position 0, tokens 4 (which have k = 0) between, token 2 at the end.
     std::vector<token_id> tokens(distance + 1, 4);

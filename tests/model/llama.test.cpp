@@ -98,13 +98,6 @@ std::vector<token_id> all_tokens(const golden& g, std::size_t most) {
   return tokens;
 }
 
-std::vector<token_id> some_tokens(std::size_t n, std::size_t n_vocab, std::uint32_t seed = 7) {
-  std::mt19937 random(seed);
-  std::vector<token_id> tokens(n);
-  for (token_id& t : tokens) t = static_cast<token_id>(random() % n_vocab);
-  return tokens;
-}
-
 #if CRIA_TEST_SANITIZED || defined(CRIA_TEST_EMULATED)
 constexpr bool is_slow_build = true;   // fewer repetitions of the same thing
 #else

@@ -7,13 +7,14 @@ At -O0, where cria_add_dispatch() never compiles, this is asked of cria's own fu
 """
 
 import concurrent.futures
-import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
+
+sys.path.append(os.path.join(os.environ["CRIA_SOURCE_DIR"], "tests", "support"))
+from dispatch_units import units_of_build
 
 TMP = os.environ["CRIA_TEST_TMP"]
 CXX = os.environ["CXX"]
@@ -46,31 +47,13 @@ def leaks(variant, path, others=True):
     return bad
 
 
-def units_of_build():
-    """(variant, object, source, compile command without optimisation, sanitizer and output) of each unit, from the build's compile commands."""
-    database = os.path.join(os.environ["CRIA_BINARY_DIR"], "compile_commands.json")
-    if not os.path.exists(database):
-        return []
-    with open(database, encoding="utf-8") as file:
-        entries = [e for e in json.load(file) if "/cria_dispatch/" in e["file"]]
-    units = []
-    for entry in entries:
-        words = shlex.split(entry["command"])
-        out = words.index("-o")
-        flags = [w for w in words[:out] if not w.startswith(("-O", "-fsanitize", "-fno-sanitize", "-M"))]
-        flags = [w for w in flags if not w.endswith((".o", ".o.d"))]
-        units.append((os.path.basename(entry["file"])[:-4], os.path.join(entry["directory"], words[out + 1]), entry["file"], flags))
-    return units
-
-
 def leaks_at_O0(unit):
     """The complaints about cria's own functions when the unit is compiled without optimisation."""
-    variant, _, source, command = unit
-    plain = os.path.join(TMP, variant + ".o")
-    done = run([*command, "-O0", "-o", plain, "-c", source])
+    plain = os.path.join(TMP, unit.instruction_set + ".o")
+    done = run([*unit.command, "-O0", "-o", plain, "-c", unit.source])
     if done.returncode != 0:
-        return ["%s does not compile at -O0:\n%s" % (variant, done.stdout[:2000])]
-    return ["%s, -O0: %s" % (variant, bad[:300]) for bad in leaks(variant, plain, others=False)]
+        return ["%s does not compile at -O0:\n%s" % (unit.instruction_set, done.stdout[:2000])]
+    return ["%s, -O0: %s" % (unit.instruction_set, bad[:300]) for bad in leaks(unit.instruction_set, plain, others=False)]
 
 
 def self_test():
@@ -107,10 +90,10 @@ def main():
     if sanitized:
         print("SKIPPED for the build's own objects: a sanitizer adds symbols of its own")
     if not sanitized:
-        failures += ["%s, as built: %s" % (variant, bad[:300]) for variant, built, _, _ in units for bad in leaks(variant, built)]
+        failures += ["%s, as built: %s" % (u.instruction_set, bad[:300]) for u in units for bad in leaks(u.instruction_set, u.object)]
     # The scalar unit is compiled for the family's first processor: its code runs wherever it ends up.
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        for complaints in pool.map(leaks_at_O0, [unit for unit in units if unit[0] != "scalar"]):
+        for complaints in pool.map(leaks_at_O0, [u for u in units if u.instruction_set != "scalar"]):
             failures += complaints
     for failure in failures:
         print(failure)

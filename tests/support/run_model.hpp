@@ -14,6 +14,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <random>
 #include <span>
 #include <string>
 #include <utility>
@@ -79,6 +80,14 @@ std::vector<float> logits_of(const cria::model& m, std::span<const cria::token_i
   if (batch == 0) batch = tokens.size();
   cria::thread_pool pool(n_threads);
   return sequence<Type>(m, pool, batch, tokens.size()).logits(tokens, batch);
+}
+
+/// Returns any tokens of a vocabulary, the same ones each time.
+inline std::vector<cria::token_id> some_tokens(std::size_t n, std::size_t n_vocab, std::uint32_t seed = 7) {
+  std::mt19937 random(seed);
+  std::vector<cria::token_id> tokens(n);
+  for (cria::token_id& t : tokens) t = static_cast<cria::token_id>(random() % n_vocab);
+  return tokens;
 }
 
 /// Loads a model of the reference data.
