@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include <tests/tokenizer/timing.hpp>
+#include <tests/support/timing.hpp>
 
 #include <algorithm>
 #include <cstddef>

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include <tests/tokenizer/make_tokenizer.hpp>
-#include <tests/tokenizer/timing.hpp>
+#include <tests/support/timing.hpp>
 
 #include <algorithm>
 #include <cstddef>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// tests/tokenizer/timing.hpp - how much slower than a plain optimised build this one may be: sanitizers and -O0 cost a factor.
+// tests/support/timing.hpp - how much slower than a plain optimised build this one may be: sanitizers and -O0 cost a factor.
 #pragma once
 
 #include <tests/support/sanitized.hpp>
