@@ -21,6 +21,7 @@
 
 namespace cria::inline v0_1_0::jinja {
 
+/// Returns a + b. If one of them is safe, the result is, and the other is escaped.
 [[nodiscard]] inline value concatenate_texts(runtime& rt, const text& a, const text& b) {
   const bool is_safe = a.is_safe || b.is_safe;
   text_builder out;
@@ -30,6 +31,7 @@ namespace cria::inline v0_1_0::jinja {
   return rt.string(out, is_safe);
 }
 
+/// Returns a + b for two lists or two tuples.
 [[nodiscard]] inline value concatenate_sequences(runtime& rt, const value& a, const value& b) {
   const auto x = a.items->values, y = b.items->values;
   if (!rt.charge(1 + (x.size() + y.size()) / 4)) return value::none();
@@ -55,6 +57,7 @@ namespace cria::inline v0_1_0::jinja {
   return rt.make_sequence(v.type, all);
 }
 
+/// Computes + - * / // % ** of any two values.
 [[nodiscard]] inline value compute(runtime& rt, operation op, const value& a, const value& b) {
   if (a.is_number() && b.is_number()) return compute_numbers(rt, op, a, b);
   const auto is_sequence = [](const value& v) { return v.is_string() || v.is(kind::list) || v.is(kind::tuple); };
@@ -67,6 +70,7 @@ namespace cria::inline v0_1_0::jinja {
   return fail_operands(rt, op, a, b);
 }
 
+/// Returns -v, or +v.
 [[nodiscard]] inline value negate(runtime& rt, const value& v, operation op) {
   if (v.is_undefined()) return rt.fail_undefined(v);
   if (v.is(kind::real)) return op == operation::negate ? -v.real : v.real;

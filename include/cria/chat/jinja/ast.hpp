@@ -14,6 +14,7 @@
 
 namespace cria::inline v0_1_0::jinja {
 
+/// What a node is, and so which of the structs below.
 enum class node_kind : std::uint8_t {
   // expressions
   constant, name, list, tuple, dict, attribute, item, slice, call, filter, test, unary, binary, logical, compare, concat, conditional,
@@ -21,10 +22,11 @@ enum class node_kind : std::uint8_t {
   output, set, set_block, if_, for_, macro, call_block, filter_block, with, jump,
 };
 
+/// The beginning of every part of the tree. `kind` says which of the structs below it is. Nodes own nothing, and live as long as their arena.
 struct node {
   node_kind kind = node_kind::constant;
-  std::uint16_t depth = 1;
-  std::uint32_t at = 0;   ///< byte of the source
+  std::uint16_t depth = 1;   ///< levels of nodes, this one's included
+  std::uint32_t at = 0;      ///< byte of the source
 };
 using nodes = std::span<node* const>;
 
@@ -46,6 +48,8 @@ struct scope {
   std::span<const slot_start> slots;
 };
 
+// ---- expressions ----
+
 struct constant_node : node { value content; };
 struct name_node : node { std::uint32_t name = 0; place where; };
 struct sequence_node : node { nodes items; };                                              // list, tuple
@@ -54,10 +58,12 @@ struct attribute_node : node { node* object = nullptr; const text* name = nullpt
 struct item_node : node { node* object = nullptr; node* index = nullptr; };
 struct slice_node : node { node* start = nullptr; node* stop = nullptr; node* step = nullptr; };   // nullptr: left out
 
+/// name=given in a call.
 struct named_argument {
   std::string_view name;
   node* given = nullptr;
 };
+/// What stands in the parentheses of a call.
 struct call_arguments {
   nodes positional;
   std::span<const named_argument> named;
@@ -73,6 +79,7 @@ struct filter_node : node {
   call_arguments given;
 };
 
+/// The operators. negate, plus and not_ have one operand.
 enum class operation : std::uint8_t {
   add, subtract, multiply, divide, floor_divide, modulo, power,
   equal, not_equal, less, less_equal, greater, greater_equal, in, not_in,
@@ -80,6 +87,7 @@ enum class operation : std::uint8_t {
 };
 struct unary_node : node { operation op{}; node* operand = nullptr; };
 struct binary_node : node { operation op{}; node* left = nullptr; node* right = nullptr; };   // binary, logical
+/// One step of a chain of comparisons: a < b <= c has two.
 struct comparison {
   operation op{};
   node* right = nullptr;
@@ -98,6 +106,7 @@ struct target {
   std::span<target* const> parts;
 };
 
+/// A parameter of a macro: its name, and the slot of the macro's frame that it is in.
 struct parameter {
   std::uint32_t name = 0;
   std::uint32_t slot = 0;
@@ -105,22 +114,26 @@ struct parameter {
   node* otherwise = nullptr;   // default; nullptr: none
 };
 
+/// A condition of an `if` with what it guards.
 struct branch {
   node* condition = nullptr;   // nullptr: else
   nodes body;
 };
 
+// ---- statements; `variables` are those of the frame that a statement makes ----
+
 struct output_node : node { node* content = nullptr; };
 struct set_node : node { target* to = nullptr; node* from = nullptr; };
 struct set_block_node : node { target* to = nullptr; filter_node* filter = nullptr; nodes body; scope* variables = nullptr; };
 struct if_node : node { std::span<const branch> branches; };
+/// for each in iterable if condition: body, else: otherwise.
 struct for_node : node {
   target* each = nullptr;
   node* iterable = nullptr;
-  node* condition = nullptr;
+  node* condition = nullptr;          // nullptr: none
   nodes body, otherwise;
   bool is_recursive = false, uses_loop = false;
-  std::uint32_t loop_slot = 0;
+  std::uint32_t loop_slot = 0;        // of `loop`, if the body uses it
   target* condition_each = nullptr;   // the same target in the frame of the condition
   scope *variables = nullptr, *condition_variables = nullptr, *otherwise_variables = nullptr;
 };
@@ -146,6 +159,7 @@ struct frame {
   std::span<value> slots;
 };
 
+/// A macro as a value: what it does, and the variables around its definition.
 struct macro {
   const macro_node* definition = nullptr;
   frame* outer = nullptr;

@@ -19,6 +19,7 @@
 
 namespace cria::inline v0_1_0::jinja {
 
+/// Evaluates one template once.
 class evaluator {
  public:
   /// `context` holds the value of each of the template's `names`, missing where the caller gave none.

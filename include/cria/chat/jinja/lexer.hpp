@@ -27,6 +27,7 @@ namespace cria::inline v0_1_0::jinja {
 
 enum class token_kind : std::uint8_t { data, print_begin, print_end, tag_begin, tag_end, name, string, integer, real, op, end };
 
+/// A token: its kind, where it is, and what it says.
 struct token {
   token_kind type = token_kind::end;
   std::uint32_t at = 0;        ///< byte of the source
@@ -47,6 +48,7 @@ struct token {
   return out;
 }
 
+/// Cuts a source into tokens; used once.
 class lexer {
  public:
   static constexpr std::size_t max_source = std::size_t{256} << 10;   // some fifteen times the longest that is known

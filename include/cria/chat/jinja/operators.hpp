@@ -20,6 +20,7 @@
 
 namespace cria::inline v0_1_0::jinja {
 
+/// Returns whether a condition holds that is this value.
 [[nodiscard]] inline bool is_true(const value& v) noexcept {
   switch (v.type) {
     case kind::missing: case kind::undefined: case kind::none: return false;
@@ -51,6 +52,7 @@ namespace cria::inline v0_1_0::jinja {
   return whole < b.real ? -1 : 0;
 }
 
+/// Returns a == b, for which numbers of any kinds, and containers by their elements, are compared.
 [[nodiscard]] inline bool equals(runtime& rt, const value& a, const value& b);
 
 /// Returns the place of a key in a dict.
@@ -105,6 +107,7 @@ inline bool equals(runtime& rt, const value& a, const value& b) {
   }
 }
 
+/// Returns how a template writes the operator.
 [[nodiscard]] inline std::string_view spelling(operation op) noexcept {
   constexpr std::string_view names[] = {"+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "-", "+", "not", "and", "or"};
   return names[static_cast<std::size_t>(op)];
@@ -210,6 +213,7 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
   return false;
 }
 
+/// Computes + - * // % of two integers; nothing where the result does not fit 64 bits. Requires b != 0 for // and %.
 [[nodiscard]] inline std::optional<std::int64_t> checked_integer(operation op, std::int64_t a, std::int64_t b) noexcept {
   constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max(), least = std::numeric_limits<std::int64_t>::min();
   switch (op) {
@@ -230,6 +234,7 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
   }
 }
 
+/// Computes base ** exponent: an integer, or a real number where the exponent is negative.
 [[nodiscard]] inline value integer_power(runtime& rt, std::int64_t base, std::int64_t exponent) {
   if (exponent < 0) {
     if (base == 0) return rt.fail("0 to a negative power");
@@ -246,6 +251,7 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
   return result;
 }
 
+/// Computes an operation of real numbers. // and % round towards minus infinity, as Python's do.
 [[nodiscard]] inline value compute_reals(runtime& rt, operation op, double a, double b) {
   if (b == 0 && (op == operation::divide || op == operation::floor_divide || op == operation::modulo)) return rt.fail("division by zero");
   switch (op) {
@@ -276,6 +282,7 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
   return quotient == 0 ? std::copysign(0.0, a / b) : std::floor(quotient + 0.25);   // an integer but for rounding
 }
 
+/// Computes an operation of two numbers: of integers exactly, except for / and where one of them is real.
 [[nodiscard]] inline value compute_numbers(runtime& rt, operation op, const value& a, const value& b) {
   if (a.is(kind::real) || b.is(kind::real) || op == operation::divide) return compute_reals(rt, op, a.as_real(), b.as_real());
   const std::int64_t x = a.as_integer(), y = b.as_integer();

@@ -37,6 +37,7 @@ struct text_span {
   bool operator==(const text_span&) const = default;
 };
 
+/// A rendered text, and who each part of it comes from.
 struct rendered {
   std::string text;
   std::vector<text_span> spans;   ///< in order, without gaps, sides taking turns

@@ -21,6 +21,7 @@
 
 namespace cria::inline v0_1_0::jinja {
 
+/// What all parts of one rendering share.
 class runtime {
  public:
   runtime(const limits& most, const civil_time& now) : now_(now), limits_(most), steps_left_(most.max_steps) {}

@@ -81,6 +81,7 @@ class value_maker {
   runtime& rt_;
 };
 
+/// A template that was parsed, with the memory that its tree lives in.
 class compiled_template {
  public:
   /// Parses `source`, at most lexer::max_source bytes.

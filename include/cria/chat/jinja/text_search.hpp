@@ -18,6 +18,7 @@
 
 namespace cria::inline v0_1_0::jinja {
 
+/// Bytes [start, end) of a text.
 struct byte_range {
   std::size_t start = 0, end = 0;
   [[nodiscard]] std::size_t size() const noexcept { return end - start; }

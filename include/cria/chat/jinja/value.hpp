@@ -30,6 +30,7 @@ struct loop;
 struct cycler;
 struct joiner;
 
+/// What a value is, in the order of type_name.
 enum class kind : std::uint8_t {
   missing,      ///< no value at all: an argument that was not given, a variable that was never set; never seen by templates
   undefined,
@@ -62,6 +63,7 @@ enum class kind : std::uint8_t {
   return names[static_cast<std::size_t>(k)];
 }
 
+/// A value: its kind, and what the kind needs. Copies of a value share what it points to.
 struct value {
   kind type = kind::missing;
   union {
@@ -123,26 +125,31 @@ struct value {
   [[nodiscard]] std::string_view bytes() const noexcept { return string->bytes; }
 };
 
+/// The elements of a list, tuple or view; or what is left of an iterator.
 struct sequence {
   std::span<const value> values;
   std::uint32_t depth = 1;                  ///< containers inside each other, itself included
   std::string_view name = "dict_items";     ///< of a view
 };
 
+/// A key of a dict and its value.
 struct pair {
   value key, mapped;
 };
 
+/// A dict, in the order in which its keys were added.
 struct dict {
   std::span<const pair> pairs;
   std::uint32_t depth = 1;
 };
 
+/// range(start, stop, step), which has `length` numbers.
 struct range {
   std::int64_t start = 0, stop = 0, step = 1;
   std::int64_t length = 0;
 };
 
+/// namespace(): the one value whose members templates may set.
 struct name_space {
   std::span<pair> pairs;     // room
   std::size_t n = 0;         // pairs in use
@@ -155,6 +162,7 @@ struct undefined {
   std::string_view hint;
 };
 
+/// An argument that was given by name.
 struct keyword {
   std::string_view name;
   value given;
@@ -177,16 +185,19 @@ struct builtin {
   variadic call_all = nullptr;
 };
 
+/// A builtin with the object that it was taken from, as in text.strip.
 struct method {
   const builtin* native = nullptr;
   value self;
 };
 
+/// cycler(a, b): gives its values in turn.
 struct cycler {
   std::span<const value> values;
   std::size_t position = 0;
 };
 
+/// joiner(", "): gives nothing the first time, then the separator.
 struct joiner {
   const text* separator = nullptr;
   bool is_used = false;

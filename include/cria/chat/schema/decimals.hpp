@@ -70,6 +70,7 @@ struct number_bound {
   bool is_open = false;   ///< the bound itself is not allowed
 };
 
+/// Writes the decimals between two bounds.
 class decimal_ranges {
  public:
   static constexpr std::size_t most_whole_digits = 14;   // of bounds: at least one digit is left for after the point

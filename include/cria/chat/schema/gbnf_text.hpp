@@ -28,6 +28,7 @@ namespace cria::inline v0_1_0::detail {
   return out;
 }
 
+/// Returns whether a character is an ASCII letter or digit, which needs no escape in a class.
 [[nodiscard]] constexpr bool is_ascii_word(char32_t c) noexcept {
   return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
 }

@@ -23,6 +23,7 @@
 
 namespace cria::inline v0_1_0::detail {
 
+/// Turns one regular expression into a piece of a grammar; used once.
 class pattern_compiler {
  public:
   /// any_char: the rule of any character of a JSON string. `where` is for errors.

@@ -50,6 +50,7 @@ uuid ::= hex{8} "-" hex{4} "-" hex{4} "-" hex{4} "-" hex{12}
 
 constexpr std::size_t longest_pointer = 200;   // of an error; what is longer is cut
 
+/// Returns the error that a schema is refused with; `where` is a JSON pointer.
 [[nodiscard]] inline error refuse_schema(errc code, const std::string& where, std::string message) {
   return {code, printable(where, longest_pointer), "schema: " + std::move(message)};
 }
@@ -61,6 +62,7 @@ constexpr std::size_t longest_pointer = 200;   // of an error; what is longer is
   return out;
 }
 
+/// Returns the error for a keyword of the schema at `pointer`.
 [[nodiscard]] inline error unsupported_keyword(const std::string& pointer, std::string_view key, std::string_view why = "is not supported") {
   return refuse_schema(errc::syntax, pointer + pointer_part(key), "\"" + printable(key) + "\" " + std::string(why));
 }
@@ -87,6 +89,7 @@ struct schema_count {
   }
 };
 
+/// Reads a pair of keywords such as minItems and maxItems.
 [[nodiscard]] inline result<schema_count> read_count(const json& schema, const std::string& pointer, std::string_view least, std::string_view most) {
   constexpr std::int64_t largest = 9'999;
   schema_count count;
@@ -101,6 +104,7 @@ struct schema_count {
   return count;
 }
 
+/// Writes the strings that pattern, format, minLength and maxLength allow.
 [[nodiscard]] inline result<std::string> write_string(const json& schema, const std::string& pointer) {
   const json* pattern = schema.find("pattern");
   const json* format = schema.find("format");
@@ -162,6 +166,7 @@ struct schema_count {
   return *std::move(piece);
 }
 
+/// Writes the numbers between the bounds of the schema: integers only, or fractions, too.
 [[nodiscard]] inline result<std::string> write_number(const json& schema, const std::string& pointer, bool has_fractions) {
   constexpr std::string_view keys[] = {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"};
   const bool is_bounded = std::any_of(std::begin(keys), std::end(keys), [&](std::string_view key) { return schema.find(key) != nullptr; });

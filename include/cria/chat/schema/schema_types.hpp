@@ -36,6 +36,7 @@ enum json_kind : unsigned { k_null = 1, k_boolean = 2, k_integer = 4, k_fraction
   return type == "object" ? unsigned{k_object} : 0u;
 }
 
+/// Returns the kind of a value.
 [[nodiscard]] inline unsigned kind_of(const json& value) noexcept {
   if (value.is_null()) return k_null;
   if (value.get_if<bool>() != nullptr) return k_boolean;
@@ -106,6 +107,7 @@ using schema_resolver = std::function<const json*(const json&)>;
   return kinds;
 }
 
+/// Returns what can be told of a schema's values without looking at more than its types, constants and required members.
 [[nodiscard]] inline schema_summary summary_of(const json& schema, const schema_resolver& resolve) {
   std::set<const json*> seen;
   schema_summary s{kinds_in(schema, resolve, seen), values_of(schema, resolve), {}};
