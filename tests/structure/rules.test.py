@@ -165,7 +165,30 @@ def versioned(path, text):
             + find(r"\bcria_(?!%s_)v\d\w*" % VERSION, code_of(text), "a name of another version than " + VERSION))
 
 
-HEADER_RULES = [layering, simd_includes, intrinsics, feature_macros, size, width, heading, behaviour, mutable_state, macros, language, versioned]
+def documented(path, text):
+    """A type that hosts see has a /// comment. That of the header's own name is described by the block at the top."""
+    own = os.path.basename(path)[:-len(".hpp")]
+    lines = text.split("\n")
+    is_public, bad = False, []
+    for n, line in enumerate(lines):
+        namespace = re.match(r"namespace cria::inline \w+((?:::\w+)*) \{$", line)
+        if namespace or line.startswith("}  // namespace"):
+            is_public = bool(namespace) and namespace.group(1) in ("", "::gguf")
+        if line == "namespace detail {":
+            is_public = False
+        if line == "}  // namespace detail":
+            is_public = True
+        declared = re.match(r"(?:class|struct|enum class) (?:\[\[nodiscard\]\] )?(\w+)(?: final)?(?: : .*)? \{", line)
+        if is_public and declared and declared.group(1) not in (own, "basic_" + own):
+            before = n - 1
+            while re.match(r"template |  requires", lines[before]):
+                before -= 1
+            if not lines[before].startswith("///"):
+                bad.append("line %d: %s has no comment" % (n + 1, declared.group(1)))
+    return bad
+
+
+HEADER_RULES = [layering, simd_includes, intrinsics, feature_macros, size, width, heading, behaviour, mutable_state, macros, language, versioned, documented]
 
 # rule, path of the sample, its text: each must be caught.
 BAD = [
@@ -216,6 +239,9 @@ BAD = [
     (versioned, "include/cria/core/a.hpp", "namespace cria::inline v0 {\n"),
     (versioned, "include/cria/core/a.hpp", "namespace cria::inline %s0 {\n" % VERSION),
     (versioned, "include/cria/kernels/a.hpp", "extern const int cria_v0_kernels_avx2;\n"),
+    (documented, "include/cria/core/a.hpp", "namespace cria::inline v0 {\n\nstruct b {\n"),
+    (documented, "include/cria/gguf/a.hpp", "namespace cria::inline v0::gguf {\n\ntemplate <class T>\nclass b : c {\n"),
+    (documented, "include/cria/core/a.hpp", "namespace cria::inline v0 {\nnamespace detail {\n}  // namespace detail\n\nenum class b : int {\n"),
 ]
 
 # rule, path, text: none may be caught.
@@ -232,6 +258,9 @@ GOOD = [
     (macros, "include/cria/core/result.hpp", "#define CRIA_TRY(x) x\n"),
     (macros, "include/cria/core/a.hpp", "#define NOMINMAX\n"),
     (unfinished, "tests/a.cpp", "// TO" "DO(#12): later\n"),
+    (documented, "include/cria/core/a.hpp", "namespace cria::inline v0 {\nclass a {\n\n/// B.\ntemplate <class T>\nstruct b {\n\n"
+     "namespace detail {\nstruct c {\n"),
+    (documented, "include/cria/nn/a.hpp", "namespace cria::inline v0::nn {\nstruct b {\n"),
     (versioned, "include/cria/core/a.hpp", "namespace cria::inline %s::gguf {\n}  // namespace cria::inline %s::gguf\n" % (VERSION, VERSION)),
 ]
 

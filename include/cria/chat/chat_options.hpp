@@ -25,6 +25,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// What a conversation that is longer than the context loses; chat_session.hpp describes the policies.
 enum class history_policy : std::uint8_t { drop_oldest, slide, stop };
 
 [[nodiscard]] constexpr std::string_view name(history_policy p) noexcept {
@@ -32,7 +33,7 @@ enum class history_policy : std::uint8_t { drop_oldest, slide, stop };
   return names[static_cast<std::size_t>(p)];
 }
 
-/// What happens when the context is full (chat_session.hpp describes the policies). In positions.
+/// What happens when the context is full, in positions.
 struct history_options {
   history_policy policy = history_policy::drop_oldest;
   std::optional<std::size_t> reply_room = {};  ///< kept free for the reply, at most max_tokens; empty: 512, but at most a quarter of the context
@@ -45,6 +46,7 @@ struct history_options {
   [[nodiscard]] std::size_t slack_in(std::size_t capacity) const noexcept { return slack.value_or(capacity / 8); }
 };
 
+/// How a reply is asked for: what it is generated with, how the conversation is written, what goes when the context is full.
 struct chat_options {
   generation_options generation = {};   ///< besides stop_tokens and stop_strings, the template's end of a turn ends a reply
   std::optional<reply_syntax> syntax = {}; ///< how thinking and calls are written; empty: as the template does, with calls only if there are tools
@@ -52,6 +54,7 @@ struct chat_options {
   history_options history = {};
 };
 
+/// A reply in its parts, and how it came about.
 struct chat_reply {
   std::string text;                    ///< of the message that was added, even if it is partial
   std::string thinking;                ///< the thinking before the text

@@ -60,6 +60,7 @@ struct template_variable {
   bool is_content = true;   ///< false: the template counts as its author, so that its texts may become control tokens
 };
 
+/// What a template is given beside the conversation.
 struct render_options {
   bool add_generation_prompt = true;             ///< end with the beginning of the model's answer
   std::optional<json> tools = {};                ///< a list of function descriptions

@@ -28,6 +28,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// What a text may have that is parsed: more is limit_exceeded.
 struct json_limits {
   std::size_t max_depth = 100;                     ///< arrays and objects inside each other
   std::size_t max_bytes = std::size_t{64} << 20;   ///< of the text

@@ -19,6 +19,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// A template that is part of cria, with what goes with it.
 struct named_template {
   std::string_view name;
   std::string_view jinja;

@@ -16,6 +16,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// What a piece of a reply belongs to.
 enum class reply_part : std::uint8_t {
   thinking,
   text,        ///< for people

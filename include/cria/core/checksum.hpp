@@ -25,6 +25,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// Sums bytes up that are added in any pieces.
 class checksum64 {
  public:
   explicit checksum64(std::uint64_t seed = 0) noexcept {

@@ -148,6 +148,7 @@ CRIA_ALWAYS_INLINE double pow(double x, double y) noexcept {
   return exp(rounded_product(y, log(x)));
 }
 
+/// The two functions of one angle.
 struct sine_cosine {
   double sine;
   double cosine;

@@ -27,6 +27,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// Which of the tokens' vectors becomes that of the text: their mean, the first or the last.
 enum class pooling : std::uint8_t { mean, cls, last };
 
 [[nodiscard]] constexpr std::string_view name(pooling p) noexcept {
@@ -34,6 +35,7 @@ enum class pooling : std::uint8_t { mean, cls, last };
   return names[static_cast<std::size_t>(p)];
 }
 
+/// How a text becomes a vector.
 struct embedding_options {
   std::optional<cria::pooling> pooling = {};   ///< empty: what the model's file asks for, or mean
   bool is_normalised = true;                   ///< scale the vector to length 1, unless it is zero

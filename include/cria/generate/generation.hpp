@@ -43,12 +43,14 @@ struct token_event {
   operator std::string_view() const noexcept { return text; }
 };
 
+/// How long the parts of a generation took.
 struct generation_timings {
   double prompt_seconds = 0;       ///< for the part of the prompt that was not in the cache
   double first_token_seconds = 0;  ///< from the start to the first token
   double decode_seconds = 0;       ///< for the tokens after the first
 };
 
+/// What was generated, why it ended, and what it cost.
 struct generation {
   finish_reason reason = finish_reason::end_of_text;
   std::string text;                ///< all text that was handed out

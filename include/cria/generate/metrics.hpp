@@ -24,6 +24,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// How metrics are named.
 struct metrics_options {
   std::string prefix = "cria";                                       ///< of every name; characters other than letters, digits and _ become _
   std::vector<std::pair<std::string, std::string>> labels = {};      ///< on every line; values are any text; a name that is taken (as `reason` is) gets a _

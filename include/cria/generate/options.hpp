@@ -27,6 +27,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// What a session is made with.
 struct session_options {
   static constexpr std::size_t default_context = 4096;   ///< the most that is taken unasked: caches for long training contexts are larger than small machines
   static constexpr std::size_t max_context = std::size_t{1} << 31;
@@ -63,6 +64,7 @@ namespace detail {
 
 }  // namespace detail
 
+/// What a text is generated with: how long it may be, how tokens are drawn, what it must look like, what ends it.
 struct generation_options {
   static constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
 

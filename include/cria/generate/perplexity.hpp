@@ -34,6 +34,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// How a text is cut into windows.
 struct text_window_options {
   std::size_t window = 512;                                           ///< tokens in a window, at least 4
   std::size_t max_windows = std::numeric_limits<std::size_t>::max();  ///< only so many from the beginning of the text
@@ -101,6 +102,7 @@ struct perplexity {
   [[nodiscard]] double error() const noexcept { return value() * nll.error(); }
 };
 
+/// How a measurement is watched and stopped.
 struct perplexity_options {
   std::function<bool(const perplexity&)> progress = {};  ///< called after each window; false cancels
   stop_token stop = {};

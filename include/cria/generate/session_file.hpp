@@ -52,6 +52,7 @@ struct session_extras {
   std::vector<session_section> sections = {};
 };
 
+/// What a session file may have beside the session: more is limit_exceeded.
 struct session_file_limits {
   std::uint32_t sections = 256;
   std::uint64_t section_bytes = std::uint64_t{64} << 20;   ///< all sections together

@@ -52,6 +52,7 @@ concept token_drafter = requires(const D& d) {
 });
 static_assert(token_drafter<lookup_drafter> && token_drafter<model_drafter>);
 
+/// What the guesses were worth.
 struct speculative_statistics {
   std::size_t n_passes = 0;      ///< after the prompt
   std::size_t n_guessed = 0;
@@ -64,6 +65,7 @@ struct speculative_statistics {
   [[nodiscard]] double speed_up() const noexcept { return seconds > 0 && plain_seconds > 0 ? plain_seconds / seconds : 1; }
 };
 
+/// A generation that guesses took part in.
 struct speculative_generation : generation {
   speculative_statistics speculation;
 };

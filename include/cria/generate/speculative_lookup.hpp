@@ -17,12 +17,14 @@
 
 namespace cria::inline v0_1_0 {
 
+/// When a guess is made, and how long it is.
 struct lookup_options {
   std::size_t min_match = 2;   ///< how many tokens must agree before a guess is made
   std::size_t max_match = 8;   ///< once so many agree, no better place is searched for
   std::size_t max_guesses = 16;
 };
 
+/// A drafter that copies what followed the same tokens before.
 class lookup_drafter {
  public:
   explicit lookup_drafter(const lookup_options& options = {}) noexcept : options_(options) {}

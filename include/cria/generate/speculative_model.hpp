@@ -22,6 +22,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// A drafter that asks a smaller model.
 template <kv_cache Cache = contiguous_kv_cache<kv_type::f16>>
 class basic_model_drafter {
  public:

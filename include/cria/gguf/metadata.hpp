@@ -19,6 +19,7 @@
 
 namespace cria::inline v0_1_0::gguf {
 
+/// A key of a file and its value.
 struct entry {
   std::string_view key;
   value v;

@@ -33,6 +33,7 @@ namespace cria::inline v0_1_0 {
 template <kv_type Type>
 struct kv_storage;
 
+/// The layout of element types that are stored one by one.
 template <class Element>
 struct plain_kv_storage {
   static constexpr std::size_t v_step = 16;  ///< v_stride is a multiple of it
@@ -142,6 +143,7 @@ struct kv_storage<kv_type::q8_0> {
   }
 };
 
+/// A sequence's cache in memory of its own.
 template <kv_type Type>
 class contiguous_kv_cache {
   using storage = kv_storage<Type>;

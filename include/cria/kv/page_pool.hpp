@@ -29,6 +29,7 @@ namespace cria::inline v0_1_0 {
 /// A page's number in its pool.
 using page_id = std::uint32_t;
 
+/// What a pool is made with.
 struct page_pool_options {
   std::size_t n_pages = 0;
   std::size_t page_size = 64;        ///< positions, a multiple of 16; small pages share more of two prompts, large ones give attention longer runs

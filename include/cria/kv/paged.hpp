@@ -27,6 +27,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// A sequence's cache in pages of a pool.
 template <kv_type Type>
 class paged_kv_cache {
   using storage = kv_storage<Type>;

@@ -27,6 +27,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// How a model is loaded.
 struct load_options {
   cria::precision precision = cria::precision::exact;
   std::size_t n_threads = 0;              ///< for packing; 0: the cores that this process may use

@@ -43,6 +43,7 @@ struct quantize_progress {
 /// Called on the calling thread, several times for a large tensor; false cancels.
 using quantize_callback = std::function<bool(const quantize_progress&)>;
 
+/// Which types the tensors get, and with which threads.
 struct quantize_options {
   file_type type = file_type::q4_k_m;
   std::optional<tensor_type> output_type = {};     ///< of output.weight, or of token_embd.weight where that is both

@@ -15,6 +15,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// A weight in float32, which is a block of one value.
 struct f32 {
   float value = 0;
 

@@ -33,6 +33,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// A list of types, such as the formats that something is done for.
 template <class... Types>
 struct type_list {
   static constexpr std::size_t size = sizeof...(Types);

@@ -15,6 +15,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// A sub-block's factors.
 struct k_scale {
   int scale = 0, min = 0;   ///< 0 to 63
 };

@@ -20,6 +20,7 @@ enum class tensor_type : std::uint32_t {
   i8 = 24, i16 = 25, i32 = 26, i64 = 27, f64 = 28, iq1_m = 29, bf16 = 30, tq1_0 = 34, tq2_0 = 35, mxfp4 = 39, nvfp4 = 40,
 };
 
+/// What a type is called and how large its blocks are.
 struct tensor_type_info {
   tensor_type type;
   std::string_view name;     ///< as llama.cpp prints it

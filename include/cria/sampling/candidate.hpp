@@ -107,6 +107,7 @@ struct softmax_scale {
   return static_cast<float>(std::clamp(score, -largest, largest));
 }
 
+/// A token and how likely it is.
 struct token_probability {
   token_id id;
   float logit;

@@ -27,6 +27,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// What both versions of mirostat aim at.
 struct mirostat_options {
   float tau = 5.0f;  ///< target surprise in bits
   float eta = 0.1f;  ///< learning rate

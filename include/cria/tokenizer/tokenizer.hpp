@@ -36,6 +36,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// How a text becomes tokens.
 struct encode_options {
   bool add_bos = true;        ///< add BOS if the metadata says so; false: never
   bool parse_special = true;  ///< control tokens that are written in the text become tokens; false: they stay text, as for what users type

@@ -23,6 +23,7 @@
 
 namespace cria::inline v0_1_0 {
 
+/// A place in the texts of a grammar, which goes on with every byte.
 class grammar_matcher {
  public:
   static constexpr std::size_t most_depth = 1000;   ///< the highest max_depth: unions of stacks recurse as deep
