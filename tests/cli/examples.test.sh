@@ -21,6 +21,6 @@ case $text in *e*) fail "custom_sampler wrote an e: $text" ;; esac
 # 44 positions were evaluated (5 of the prompt, 39 of 40 tokens) in 5 layers of 4 kv heads.
 "$CRIA_EXAMPLES_DIR/custom_kv_cache" "$model" "Once upon a time" | grep '^44 positions, 880 rows written, ' >/dev/null ||
   fail "custom_kv_cache counts otherwise"
-text=$("$CRIA_EXAMPLES_DIR/custom_kv_cache" "$model" | head -c 60)
-expected=$("$CRIA_EXAMPLES_DIR/cria" run -m "$model" -p "Once upon a time" --temp 0 -n 40 | head -c 60)
-[ "$text" = "$expected" ] || fail "custom_kv_cache writes another text"
+text=$("$CRIA_EXAMPLES_DIR/custom_kv_cache" "$model")
+expected=$("$CRIA_EXAMPLES_DIR/cria" run -m "$model" -p "Once upon a time" --temp 0 -n 40)
+[ "${text:0:60}" = "${expected:0:60}" ] || fail "custom_kv_cache writes another text"
