@@ -8,11 +8,13 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <regex>
 #include <string>
 #include <vector>
@@ -86,6 +88,31 @@ class validator {
     return key != "exclusiveMaximum" || n < number_of(arg);
   }
 
+  static bool is_ipv6(const std::string& s) {
+    const std::size_t gap = s.find("::");
+    if (gap != s.npos && s.find("::", gap + 1) != s.npos) return false;
+    std::size_t n_groups = 0;
+    for (const std::string& half : {s.substr(0, gap), gap == s.npos ? std::string() : s.substr(gap + 2)}) {
+      if (half.empty()) continue;
+      if (!std::regex_match(half, std::regex("[0-9a-fA-F]{1,4}(:[0-9a-fA-F]{1,4})*"))) return false;
+      n_groups += 1 + static_cast<std::size_t>(std::count(half.begin(), half.end(), ':'));
+    }
+    return gap == s.npos ? n_groups == 8 : n_groups < 8;
+  }
+
+  static bool is_uri(const std::string& s, const std::string& beginning) {
+    std::smatch found;
+    if (!std::regex_search(s, found, std::regex(beginning), std::regex_constants::match_continuous)) return false;
+    const std::string rest = s.substr(static_cast<std::size_t>(found.length()));
+    if (!rest.empty() && rest.find_first_of("/?#") != 0) return false;
+    for (std::size_t i = 0; i < rest.size(); ++i) {
+      const bool is_escape = rest[i] == '%' && rest.find_first_not_of("0123456789ABCDEF", i + 1) >= i + 3 && i + 3 <= rest.size();
+      const bool is_plain = std::isalnum(static_cast<unsigned char>(rest[i])) != 0 || std::string("-._~!$&'()*+,;=:@/?#").find(rest[i]) != std::string::npos;
+      if (!is_escape && !is_plain) return false;
+    }
+    return std::count(rest.begin(), rest.end(), '#') <= 1;
+  }
+
   static bool holds_string(const std::string& key, const json& arg, const std::string& s) {
     if (key == "minLength") return static_cast<double>(n_characters(s)) >= number_of(arg);
     if (key == "maxLength") return static_cast<double>(n_characters(s)) <= number_of(arg);
@@ -94,8 +121,20 @@ class validator {
     const std::string date = "[1-9]\\d{3}-(0[1-9]|1[0-2])-(0[1-9]|[12]\\d|3[01])",
                       time = "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d+)?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)";
     const std::string& name = *arg.get_if<std::string>();
-    const std::string uuid = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}";
-    const std::string regex = name == "date" ? date : name == "time" ? time : name == "date-time" ? date + "T" + time : uuid;
+    const std::string clock = "T(?=\\d)(\\d+H)?(\\d+M)?(\\d+S)?", byte = "(0|[1-9]\\d?|1\\d\\d|2[0-4]\\d|25[0-5])";
+    const std::string label = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?";
+    const std::map<std::string, std::string> regexes = {
+        {"date", date},
+        {"time", time},
+        {"date-time", date + "T" + time},
+        {"uuid", "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"},
+        {"duration", "P(\\d+W|(?=\\d)(\\d+Y)?(\\d+M)?(\\d+D)?(" + clock + ")?|" + clock + ")"},
+        {"ipv4", byte + "(\\." + byte + "){3}"},
+        {"hostname", "(?=.{1,253}$)" + label + "(\\." + label + ")*"},
+        {"email", "(?=.{1,254}$)(?=[^@]{1,64}@)[\\w+-]+(\\.[\\w+-]+)*@" + label + "(\\." + label + ")+"}};
+    if (name == "ipv6") return is_ipv6(s);
+    if (name == "uri") return is_uri(s, "[a-z][a-z0-9+.-]*://" + label + "(\\." + label + ")*(:\\d+)?");
+    const std::string& regex = regexes.at(name);
     const bool has_day = name.starts_with("date") && (s.substr(5, 5) == "02-29" || s.substr(5, 4) == "02-3" || s.substr(8, 2) == "31");
     const bool is_long = !has_day || std::string("01 03 05 07 08 10 12").find(s.substr(5, 2)) != std::string::npos;
     return std::regex_match(s, std::regex(regex)) && is_long;
@@ -104,6 +143,14 @@ class validator {
   bool holds_array(const json& schema, const std::string& key, const json& arg, const json::array& a) const {
     if (key == "minItems") return static_cast<double>(a.size()) >= number_of(arg);
     if (key == "maxItems") return static_cast<double>(a.size()) <= number_of(arg);
+    if (const json* old = schema.find("items"); old != nullptr && old->get_if<json::array>() != nullptr) {
+      const auto& list = *old->get_if<json::array>();
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        if (key == "items" && i < list.size() && !allows(list[i], a[i])) return false;
+        if (key == "additionalItems" && i >= list.size() && !allows(arg, a[i])) return false;
+      }
+      return true;
+    }
     const json* first = schema.find("prefixItems");
     const std::size_t n_first = first != nullptr ? first->get_if<json::array>()->size() : 0;
     for (std::size_t i = 0; i < a.size(); ++i) {
@@ -197,6 +244,9 @@ const char* const schemas[] = {
     R"({"type":"array","prefixItems":[{"type":"integer"},{"type":"string"}],"items":false,"minItems":2})",
     R"({"type":"array","prefixItems":[{"type":"integer"}],"items":{"type":"null"},"minItems":2,"maxItems":4})",
     R"({"prefixItems":[{"type":"integer"}],"minItems":3})",
+    R"({"type":"array","items":[{"type":"integer"},{"type":"string"}],"minItems":2,"maxItems":2})",
+    R"({"type":"array","items":[{"type":"integer"}],"additionalItems":{"type":"null"},"minItems":2})",
+    R"({"items":[{"type":"integer"}],"additionalItems":false})",
     R"({"type":"array","items":false})",
     R"({"$ref":"#/$defs/node","$defs":{"node":{"type":"object",)"
     R"("properties":{"v":{"type":"integer"},"kids":{"type":"array","items":{"$ref":"#/$defs/node"}}},"required":["v","kids"]}}})",
@@ -210,6 +260,15 @@ const char* const schemas[] = {
     R"({"type":"string","format":"time"})",
     R"({"type":"string","format":"date-time"})",
     R"({"type":"string","format":"uuid"})",
+    R"({"type":"string","format":"duration"})",
+    R"({"type":"string","format":"email"})",
+    R"({"type":"string","format":"hostname"})",
+    R"({"type":"string","format":"ipv4"})",
+    R"({"type":"string","format":"ipv6"})",
+    R"({"format":"uri","maxLength":2083,"minLength":1,"type":"string"})",
+    R"({"format":"email","maxLength":254})",
+    R"({"$id":"https://example.com/s","$schema":"http://json-schema.org/draft-07/schema#",)"
+    R"("type":"object","additionalProperties":{"type":"integer"},"propertyNames":{"type":"string"}})",
     R"({"pattern":"^[A-Z]{2}-\\d{3,4}$"})",
     R"({"pattern":"^(?:foo|ba[rz]+)?x$"})",
     R"x({"pattern":"^\\w+@\\w+\\.(com|org)$"})x",
@@ -338,6 +397,40 @@ TEST_CASE("json_schema: properties come in their order, required ones always, bl
   }
 }
 
+TEST_CASE("json_schema: formats take what people write, and nothing that only looks like it") {
+  struct sample {
+    const char* format;
+    std::vector<const char*> yes, no;
+  };
+  const sample samples[] = {
+      {"email",
+       {"a@b.co", "ada.lovelace@analytical-engine.org", "first.middle.surname+list@mail.example.co.uk"},
+       {"a@b", "@b.co", "a..b@c.de", "a@-b.co", "a b@c.de"}},
+      {"hostname", {"localhost", "www.3m.com", "a-b.example.co.uk"}, {"", "-a.com", "a-.com", "a..b", "a_b.com"}},
+      {"ipv4", {"0.0.0.0", "192.168.1.255"}, {"256.1.1.1", "1.2.3", "01.2.3.4", "1.2.3.4.5"}},
+      {"ipv6",
+       {"::", "::1", "fe80::1", "2001:db8::8a2e:370:7334", "2001:0db8:85a3:0000:0000:8a2e:0370:7334"},
+       {"1::2::3", ":1", "1:2:3", "12345::", "1:2:3:4:5:6:7:8:9"}},
+      {"uri",
+       {"https://example.com", "http://localhost:8080/a/b.html?q=x+y&z=%20#top", "s3://bucket.name/key"},
+       {"example.com", "https:/x", "https://a b.com", "https://a.com/%2", "http://"}},
+      {"duration", {"P1Y2M3DT4H5M6S", "PT36H", "P4W", "P1Y"}, {"P", "PT", "P1Y4W", "1D", "P1H", "P1Y3D"}}};
+  for (const sample& s : samples) {
+    const auto g = json_schema_grammar(std::string(R"({"type":"string","format":")") + s.format + "\"}");
+    REQUIRE(g);
+    auto m = grammar_matcher::create(*g);
+    REQUIRE(m);
+    const auto takes = [&](const char* text) {
+      REQUIRE(m->reset());
+      const auto fits = m->advance("\"" + std::string(text) + "\"");
+      REQUIRE(fits);
+      return *fits && m->accepts();
+    };
+    for (const char* text : s.yes) CHECK_MESSAGE(takes(text), text);
+    for (const char* text : s.no) CHECK_MESSAGE(!takes(text), text);
+  }
+}
+
 TEST_CASE("json_schema: schemas that meet themselves often, or nest what else is allowed, take time and room by their size") {
   // Forty ways from a schema to itself, in each of which there are forty.
   std::string ways;
@@ -454,7 +547,16 @@ TEST_CASE("json_schema: what is not supported or not possible is refused, with t
                             {R"({"type":"integer","minimum":3,"maximum":2})", errc::bad_value, "#"},
                             {R"({"type":"integer","minimum":1.5})", errc::syntax, "#/minimum"},
                             {R"({"pattern":"a","minLength":1})", errc::syntax, "#/pattern"},
-                            {R"({"format":"email"})", errc::syntax, "#/format"},
+                            {R"({"format":"iri"})", errc::syntax, "#/format"},
+      {R"({"format":"email","maxLength":100})", errc::syntax, "#/format"},
+      {R"({"format":"uuid","minLength":40})", errc::syntax, "#/format"},
+      {R"({"propertyNames":{"pattern":"^a"}})", errc::syntax, "#/propertyNames"},
+      {R"({"properties":{"a":{"$id":"x","type":"null"}}})", errc::syntax, "#/properties/a/$id"},
+      {R"({"items":[{}],"prefixItems":[{}]})", errc::syntax, "#/items"},
+      {R"({"items":{},"additionalItems":{}})", errc::syntax, "#/additionalItems"},
+      {R"({"items":[]})", errc::syntax, "#/items"},
+      {R"({"items":[{"not":{}}]})", errc::syntax, "#/items/0/not"},
+      {R"({"items":[{}],"additionalItems":{"not":{}}})", errc::syntax, "#/additionalItems/not"},
                             {R"({"pattern":"^(?=a)$"})", errc::syntax, "#/pattern"},
                             {R"({"pattern":"(a)\\1"})", errc::syntax, "#/pattern"},
                             {R"x({"pattern":"(^a|b$)"})x", errc::syntax, "#/pattern"},

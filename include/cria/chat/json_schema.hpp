@@ -3,10 +3,12 @@
 //
 //   auto g = cria::json_schema_grammar(R"({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]})");
 //   session.generate(prompt, {.grammar = *g}, callback);
-// Understood  type (also a list), enum, const, properties, required, additionalProperties, items, prefixItems, minItems, maxItems, minLength, maxLength,
-//             pattern (chat/schema/pattern.hpp), format (date, time, date-time, uuid), minimum, maximum, exclusiveMinimum, exclusiveMaximum, anyOf, oneOf
-//             (of schemas that cannot overlap), allOf (of one), $ref to a place in the schema (also recursive), true. title, description, default,
-//             examples, $comment, deprecated, readOnly, writeOnly, $schema and OpenAPI's discriminator say nothing about the value.
+// Understood  type (also a list), enum, const, properties, required, additionalProperties, items, prefixItems (or, as until 2019, a list under items, with
+//             additionalItems), minItems, maxItems, minLength, maxLength, pattern (chat/schema/pattern.hpp), format (date, time, date-time, duration, email,
+//             hostname, ipv4, ipv6, uri, uuid: chat/schema/formats.hpp), minimum, maximum, exclusiveMinimum, exclusiveMaximum, anyOf, oneOf (of schemas
+//             that cannot overlap), allOf (of one), $ref to a place in the schema (also recursive), true. title, description, default, examples, $comment,
+//             deprecated, readOnly, writeOnly, $schema, $id of the whole, propertyNames that are strings and OpenAPI's discriminator say nothing about
+//             the value.
 // Ensures     Everything else is an error, never ignored. What the grammar allows is valid, but not every valid value is allowed: properties come in the
 //             order written; there are no members or elements that the schema does not name, unless additionalProperties or items say so; at most a line
 //             break and 20 blanks between parts; numbers of at most 18 digits, 15 after the point and 2 in the exponent, or no exponent where fractions

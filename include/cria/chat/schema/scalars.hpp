@@ -7,6 +7,7 @@
 
 #include <cria/chat/json.hpp>
 #include <cria/chat/schema/decimals.hpp>
+#include <cria/chat/schema/formats.hpp>
 #include <cria/chat/schema/gbnf_text.hpp>
 #include <cria/chat/schema/pattern.hpp>
 #include <cria/core/result.hpp>
@@ -39,13 +40,6 @@ array ::= "[" ws (value ("," ws value)* ws)? "]"
 object ::= "{" ws (member ("," ws member)* ws)? "}"
 member ::= string ":" ws value
 value ::= object | array | string | number | "true" | "false" | "null"
-hour-minute ::= ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9]
-time ::= hour-minute ":" [0-5] [0-9] ("." [0-9]{1,6})? ("Z" | [-+] hour-minute)
-day28 ::= "0" [1-9] | "1" [0-9] | "2" [0-8]
-day30 ::= day28 | "29" | "30"
-month-day ::= "02-" day28 | ("04" | "06" | "09" | "11") "-" day30 | ("01" | "03" | "05" | "07" | "08" | "10" | "12") "-" (day30 | "31")
-date ::= [1-9] [0-9]{3} "-" month-day
-uuid ::= hex{8} "-" hex{4} "-" hex{4} "-" hex{4} "-" hex{12}
 )";
 
 constexpr std::size_t longest_pointer = 200;   // of an error; what is longer is cut
@@ -117,14 +111,14 @@ struct schema_count {
     return "(\"\\\"\" " + inside + " \"\\\"\")";
   }
   if (format != nullptr) {
-    if (is_counted) return unsupported_keyword(pointer, "format", "beside a length is not supported");
-    constexpr std::string_view names[] = {"date", "time", "uuid"};
     const auto* name = format->get_if<std::string>();
-    if (name != nullptr && *name == "date-time") return std::string("(\"\\\"\" date \"T\" time \"\\\"\")");
-    if (name == nullptr || std::find(std::begin(names), std::end(names), *name) == std::end(names)) {
-      return refuse_schema(errc::syntax, pointer + "/format", "format " + printable(format->dump()) + " is not supported");
+    const string_format* known = name != nullptr ? find_string_format(*name) : nullptr;
+    if (known == nullptr) return refuse_schema(errc::syntax, pointer + "/format", "format " + printable(format->dump()) + " is not supported");
+    if (length.least > known->least || (length.most && *length.most < known->most)) {
+      return unsupported_keyword(pointer, "format", "beside a length is supported where all its texts, of " + std::to_string(known->least) + " to " +
+                                                        std::to_string(known->most) + " characters, have it");
     }
-    return "(\"\\\"\" " + *name + " \"\\\"\")";
+    return "(\"\\\"\" " + std::string(known->rule) + " \"\\\"\")";
   }
   return is_counted ? "(\"\\\"\" char" + length.quantifier() + " \"\\\"\")" : std::string("string");
 }

@@ -45,7 +45,7 @@ class schema_compiler {
       add_rule(name_of(i), piece);
     }
     CRIA_CHECK(refuse_circles());
-    return std::move(out_) + std::string(shared_schema_rules);
+    return std::move(out_) + std::string(shared_schema_rules) + std::string(format_rules);
   }
 
  private:
@@ -59,6 +59,17 @@ class schema_compiler {
   void add_rule(const std::string& name, const std::string& piece) { out_ += name + " ::= " + piece + "\n"; }
   [[nodiscard]] std::string new_name(std::string_view stem) { return std::string(stem) + "-" + std::to_string(n_names_++); }
   [[nodiscard]] static std::string name_of(std::size_t target) { return "schema-" + std::to_string(target); }
+
+  /// Returns whether a keyword says nothing about the value where it stands: that keys are strings, or what the whole schema is called.
+  [[nodiscard]] bool is_empty_word(const json& schema, std::string_view key, const json& value) const {
+    if (key == "$id") return &schema == &root_ && value.get_if<std::string>() != nullptr;
+    if (key != "propertyNames") return is_annotation(key);
+    if (value == json(true)) return true;
+    const auto* members = value.get_if<json::object>();
+    return members != nullptr && std::all_of(members->begin(), members->end(), [](const auto& m) {
+      return is_annotation(m.first) || (m.first == "type" && m.second == json("string"));
+    });
+  }
 
   [[nodiscard]] static bool is_annotation(std::string_view key) noexcept {
     constexpr std::string_view keys[] = {"title",    "description", "default", "examples", "$comment",   "deprecated",
@@ -79,9 +90,9 @@ class schema_compiler {
     for (const std::string_view key : alone) {
       const json* value = schema.find(key);
       if (value == nullptr) continue;
-      for (const auto& [other, ignored] : *members) {
+      for (const auto& [other, argument] : *members) {
         const bool is_typed_list = other == "type" && (key == "const" || key == "enum");
-        if (other == key || is_annotation(other) || is_typed_list) continue;
+        if (other == key || is_empty_word(schema, other, argument) || is_typed_list) continue;
         return unsupported_keyword(pointer, other, "beside " + std::string(key) + " is not supported");
       }
       const std::string here = pointer + "/" + std::string(key);
@@ -206,7 +217,8 @@ class schema_compiler {
   };
   static constexpr keyword keywords[] = {
       {"properties", k_object}, {"required", k_object}, {"additionalProperties", k_object},
-      {"items", k_array}, {"prefixItems", k_array}, {"minItems", k_array}, {"maxItems", k_array}, {"uniqueItems", k_array},
+      {"items", k_array}, {"prefixItems", k_array}, {"additionalItems", k_array}, {"minItems", k_array}, {"maxItems", k_array},
+      {"uniqueItems", k_array},
       {"minLength", k_string}, {"maxLength", k_string}, {"pattern", k_string}, {"format", k_string},
       {"minimum", k_integer | k_fraction}, {"maximum", k_integer | k_fraction},
       {"exclusiveMinimum", k_integer | k_fraction}, {"exclusiveMaximum", k_integer | k_fraction}};
@@ -215,7 +227,7 @@ class schema_compiler {
   [[nodiscard]] result<std::string> write_typed(const json& schema, const json::object& members, const std::string& pointer) {
     unsigned about = 0;
     for (const auto& [key, value] : members) {
-      if (key == "type" || is_annotation(key)) continue;
+      if (key == "type" || is_empty_word(schema, key, value)) continue;
       const std::string_view name = key;
       const auto* known = std::find_if(std::begin(keywords), std::end(keywords), [name](const keyword& k) { return k.name == name; });
       if (known == std::end(keywords)) return unsupported_keyword(pointer, key);
@@ -251,16 +263,22 @@ class schema_compiler {
   [[nodiscard]] result<std::string> write_array(const json& schema, const std::string& pointer) {
     CRIA_TRY(schema_count count, read_count(schema, pointer, "minItems", "maxItems"));
     if (const json* unique = schema.find("uniqueItems"); unique != nullptr && *unique != json(false)) return unsupported_keyword(pointer, "uniqueItems");
-    const json* items = schema.find("items");
-    const json* prefix = schema.find("prefixItems");
+    // Before 2020-12 a list under items was what prefixItems is, and additionalItems what items is.
+    const json* const words[] = {schema.find("items"), schema.find("prefixItems"), schema.find("additionalItems")};
+    const bool is_old = words[0] != nullptr && words[0]->get_if<json::array>() != nullptr;
+    if (is_old && words[1] != nullptr) return unsupported_keyword(pointer, "items", "is a list beside prefixItems");
+    if (!is_old && words[2] != nullptr) return unsupported_keyword(pointer, "additionalItems", "without a list of items is not supported");
+    const json* items = is_old ? words[2] : words[0];
+    const json* prefix = is_old ? words[0] : words[1];
+    const std::string items_at = pointer + (is_old ? "/additionalItems" : "/items"), prefix_at = pointer + (is_old ? "/items" : "/prefixItems");
     std::string out = "(\"[\" ws";
     std::size_t n_first = 0;
     if (prefix != nullptr) {
       const auto* list = prefix->get_if<json::array>();
-      if (list == nullptr || list->empty()) return unsupported_keyword(pointer, "prefixItems", "is not a list of schemas");
+      if (list == nullptr || list->empty()) return refuse_schema(errc::syntax, prefix_at, "is not a list of schemas");
       n_first = std::min(list->size(), count.most.value_or(list->size()));
       for (std::size_t i = 0; i < n_first; ++i) {
-        CRIA_TRY(const std::string piece, write((*list)[i], pointer + "/prefixItems/" + std::to_string(i), true));
+        CRIA_TRY(const std::string piece, write((*list)[i], prefix_at + "/" + std::to_string(i), true));
         out += (i == 0 ? " " : " \",\" ws ") + piece;
       }
       // Behind the first ones there are others only where the schema says something about them, or needs them.
@@ -268,11 +286,11 @@ class schema_compiler {
     }
     const bool may_have_more = items == nullptr || *items != json(false);
     const std::size_t least = std::max(count.least, n_first) - n_first;
-    if (!may_have_more && least != 0) return refuse_schema(errc::bad_value, pointer + "/minItems", "more than prefixItems, and items is false");
+    if (!may_have_more && least != 0) return refuse_schema(errc::bad_value, pointer + "/minItems", "more than are listed, and there are no others");
     const std::optional<std::size_t> most = !may_have_more ? 0 : count.most ? std::optional(std::max(*count.most, n_first) - n_first) : std::nullopt;
     if (most == std::size_t{0}) return out + " ws \"]\")";
     const std::string item = new_name("item");
-    CRIA_TRY(const std::string piece, items == nullptr ? result<std::string>(std::string("value")) : write(*items, pointer + "/items", true));
+    CRIA_TRY(const std::string piece, items == nullptr ? result<std::string>(std::string("value")) : write(*items, items_at, true));
     add_rule(item, piece);
     const schema_count rest{n_first == 0 && least > 0 ? least - 1 : least, n_first == 0 && most ? std::optional(*most - 1) : most};
     const std::string more = "(\",\" ws " + item + ")" + rest.quantifier();
