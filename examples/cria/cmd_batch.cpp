@@ -4,7 +4,7 @@
 //   in   {"prompt": "..."} or {"messages": [{"role": "user", "content": "..."}]}; also id, max_tokens, every number of cria::sampler_config by its name
 //        (temperature, top_k, seed, ...), stop, json_schema: what the text must satisfy,
 //        and lora: [{"id": 0, "scale": 0.5}, ...], which of the --lora files act on this line, counted from 0, as strongly as it says; without it all act.
-//        Other keys are the writer's own: they are passed over.
+//        Other keys are the writer's own: they are passed over, but for those by which requests of servers ask for what is not done here (tools, n, ...).
 //   out  {"line": 1, "id": ..., "request": "...", "text": "...", "finish_reason": "...", "prompt_tokens": 5, "completion_tokens": 17}
 //        {"line": 2, "request": "...", "error": {"code": "...", "message": "..."}} for a line that is no request
 //        request: a checksum of what the line asks for
@@ -185,7 +185,32 @@ result<void> read_lora(const json& line, cria::generation_options& o) {
   return {};
 }
 
+/// Refuses what servers would do, and the answer here would lack.
+result<void> refuse_foreign_wishes(const json& line) {
+  struct wish {
+    const char *key, *why;
+    json nothing;   // the value that asks for nothing, beside null, [] and {}
+  };
+  static const wish wishes[] = {{"body", "is not read: the request itself is the line", {}},
+                                {"max_completion_tokens", "is called max_tokens here", {}},
+                                {"response_format", "is not read: json_schema takes the schema itself", json::object({{"type", "text"}})},
+                                {"grammar", "is not read: --grammar is for every line", {}},
+                                {"tools", "are not done here", {}},
+                                {"functions", "are not done here", {}},
+                                {"logit_bias", "is not done here", {}},
+                                {"logprobs", "are not done here", false},
+                                {"n", "is not done here: a line has one answer", 1},
+                                {"best_of", "is not done here: a line has one answer", 1}};
+  for (const auto& [key, why, nothing] : wishes) {
+    if (!line.contains(key)) continue;
+    const json& value = line.at(key);
+    if (!value.empty() && value != nothing) return bad_line(key, why);
+  }
+  return {};
+}
+
 result<void> read_options(const json& line, cria::generation_options& o) {
+  CRIA_CHECK(refuse_foreign_wishes(line));
   CRIA_CHECK(read_number(line, "max_tokens", 0, 1e9, o.max_tokens));
   for (const std::string_view field : sampling_keys()) {
     if (!line.contains(field)) continue;
@@ -504,7 +529,7 @@ void add_batch(CLI::App& app, action& chosen) {
       "A request: {\"prompt\": TEXT} or {\"messages\": [{\"role\": ..., \"content\": ...}, ...]}; beside it may stand id (any value, which the result "
       "repeats),\n"
       "max_tokens, temperature, top_k, top_p, min_p, seed and the other numbers of cria::sampler_config, stop (a text or a list), json_schema,\n"
-      "lora ([{\"id\": N of the --lora options, \"scale\": S}]).\n"
+      "lora ([{\"id\": N of the --lora options, \"scale\": S}]). Other keys are passed over, but tools, response_format, n and their like are an error.\n"
       "A result: {\"line\": N, \"id\": ..., \"request\": a checksum of the request, \"text\": ..., \"finish_reason\": ..., \"prompt_tokens\": N,\n"
       "\"completion_tokens\": N}, or \"error\" with code and message. A request that has changed since its result was written is an error.\n"
       "Exit status: 1 where a request has no answer.");

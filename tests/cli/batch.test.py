@@ -165,6 +165,17 @@ class Batch(unittest.TestCase):
         batch(write("penalty.jsonl", [{"prompt": PROMPTS[0], "repeat_penalty": 3.0}]), path_of("penalty.out"), "--overwrite")
         self.assertEqual(results(path_of("penalty.out"))[0]["text"], text_of_run(PROMPTS[0], "--repeat-penalty", "3")[0])
 
+    def test_what_a_server_would_do_and_batch_does_not_is_an_error_of_the_line(self):
+        wishes = {"tools": [{"type": "function"}], "response_format": {"type": "json_object"}, "max_completion_tokens": 5, "n": 2, "logprobs": True,
+                  "logit_bias": {"5": 1}, "grammar": "root ::= \"a\"", "body": {"messages": []}}
+        nothing = {"tools": [], "response_format": {"type": "text"}, "n": 1, "logprobs": False, "logit_bias": None, "model": "m", "stream": True, "user": "u"}
+        lines = [{"prompt": "x", key: value} for key, value in wishes.items()] + [{"prompt": "x", **nothing}]
+        batch(write("wishes.jsonl", lines), path_of("wishes.out"), "--overwrite", status=1)
+        got = results(path_of("wishes.out"))
+        for key, answer in zip(wishes, got):
+            self.assertTrue(answer["error"]["message"].startswith(key + ": "), answer)
+        self.assertIn("text", got[-1])
+
     def test_a_bad_line_is_an_error_of_its_own(self):
         lines = ["{\"prompt\": \"Once\"}\n", "not json\n", "\n", "[1, 2]\n", {"id": 7}, {"prompt": 5}, {"prompt": "x", "temperature": -1},
                  {"prompt": "x", "top_p": "a"}, {"prompt": "x", "stop": [""]}, {"prompt": "x " * 2000},
