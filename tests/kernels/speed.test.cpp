@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A loss of speed is noticed: a format whose kernel fell back to plain C++, a tile that spills or multiplies its tokens one by one, a format that costs
 // far more than the others. Only rates of this process are compared with each other, in processor time, each the best of several repetitions that take
-// turns, and a bound is about half of what was measured with AVX2 on a Zen 4, so that a busy machine passes.
+// turns, and a bound is about half of the least that was measured (AVX2 on a Zen 4, GCC 12 and Clang 14), so that a busy machine passes.
 #include <tests/kernels/kernel_test.hpp>
 #include <tests/support/timing.hpp>
 
@@ -131,20 +131,20 @@ void for_each_wide(F&& check) {
 
 }  // namespace
 
-TEST_CASE("speed: kernels of AVX2 and better take a thirtieth of the time of plain C++ at most") {   // measured: 73 to 222 times faster
+TEST_CASE("speed: kernels of AVX2 and better are twenty times as fast as plain C++") {   // measured: f16 43 to 200 times, others 66 to 222
   if (reference_table().set != cria::isa::id::scalar) return;
   for_each_wide([](const kernel_table& table, const std::string& format, precision p, const std::string& what) {
     for (const std::size_t n_tokens : token_counts) {
       const double gain = measured().of(table, format, p, n_tokens) / measured().of(reference_table(), format, p, n_tokens);
-      CHECK_MESSAGE(gain >= 30, what << ", " << n_tokens << " tokens: " << gain << " times as fast as plain C++");
+      CHECK_MESSAGE(gain >= 20, what << ", " << n_tokens << " tokens: " << gain << " times as fast as plain C++");
     }
   });
 }
 
-TEST_CASE("speed: 64 tokens at once cost no more than 64 tokens one by one") {
+TEST_CASE("speed: 64 tokens at once are not far slower than one by one, and with f16 faster") {
   for_each_wide([](const kernel_table& table, const std::string& format, precision p, const std::string& what) {
     const double gain = measured().of(table, format, p, 64) / measured().of(table, format, p, 1);
-    const double least = format == "f16" ? 1.5 : format == "q4_0" ? 0.7 : 0.8;   // measured: 3.5; 1.3 and 1.5; 1.5 to 2.0
+    const double least = format == "f16" ? 1.5 : 0.6;   // measured: 3.2 to 3.5, 1.2 to 2.1
     CHECK_MESSAGE(gain >= least, what << ": the rate of 64 tokens is " << gain << " of that of one");
   });
 }
@@ -154,8 +154,8 @@ TEST_CASE("speed: no format is far slower than q4_0") {
     if (format == "q4_0") return;
     for (const std::size_t n_tokens : token_counts) {
       const double share = measured().of(table, format, p, n_tokens) / measured().of(table, "q4_0", p, n_tokens);
-      // Measured: q4_k 0.83 to 0.95, q6_k 0.61 to 0.93, q8_0 0.48 to 1.0; f16 0.17 and 0.38, since a product of floats has a multiply-add for each number.
-      const double least = format == "q4_k" ? 0.4 : format == "q6_k" ? 0.3 : format == "q8_0" ? 0.22 : n_tokens == 1 ? 0.05 : 0.15;
+      // Measured: q4_k 0.77 to 0.95, q6_k 0.51 to 0.93, q8_0 0.46 to 1.0; f16 0.16 and 0.38, since a product of floats has a multiply-add for each number.
+      const double least = format == "q4_k" ? 0.4 : format == "q6_k" ? 0.25 : format == "q8_0" ? 0.22 : n_tokens == 1 ? 0.05 : 0.15;
       CHECK_MESSAGE(share >= least, what << ", " << n_tokens << " tokens: " << share << " of the rate of q4_0");
     }
   });
