@@ -4,7 +4,8 @@
 
     python3 tests/tokenizer/make_splits.py
 
-The expressions are data from the models' tokenizer.json files (GPT-2, StarCoder, Falcon, Llama 3, Qwen 2, o200k_base, Mistral NeMo, DeepSeek Coder).
+The expressions are data from the models' tokenizer.json files (GPT-2, StarCoder, Falcon, Llama 3, Qwen 2, o200k_base, Mistral NeMo, DeepSeek Coder and V3,
+Seed-Coder).
 """
 import regex
 
@@ -21,8 +22,11 @@ RULES = {
     "falcon": [r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"],
     "standard": [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
     "deepseek_coder": [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u0800-\u9fa5\uac00-\ud7ff]+", r"\p{N}"],
+    "deepseek3": [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+                  r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|" + SPACES],
     "llama3": [LLAMA3],
     "qwen2": [LLAMA3.replace("{1,3}", "")],
+    "seed_coder": [LLAMA3.replace("{1,3}", "").replace(r"+[\r\n]*|", "+|")],
     "gpt4o": ["|".join(w + ANY_CASE + "?" for w in WORD) + r"|\p{N}{1,3}" + SLASHES],
     "tekken": ["|".join(WORD) + r"|\p{N}" + SLASHES],
 }

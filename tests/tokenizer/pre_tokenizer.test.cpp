@@ -22,7 +22,7 @@ using cria::detail::word_rule;
 namespace {
 
 constexpr std::array rules = {word_rule::gpt2, word_rule::smollm, word_rule::falcon, word_rule::standard, word_rule::deepseek_coder,
-                              word_rule::llama3, word_rule::qwen2, word_rule::gpt4o, word_rule::tekken};
+                              word_rule::deepseek3, word_rule::llama3, word_rule::qwen2, word_rule::seed_coder, word_rule::gpt4o, word_rule::tekken};
 
 std::vector<std::string_view> split(std::string_view text, word_rule rule) {
   std::vector<std::string_view> words;
@@ -42,7 +42,7 @@ struct splitting {
   std::array<std::string_view, rules.size()> words;
 };
 
-// Made by tests/tokenizer/make_splits.py with PyPI's regex 2026.5.9 (Unicode 17) from the models' own expressions, October 2026.
+// Made by tests/tokenizer/make_splits.py with PyPI's regex 2026.5.9 (Unicode 17) from the models' own expressions, November 2026.
 constexpr splitting splittings[] = {
     {"I'm sure he'll say it's what they've DON'T'VE we'd",
      {"I|'m| sure| he|'ll| say| it|'s| what| they|'ve| DON|'|T|'|VE| we|'d",
@@ -50,6 +50,8 @@ constexpr splitting splittings[] = {
       "I|'|m| sure| he|'|ll| say| it|'|s| what| they|'|ve| DON|'|T|'|VE| we|'|d",
       "I|'|m| sure| he|'|ll| say| it|'|s| what| they|'|ve| DON|'|T|'|VE| we|'|d",
       "I|'|m| sure| he|'|ll| say| it|'|s| what| they|'|ve| DON|'|T|'|VE| we|'|d",
+      "I|'m| sure| he|'ll| say| it|'s| what| they|'ve| DON|'T|'VE| we|'d",
+      "I|'m| sure| he|'ll| say| it|'s| what| they|'ve| DON|'T|'VE| we|'d",
       "I|'m| sure| he|'ll| say| it|'s| what| they|'ve| DON|'T|'VE| we|'d",
       "I|'m| sure| he|'ll| say| it|'s| what| they|'ve| DON|'T|'VE| we|'d",
       "I'm| sure| he'll| say| it's| what| they've| DON'T|'VE| we'd",
@@ -60,6 +62,8 @@ constexpr splitting splittings[] = {
       "Hello| | world|,|  | 3| apples|\t|4|\n\n | end|  ",
       "Hello| | world|,|  | |3| apples|\t|4|\n\n | end|  ",
       "Hello| | world|,|   |3| apples|\t|4|\n|\n| | end|  ",
+      "Hello| | world|,|   |3| apples|\t|4|\n\n| | end|  ",
+      "Hello| | world|,|  | |3| apples|\t|4|\n\n| | end|  ",
       "Hello| | world|,|  | |3| apples|\t|4|\n\n| | end|  ",
       "Hello| | world|,|  | |3| apples|\t|4|\n\n| | end|  ",
       "Hello| | world|,|  | |3| apples|\t|4|\n\n| | end|  ",
@@ -71,7 +75,9 @@ constexpr splitting splittings[] = {
       "x|=|123|45|+|6|.|789|0|e|-|10|;| |//| ok|\n|\t|if| |(|a|<|b|)| |{|\r\n\r\n|}",
       "x|=|1|2|3|4|5|+|6|.|7|8|9|0|e|-|1|0|;| //| ok|\n|\tif| (|a|<|b|)| {|\r|\n|\r|\n|}",
       "x|=|123|45|+|6|.|789|0|e|-|10|;| //| ok|\n|\tif| (|a|<b|)| {\r\n\r\n|}",
+      "x|=|123|45|+|6|.|789|0|e|-|10|;| //| ok|\n|\tif| (|a|<b|)| {\r\n\r\n|}",
       "x|=|1|2|3|4|5|+|6|.|7|8|9|0|e|-|1|0|;| //| ok|\n|\tif| (|a|<b|)| {\r\n\r\n|}",
+      "x|=|1|2|3|4|5|+|6|.|7|8|9|0|e|-|1|0|;| //| ok|\n|\tif| (|a|<b|)| {|\r\n\r\n|}",
       "x|=|123|45|+|6|.|789|0|e|-|10|;| //| ok|\n|\tif| (|a|<b|)| {\r\n\r\n|}",
       "x|=|1|2|3|4|5|+|6|.|7|8|9|0|e|-|1|0|;| //| ok|\n|\tif| (|a|<b|)| {\r\n\r\n|}"}},
     {"Gr\u00f6\u00dfe na\u00efve e\u0301t\u00e9 \u00c0\u00c9\u00ce fooBar FOOBar XMLHttp \u01c5uro",
@@ -80,6 +86,8 @@ constexpr splitting splittings[] = {
       "Gr\u00f6\u00dfe| na\u00efve| e|\u0301|t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
       "Gr\u00f6\u00dfe| na\u00efve| e|\u0301|t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
       "Gr\u00f6\u00dfe| na\u00efve| e|\u0301|t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
+      "Gr\u00f6\u00dfe| na\u00efve| e\u0301t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
+      "Gr\u00f6\u00dfe| na\u00efve| e|\u0301t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
       "Gr\u00f6\u00dfe| na\u00efve| e|\u0301t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
       "Gr\u00f6\u00dfe| na\u00efve| e|\u0301t\u00e9| \u00c0\u00c9\u00ce| fooBar| FOOBar| XMLHttp| \u01c5uro",
       "Gr\u00f6\u00dfe| na\u00efve| e\u0301t\u00e9| \u00c0\u00c9\u00ce| foo|Bar| FOOBar| XMLHttp| \u01c5uro",
@@ -90,7 +98,9 @@ constexpr splitting splittings[] = {
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002|\u4eba\u53e3|\uff11\uff14\uff10\uff10|\u4e07\u4eba",
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002|\u4eba\u53e3|\uff11\uff14\uff10\uff10|\u4e07\u4eba",
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002|\u4eba\u53e3|\uff11|\uff14|\uff10|\uff10|\u4e07\u4eba",
+      "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002|\u4eba\u53e3|\uff11\uff14\uff10|\uff10|\u4e07\u4eba",
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002\u4eba\u53e3|\uff11\uff14\uff10|\uff10|\u4e07\u4eba",
+      "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002\u4eba\u53e3|\uff11|\uff14|\uff10|\uff10|\u4e07\u4eba",
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002\u4eba\u53e3|\uff11|\uff14|\uff10|\uff10|\u4e07\u4eba",
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002\u4eba\u53e3|\uff11\uff14\uff10|\uff10|\u4e07\u4eba",
       "\u6771\u4eac\u306f\u65e5\u672c\u306e\u9996\u90fd\u3067\u3059|\u3002\u4eba\u53e3|\uff11|\uff14|\uff10|\uff10|\u4e07\u4eba"}},
@@ -104,23 +114,29 @@ constexpr splitting splittings[] = {
       "\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
       "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939|\u093f|\u0928|\u094d|\u0926|"
       "\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
-      "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| |\u0939|\u093f|\u0928|\u094d|\u0926|"
-      "\u0940| |\u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
+      "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| |\u0939|\u093f|\u0928|\u094d|\u0926"
+      "|\u0940| |\u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
+      "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939\u093f\u0928\u094d\u0926"
+      "\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
+      "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939|\u093f\u0928|\u094d\u0926|"
+      "\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
       "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939|\u093f\u0928|\u094d\u0926|"
       "\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
       "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939|\u093f\u0928|\u094d\u0926|"
       "\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
-      "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939\u093f\u0928\u094d\u0926\u0940|"
-      " \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
-      "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939\u093f\u0928\u094d\u0926\u0940|"
-      " \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea"}},
+      "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939\u093f\u0928\u094d\u0926"
+      "\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea",
+      "\u041f\u0440\u0438\u0432\u0435\u0442|,| \u043c\u0438\u0440|!| \u0393\u03b5\u03b9\u03ac| \u03c3\u03bf\u03c5| \u0939\u093f\u0928\u094d\u0926"
+      "\u0940| \u0e44\u0e17\u0e22\u0e30| \u05e2\u05d1\u05e8\u05d9\u05ea"}},
     {"a\U0001f642b \U0001f680\U0001f469\u200d\U0001f467\ufe0f! \u00a92024 \u00bd \u0663\u0664\u0665\u0666 \u2163X",
      {"a|\U0001f642|b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f!| \u00a9|2024| \u00bd| \u0663\u0664\u0665\u0666| \u2163|X",
       "a|\U0001f642|b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f!| \u00a9|2|0|2|4| |\u00bd| |\u0663|\u0664|\u0665|\u0666| |\u2163|X",
       "a|\U0001f642|b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f|!| \u00a9|202|4| \u00bd| \u0663\u0664\u0665\u0666| \u2163|X",
       "a|\U0001f642|b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f|!| \u00a9|202|4| |\u00bd| |\u0663\u0664\u0665\u0666| |\u2163|X",
       "a|\U0001f642|b| \U0001f680\U0001f469|\u200d|\U0001f467\ufe0f|!| \u00a9|2|0|2|4| |\u00bd| |\u0663|\u0664|\u0665|\u0666| |\u2163|X",
+      "a|\U0001f642|b| \U0001f680\U0001f469|\u200d|\U0001f467|\ufe0f|!| \u00a9|202|4| |\u00bd| |\u0663\u0664\u0665|\u0666| |\u2163|X",
       "a|\U0001f642b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f!| \u00a9|202|4| |\u00bd| |\u0663\u0664\u0665|\u0666| |\u2163|X",
+      "a|\U0001f642b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f!| \u00a9|2|0|2|4| |\u00bd| |\u0663|\u0664|\u0665|\u0666| |\u2163|X",
       "a|\U0001f642b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f!| \u00a9|2|0|2|4| |\u00bd| |\u0663|\u0664|\u0665|\u0666| |\u2163|X",
       "a|\U0001f642b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f!| \u00a9|202|4| |\u00bd| |\u0663\u0664\u0665|\u0666| |\u2163|X",
       "a|\U0001f642b| \U0001f680\U0001f469\u200d\U0001f467\ufe0f!| \u00a9|2|0|2|4| |\u00bd| |\u0663|\u0664|\u0665|\u0666| |\u2163|X"}},
@@ -130,6 +146,8 @@ constexpr splitting splittings[] = {
       "...!!!| |/|path|/|to|//|file|?|a|=|1|&|b|='|c|'| |'|S| |'|s| |\u2019|s",
       "...!!!| |/|path|/|to|//|file|?|a|=|1|&|b|='|c|'| |'|S| |'|s| |\u2019|s",
       "...!!!| /|path|/|to|//|file|?|a|=|1|&|b|=|'|c|'| '|S| '|s| |\u2019|s",
+      "...!!!| /|path|/to|//|file|?a|=|1|&b|='|c|'| '|S| '|s| \u2019|s",
+      "...!!!| /|path|/to|//|file|?a|=|1|&b|='|c|'| '|S| '|s| \u2019|s",
       "...!!!| /|path|/to|//|file|?a|=|1|&b|='|c|'| '|S| '|s| \u2019|s",
       "...!!!| /|path|/to|//|file|?a|=|1|&b|='|c|'| '|S| '|s| \u2019|s",
       "...!!!| /|path|/to|//|file|?a|=|1|&b|='|c|'| '|S| '|s| \u2019|s",
@@ -143,6 +161,8 @@ constexpr splitting splittings[] = {
       "tab|\u00a0nbsp|\u3000wide|\u2028line|\u0085nel|\u200bzero",
       "tab|\u00a0nbsp|\u3000wide|\u2028line|\u0085nel|\u200bzero",
       "tab|\u00a0nbsp|\u3000wide|\u2028line|\u0085nel|\u200bzero",
+      "tab|\u00a0nbsp|\u3000wide|\u2028line|\u0085nel|\u200bzero",
+      "tab|\u00a0nbsp|\u3000wide|\u2028line|\u0085nel|\u200bzero",
       "tab|\u00a0nbsp|\u3000wide|\u2028line|\u0085nel|\u200bzero"}},
     {"user_name123abc 007 1,000,000.00",
      {"user|_|name|123|abc| 007| 1|,|000|,|000|.|00",
@@ -151,6 +171,8 @@ constexpr splitting splittings[] = {
       "user|_|name|123|abc| |007| |1|,|000|,|000|.|00",
       "user|_|name|1|2|3|abc| |0|0|7| |1|,|0|0|0|,|0|0|0|.|0|0",
       "user|_name|123|abc| |007| |1|,|000|,|000|.|00",
+      "user|_name|123|abc| |007| |1|,|000|,|000|.|00",
+      "user|_name|1|2|3|abc| |0|0|7| |1|,|0|0|0|,|0|0|0|.|0|0",
       "user|_name|1|2|3|abc| |0|0|7| |1|,|0|0|0|,|0|0|0|.|0|0",
       "user|_name|123|abc| |007| |1|,|000|,|000|.|00",
       "user|_name|1|2|3|abc| |0|0|7| |1|,|0|0|0|,|0|0|0|.|0|0"}},
@@ -169,8 +191,10 @@ constexpr std::array<std::uint64_t, rules.size()> digests = {
     0xa8112cbd21b25df2,  // falcon
     0xd2b030472f3495ec,  // standard
     0x9bd1d516023c0c66,  // deepseek_coder
+    0x7419b532594f177c,  // deepseek3
     0xe24fb40ec2b339ae,  // llama3
     0xe645958933278378,  // qwen2
+    0xa381979d2942ba4a,  // seed_coder
     0x6c4f5c6911ca974e,  // gpt4o
     0xd061d57bc3dc86c6,  // tekken
 };
@@ -291,7 +315,7 @@ TEST_CASE("pre_tokenizer: twice the text takes about twice the time, whatever it
 TEST_CASE("pre_tokenizer: names are found, unknown ones are not") {
   using cria::detail::find_pre_tokenizer;
   for (const std::string_view name : {"gpt-2", "llama-bpe", "llama3", "llama-v3", "smollm", "qwen2", "default", "olmo", "dbrx", "refact", "command-r",
-                                      "starcoder", "tekken", "phi-2", "gpt-4o", "falcon"}) {
+                                      "starcoder", "tekken", "phi-2", "gpt-4o", "falcon", "seed-coder", "hunyuan-dense", "glm4", "exaone4"}) {
     REQUIRE(find_pre_tokenizer(name) != nullptr);
     CHECK(find_pre_tokenizer(name)->name == name);
   }

@@ -10,28 +10,30 @@
 //   deepseek_coder   [\r\n] apart, then \s?\p{L}+, then \s?\p{P}+, then [\u0800-\u9fa5\uac00-\ud7ff]+, then \p{N}, each within what is left and what was found
 //   llama3    (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
 //   qwen2     llama3 with \p{N} instead of \p{N}{1,3}
+//   seed_coder   qwen2 without the line breaks behind symbols
+//   deepseek3    \p{N}{1,3} apart, then [\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+ apart, then within the rest
+//                A[A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+, A = ASCII punctuation and symbols
 //   gpt4o     llama3 with words W(?i:'s|'t|'re|'ve|'m|'ll|'d)? that change from upper to lower case at most once, and [\r\n/]* after symbols:
 //             W = [^\r\n\p{L}\p{N}]?U*D+|[^\r\n\p{L}\p{N}]?U+D*, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], D = [\p{Ll}\p{Lm}\p{Lo}\p{M}]
 //   tekken    gpt4o with W alone and \p{N}
 //
 // Ensures   the words joined are the text, whatever its bytes; a byte that is not UTF-8 is a symbol
 // Errors    none (noexcept if the sink is)
-// Source    the tokenizer.json files of GPT-2, StarCoder, SmolLM, Falcon, Llama 3, Qwen 2, GPT-4o (o200k_base), Mistral NeMo and DeepSeek Coder; the names
-//           and which family each means: llama.cpp src/llama-vocab.cpp d32676d (August 2026)
+// Source    the tokenizer.json files of GPT-2, StarCoder, SmolLM, Falcon, Llama 3, Qwen 2, GPT-4o (o200k_base), Mistral NeMo, DeepSeek Coder and V3, and
+//           Seed-Coder; the names and which family each means: llama.cpp src/llama-vocab.cpp d32676d (August 2026)
 #pragma once
 
 #include <cria/core/config.hpp>
+#include <cria/tokenizer/char_reader.hpp>
 #include <cria/tokenizer/unicode.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
-#include <optional>
 #include <string_view>
 
 namespace cria::inline v0_1_0::detail {
 
-enum class word_rule : std::uint8_t { gpt2, smollm, falcon, standard, deepseek_coder, llama3, qwen2, gpt4o, tekken };
+enum class word_rule : std::uint8_t { gpt2, smollm, falcon, standard, deepseek_coder, deepseek3, llama3, qwen2, seed_coder, gpt4o, tekken };
 
 /// What a value of `tokenizer.ggml.pre` means.
 struct pre_tokenizer {
@@ -67,6 +69,7 @@ inline constexpr pre_tokenizer pre_tokenizers[] = {
     {"mellum2", word_rule::smollm},
     {"falcon", word_rule::falcon},
     {"deepseek-coder", word_rule::deepseek_coder},
+    {"hunyuan-dense", word_rule::deepseek3},
     {"llama-bpe", word_rule::llama3, true, true},
     {"llama3", word_rule::llama3, true, true},
     {"llama-v3", word_rule::llama3, true, true},
@@ -89,6 +92,7 @@ inline constexpr pre_tokenizer pre_tokenizers[] = {
     {"solar-open", word_rule::qwen2},
     {"kormo", word_rule::qwen2},
     {"f2llmv2", word_rule::qwen2},
+    {"seed-coder", word_rule::seed_coder},
     {"gpt-4o", word_rule::gpt4o},
     {"llama4", word_rule::gpt4o},
     {"kanana2", word_rule::gpt4o},
@@ -103,90 +107,6 @@ inline constexpr pre_tokenizer pre_tokenizers[] = {
     if (row.name == name) return &row;
   }
   return nullptr;
-}
-
-inline constexpr std::size_t no_run_limit = ~std::size_t{0};
-
-/// A text with questions about the character at a position; past the end there is a character of no kind.
-class char_reader {
- public:
-  explicit constexpr char_reader(std::string_view text) noexcept : text_(text) {}
-
-  struct character {
-    char32_t code = 0;
-    char_class kind = char_class::other;
-    std::uint8_t length = 0;  ///< 0 past the end
-
-    [[nodiscard]] constexpr bool exists() const noexcept { return length != 0; }
-    [[nodiscard]] constexpr bool letter() const noexcept { return is_letter(kind); }
-    [[nodiscard]] constexpr bool number() const noexcept { return kind == char_class::number; }
-    [[nodiscard]] constexpr bool space() const noexcept { return kind == char_class::space; }
-    [[nodiscard]] constexpr bool newline() const noexcept { return code == '\n' || code == '\r'; }
-    /// [^\s\p{L}\p{N}]
-    [[nodiscard]] constexpr bool symbol() const noexcept { return exists() && !space() && !letter() && !number(); }
-    /// [\p{Lm}\p{Lo}\p{M}], which can be in both halves of a word
-    [[nodiscard]] constexpr bool caseless() const noexcept {
-      return kind == char_class::modifier || kind == char_class::letter || kind == char_class::mark;
-    }
-    [[nodiscard]] constexpr bool upper_half() const noexcept { return caseless() || kind == char_class::upper || kind == char_class::title; }
-    [[nodiscard]] constexpr bool lower_half() const noexcept { return caseless() || kind == char_class::lower; }
-    /// [^\r\n\p{L}\p{N}], which may begin a word
-    [[nodiscard]] constexpr bool word_prefix() const noexcept { return exists() && !newline() && !letter() && !number(); }
-  };
-
-  [[nodiscard]] constexpr character at(std::size_t pos) const noexcept {
-    if (pos >= text_.size()) return {};
-    const utf8_char c = decode_utf8(text_, pos);
-    return {c.code, class_of(c.code), c.length};
-  }
-  [[nodiscard]] constexpr std::string_view text() const noexcept { return text_; }
-
-  /// Returns where the run of characters that satisfy `accept`, at most `limit` of them, ends.
-  template <class Accept>
-  [[nodiscard]] constexpr std::size_t skip(std::size_t pos, Accept accept, std::size_t limit = no_run_limit) const noexcept {
-    for (character c = at(pos); limit != 0 && c.exists() && accept(c); c = at(pos), --limit) pos += c.length;
-    return pos;
-  }
-
- private:
-  std::string_view text_;
-};
-
-using text_char = char_reader::character;
-
-/// Returns the end of 's, 't, 're, 've, 'm, 'll or 'd at `pos`, or `pos`. Without case the long s, U+017F, is an s, as in Unicode's case folding.
-[[nodiscard]] constexpr std::size_t skip_contraction(const char_reader& in, std::size_t pos, bool any_case) noexcept {
-  if (in.at(pos).code != '\'') return pos;
-  const auto lower = [&](std::size_t at) -> char32_t {
-    const char32_t code = in.at(at).code;
-    if (!any_case) return code;
-    return code == 0x17f ? U's' : code >= 'A' && code <= 'Z' ? code + 32 : code;
-  };
-  const char32_t first = lower(pos + 1);
-  if (first == 's' || first == 't' || first == 'm' || first == 'd') return pos + 1 + in.at(pos + 1).length;
-  const char32_t second = lower(pos + 2);
-  const bool pair = (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
-  return pair ? pos + 3 : pos;
-}
-
-/// Returns the end of \s+(?!\S)|\s+ at `pos`: white space leaves its last character to what follows.
-[[nodiscard]] constexpr std::size_t skip_spaces(const char_reader& in, std::size_t pos) noexcept {
-  std::size_t last = pos, end = pos;
-  for (text_char c = in.at(pos); c.space(); c = in.at(end)) {
-    last = end;
-    end += c.length;
-  }
-  return end == in.text().size() || last == pos ? end : last;
-}
-
-/// Returns the end of \s*[\r\n]+ at `pos`, or `pos`: white space up to its last line break.
-[[nodiscard]] constexpr std::size_t skip_lines(const char_reader& in, std::size_t pos) noexcept {
-  std::size_t lines = pos;
-  for (text_char c = in.at(pos); c.space(); c = in.at(pos)) {
-    pos += c.length;
-    if (c.newline()) lines = pos;
-  }
-  return lines;
 }
 
 /// Returns the end of the gpt2 word at `pos`.
@@ -234,7 +154,7 @@ using text_char = char_reader::character;
   return skip_upper_word(in, pos);
 }
 
-/// Returns the end of the llama3, qwen2, gpt4o or tekken word at `pos`.
+/// Returns the end of the llama3, qwen2, seed_coder, gpt4o or tekken word at `pos`.
 [[nodiscard]] constexpr std::size_t llama3_word(const char_reader& in, std::size_t pos, word_rule rule) noexcept {
   const bool cased = rule == word_rule::gpt4o || rule == word_rule::tekken;
   if (!cased) {
@@ -250,10 +170,34 @@ using text_char = char_reader::character;
   const std::size_t start = pos + (in.at(pos).code == ' ' ? 1 : 0);
   if (in.at(start).symbol()) {
     const std::size_t end = in.skip(start, [](text_char x) { return x.symbol(); });
+    if (rule == word_rule::seed_coder) return end;
     return in.skip(end, [cased](text_char x) { return x.newline() || (cased && x.code == '/'); });
   }
   if (const std::size_t end = skip_lines(in, pos); end != pos) return end;
   return skip_spaces(in, pos);
+}
+
+/// Returns the end of the deepseek3 word at `pos`. What is of no word, such as a control character, goes up to the next word.
+[[nodiscard]] constexpr std::size_t deepseek3_word(const char_reader& in, std::size_t pos) noexcept {
+  const auto is_mark = [](text_char c) { return c.kind == char_class::punctuation || c.kind == char_class::symbol; };
+  const auto is_of_word = [](text_char c) { return c.letter() || c.kind == char_class::mark; };
+  const auto word_end = [&](std::size_t at) {
+    const text_char c = in.at(at);
+    if (is_mark(c) && c.code < 128) {
+      const std::size_t end = in.skip(at + 1, [](text_char x) { return x.code < 128 && x.letter(); });
+      if (end != at + 1) return end;
+    }
+    const bool is_prefix = !c.newline() && !c.letter() && !is_mark(c);
+    if (const std::size_t start = at + (is_prefix ? c.length : 0), end = in.skip(start, is_of_word); end != start) return end;
+    if (const std::size_t end = in.skip(at, is_of_word); end != at) return end;
+    const std::size_t start = at + (c.code == ' ' ? 1 : 0);
+    if (const std::size_t end = in.skip(start, is_mark); end != start) return in.skip(end, [](text_char x) { return x.newline(); });
+    if (const std::size_t end = skip_lines(in, at); end != at) return end;
+    return skip_spaces(in, at);
+  };
+  if (const std::size_t end = word_end(pos); end != pos) return end;
+  for (text_char c = in.at(pos); c.exists() && word_end(pos) == pos; c = in.at(pos)) pos += c.length;
+  return pos;
 }
 
 /// Hands the text to `sink` word by word; `next` finds the end of the word at a position.
@@ -341,6 +285,16 @@ constexpr void split_deepseek_coder(std::string_view text, Sink&& sink) {
   split_runs(text, [](text_char c) { return c.newline(); }, 1, letters, letters);
 }
 
+template <class Sink>
+constexpr void split_deepseek3(std::string_view text, Sink&& sink) {
+  const auto is_eastern = [](text_char c) { return (c.code >= 0x4e00 && c.code <= 0x9fa5) || (c.code >= 0x3040 && c.code <= 0x30ff); };
+  const auto words = [&](std::string_view part) {
+    split_with(part, [](const char_reader& in, std::size_t pos) { return deepseek3_word(in, pos); }, sink);
+  };
+  const auto eastern = [&](std::string_view part) { split_runs(part, is_eastern, no_run_limit, sink, words); };
+  split_runs(text, [](text_char c) { return c.number(); }, 3, sink, eastern);
+}
+
 /// Hands `text` to `sink`, word by word.
 template <class Sink>
 constexpr void split_words(std::string_view text, word_rule rule, Sink&& sink) {
@@ -353,8 +307,10 @@ constexpr void split_words(std::string_view text, word_rule rule, Sink&& sink) {
     case word_rule::standard:
       return split_punctuation(text, "$+<=>^~|", sink, [&](std::string_view word) { split_runs(word, is_number, no_run_limit, triples, triples); });
     case word_rule::deepseek_coder: return split_deepseek_coder(text, sink);
+    case word_rule::deepseek3: return split_deepseek3(text, sink);
     case word_rule::llama3:
     case word_rule::qwen2:
+    case word_rule::seed_coder:
     case word_rule::gpt4o:
     case word_rule::tekken: break;
   }
