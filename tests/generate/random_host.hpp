@@ -70,6 +70,16 @@ inline world make_world(std::uint32_t seed) {
   return made;
 }
 
+/// The same of a model in parts.
+inline world make_world(model_parts parts) {
+  const cria::model m = load_bytes(parts.build()).value();
+  world made{m, m};
+  for (const std::uint32_t n : {3u, 4u}) {
+    made.adapters.push_back(adapter_of(adapter_parts(parts, {"blk.0.attn_k.weight", "blk.1.attn_output.weight"}, n, 16, n).file, m));
+  }
+  return made;
+}
+
 template <cria::kv_type Type>
 class random_host {
   using token_list = std::vector<cria::token_id>;

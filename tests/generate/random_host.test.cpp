@@ -2,6 +2,7 @@
 // Hosts that do anything in any order: whatever happens around it, each request gives what it gives alone. CRIA_SOAK_HOSTS=FIRST-LAST asks for other seeds.
 #include <tests/generate/random_host.hpp>
 
+#include <tests/support/family_models.hpp>
 #include <tests/support/sanitized.hpp>
 
 #include <cstdlib>
@@ -16,9 +17,9 @@ namespace {
 std::size_t n_compared = 0, n_prefixes = 0, n_refused = 0, n_preempted = 0, n_reused = 0, n_accepted = 0;
 
 template <kv_type Type>
-void host(std::uint32_t seed) {
-  random_host<Type> h(make_world(seed), seed);
-  for (int i = 0; i < 300; ++i) h.act();
+void host(world w, std::uint32_t seed, int n_acts = 300) {
+  random_host<Type> h(std::move(w), seed);
+  for (int i = 0; i < n_acts; ++i) h.act();
   h.finish();
   n_compared += h.n_compared;
   n_prefixes += h.n_prefixes;
@@ -36,10 +37,10 @@ TEST_CASE("random_host: whatever a host does around it, each request gives what 
   for (std::uint32_t seed = first; seed <= last; ++seed) {
     CAPTURE(seed);
     const std::uint32_t kind = seed % 4;
-    if (kind == 0) host<kv_type::f16>(seed);
-    else if (kind == 1) host<kv_type::q8_0>(seed);
-    else if (kind == 2) host<kv_type::f32>(seed);
-    else host<kv_type::bf16>(seed);
+    if (kind == 0) host<kv_type::f16>(make_world(seed), seed);
+    else if (kind == 1) host<kv_type::q8_0>(make_world(seed), seed);
+    else if (kind == 2) host<kv_type::f32>(make_world(seed), seed);
+    else host<kv_type::bf16>(make_world(seed), seed);
   }
   MESSAGE(n_compared << " whole, " << n_prefixes << " cut, " << n_refused << " refused; preempted " << n_preempted << ", prompt tokens reused " << n_reused
                      << ", guesses right " << n_accepted);
@@ -48,4 +49,12 @@ TEST_CASE("random_host: whatever a host does around it, each request gives what 
   CHECK(n_preempted > 0);
   CHECK(n_reused > 0);
   CHECK(n_accepted > 0);
+}
+
+TEST_CASE("random_host: the same for every architecture that has no file in the reference data") {
+  std::uint32_t seed = 1;
+  for (const member& f : family()) {
+    CAPTURE(f.name);
+    host<kv_type::f16>(make_world(f.parts), seed++, CRIA_TEST_SANITIZED ? 20 : 60);
+  }
 }

@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include <tests/support/adapter_parts.hpp>
+#include <tests/support/family_models.hpp>
 #include <tests/support/golden.hpp>
 #include <tests/support/load_parts.hpp>
 #include <tests/support/run_model.hpp>
@@ -89,6 +90,27 @@ TEST_CASE("adapter: logits are those of the model merged with it, one adapter or
     CHECK(distance(plain, adapted_logits(m, tokens, none)) <= 1e-6);
     CHECK(adapted_logits(m, tokens, both, 1, 1) == adapted_logits(m, tokens, both));
     CHECK(adapted_logits(m, tokens, both, 7, 3) == adapted_logits(m, tokens, both));
+  }
+}
+
+TEST_CASE("adapter: in every architecture logits are those of the model merged with it") {
+  for (const member& f : family()) {
+    CAPTURE(f.name);
+    model_parts parts = f.parts;
+    std::vector<std::string> names = {"blk.0.attn_q.weight", "blk.1.attn_output.weight"};
+    for (const std::string name : {"blk.2.ffn_up.weight", "blk.3.ffn_down.weight"}) {
+      if (std::any_of(parts.tensors.begin(), parts.tensors.end(), [&](const model_parts::tensor& t) { return t.name == name; })) names.push_back(name);
+    }
+    const adapter_parts added(parts, names, 3, 6, 5);
+    const cria::model m = model_of(parts);
+    const cria::adapter a = adapter_of(added.file, m);
+    const std::vector<token_id> tokens = some_tokens(23, m.vocab_size());
+    const cria::nn::low_rank_use use[] = {a.use(0.5f)};
+    const std::vector<float> got = adapted_logits(m, tokens, use), plain = adapted_logits(m, tokens, {});
+    added.merge_into(parts, 0.5);
+    const std::vector<float> truth = logits_of<kv_type::f32>(model_of(parts), tokens);
+    CHECK(distance(truth, got) <= 1e-4);
+    CHECK(distance(truth, plain) > 1e-2);
   }
 }
 

@@ -22,7 +22,7 @@ namespace cria::inline v0_1_0 {
 /// The tensors of one layer; an architecture has some of them.
 struct decoder_layer {
   array_buffer<float> attn_norm, attn_norm_bias, attn_post_norm;   ///< [D]
-  array_buffer<float> attn_q_norm, attn_k_norm;                    ///< [d]
+  array_buffer<float> attn_q_norm, attn_k_norm;                    ///< [d], or of all heads together: [H d], [G d]
   array_buffer<float> attn_sinks;                                  ///< [H]
   nn::weight attn_q;                                               ///< [H d, D]
   nn::weight attn_k, attn_v;                                       ///< [G d, D]
@@ -72,11 +72,14 @@ inline constexpr layer_tensor attn_qkv{
     {{{&decoder_layer::attn_q, extent::queries}, {&decoder_layer::attn_k, extent::keys}, {&decoder_layer::attn_v, extent::keys}}}};
 inline constexpr layer_tensor attn_q_norm{"attn_q_norm.weight", extent::head, &decoder_layer::attn_q_norm};
 inline constexpr layer_tensor attn_k_norm{"attn_k_norm.weight", extent::head, &decoder_layer::attn_k_norm};
+inline constexpr layer_tensor attn_q_row_norm{"attn_q_norm.weight", extent::queries, &decoder_layer::attn_q_norm};
+inline constexpr layer_tensor attn_k_row_norm{"attn_k_norm.weight", extent::keys, &decoder_layer::attn_k_norm};
 inline constexpr layer_tensor attn_output{"attn_output", extent::queries, nullptr, {{{&decoder_layer::attn_output, extent::dim}}}};
 inline constexpr layer_tensor attn_post_norm{"post_attention_norm.weight", extent::dim, &decoder_layer::attn_post_norm};
 inline constexpr layer_tensor attn_sinks{"attn_sinks.weight", extent::heads, &decoder_layer::attn_sinks};
 inline constexpr layer_tensor ffn_norm{"ffn_norm.weight", extent::dim, &decoder_layer::ffn_norm};
 inline constexpr layer_tensor ffn_norm_bias{"ffn_norm.bias", extent::dim, &decoder_layer::ffn_norm_bias};
+inline constexpr layer_tensor ffn_norm_after_attention{"post_attention_norm.weight", extent::dim, &decoder_layer::ffn_norm};
 inline constexpr layer_tensor ffn_gate{"ffn_gate", extent::dim, nullptr, {{{&decoder_layer::ffn_gate, extent::ffn}}}};
 inline constexpr layer_tensor ffn_up{"ffn_up", extent::dim, nullptr, {{{&decoder_layer::ffn_up, extent::ffn}}}};
 inline constexpr layer_tensor ffn_gate_and_up{
@@ -92,9 +95,17 @@ inline constexpr layer_tensor ffn_down_exps{"ffn_down_exps", extent::ffn, nullpt
 /// Where a model gets positions from.
 enum class position_kind : std::uint8_t { rotated_neighbours, rotated_halves, learned };
 
+/// How a model normalises.
+enum class norm_kind : std::uint8_t {
+  rms,
+  layer,           ///< with means and biases
+  layer_unbiased,
+};
+
 /// Whose equations: several architectures may have the same.
 enum class architecture_id : std::uint8_t {
-  llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3, gpt_oss
+  llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3, gpt_oss, olmo2, exaone4, glm4,
+  hunyuan_dense, granite_experts, olmoe, starcoder2, command_r
 };
 
 /// Layers that see only the positions before them that are near.
@@ -107,7 +118,7 @@ struct architecture {
   architecture_id id;
   std::string_view name;                        ///< general.architecture, and the prefix of its keys
   position_kind positions;
-  bool has_layer_norm;                          ///< with means and biases; otherwise RMSNorm
+  norm_kind norms;
   bool has_experts;                             ///< <name>.expert_count is not 0
   std::array<const layer_tensor*, 16> layer;    ///< ends with the first nullptr
   std::optional<window_rule> windows = {};      ///< none: all layers see all positions, whatever the file says
@@ -115,46 +126,73 @@ struct architecture {
 
 inline constexpr auto architectures = [] {
   using enum position_kind;
+  using enum norm_kind;
   using id = architecture_id;
   constexpr std::array<const layer_tensor*, 16> of_llama = {&tensor::attn_norm, &tensor::attn_q,   &tensor::attn_k, &tensor::attn_v, &tensor::attn_output,
                                                             &tensor::ffn_norm,  &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down};
+  constexpr std::array<const layer_tensor*, 16> of_mixtral = {&tensor::attn_norm,   &tensor::attn_q,        &tensor::attn_k,        &tensor::attn_v,
+                                                              &tensor::attn_output, &tensor::ffn_norm,      &tensor::ffn_gate_inp,  &tensor::ffn_gate_exps,
+                                                              &tensor::ffn_up_exps, &tensor::ffn_down_exps};
+  constexpr std::array<const layer_tensor*, 16> of_qwen3 = {&tensor::attn_norm,   &tensor::attn_q,   &tensor::attn_q_norm, &tensor::attn_k,
+                                                            &tensor::attn_k_norm, &tensor::attn_v,   &tensor::attn_output, &tensor::ffn_norm,
+                                                            &tensor::ffn_gate,    &tensor::ffn_up,   &tensor::ffn_down};
+  constexpr std::array<const layer_tensor*, 16> of_command_r = {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output,
+                                                                &tensor::ffn_gate,  &tensor::ffn_up, &tensor::ffn_down};
   return std::array{
-      architecture{id::llama, "llama", rotated_neighbours, false, false, of_llama, window_rule{0, 0}},
-      architecture{id::llama_experts, "llama", rotated_neighbours, false, true,
-                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_inp,
-                    &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps}, window_rule{0, 0}},
-      architecture{id::llama, "internlm2", rotated_neighbours, false, false, of_llama},
-      architecture{id::llama, "ernie4_5", rotated_neighbours, false, false, of_llama},
-      architecture{id::smollm3, "smollm3", rotated_neighbours, false, false, of_llama},
-      architecture{id::granite, "granite", rotated_neighbours, false, false, of_llama},
-      architecture{id::minicpm, "minicpm", rotated_neighbours, false, false, of_llama},
-      architecture{id::mistral3, "mistral3", rotated_neighbours, false, false, of_llama},
-      architecture{id::gpt2, "gpt2", learned, true, false,
+      architecture{id::llama, "llama", rotated_neighbours, rms, false, of_llama, window_rule{0, 0}},
+      architecture{id::llama_experts, "llama", rotated_neighbours, rms, true, of_mixtral, window_rule{0, 0}},
+      architecture{id::llama, "internlm2", rotated_neighbours, rms, false, of_llama},
+      architecture{id::llama, "ernie4_5", rotated_neighbours, rms, false, of_llama},
+      architecture{id::smollm3, "smollm3", rotated_neighbours, rms, false, of_llama},
+      architecture{id::granite, "granite", rotated_neighbours, rms, false, of_llama},
+      architecture{id::minicpm, "minicpm", rotated_neighbours, rms, false, of_llama},
+      architecture{id::mistral3, "mistral3", rotated_neighbours, rms, false, of_llama},
+      architecture{id::gpt2, "gpt2", learned, layer, false,
                    {&tensor::attn_norm, &tensor::attn_norm_bias, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_norm_bias,
                     &tensor::ffn_up, &tensor::ffn_down}},
-      architecture{id::qwen2, "qwen2", rotated_halves, false, false, of_llama},
-      architecture{id::qwen2, "exaone", rotated_halves, false, false, of_llama},
-      architecture{id::qwen3, "qwen3", rotated_halves, false, false,
-                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v,
-                    &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
-      architecture{id::qwen3moe, "qwen3moe", rotated_halves, false, true,
+      architecture{id::qwen2, "qwen2", rotated_halves, rms, false, of_llama},
+      architecture{id::qwen2, "exaone", rotated_halves, rms, false, of_llama},
+      architecture{id::qwen3, "qwen3", rotated_halves, rms, false, of_qwen3},
+      architecture{id::qwen3moe, "qwen3moe", rotated_halves, rms, true,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output,
                     &tensor::ffn_norm, &tensor::ffn_gate_inp, &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps}},
-      architecture{id::gemma, "gemma", rotated_halves, false, false, of_llama},
-      architecture{id::gemma2, "gemma2", rotated_halves, false, false,
+      architecture{id::gemma, "gemma", rotated_halves, rms, false, of_llama},
+      architecture{id::gemma2, "gemma2", rotated_halves, rms, false,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm,
                     &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down, &tensor::ffn_post_norm}, window_rule{4096, 2}},
-      architecture{id::gemma3, "gemma3", rotated_halves, false, false,
+      architecture{id::gemma3, "gemma3", rotated_halves, rms, false,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v,
                     &tensor::attn_output, &tensor::attn_post_norm, &tensor::ffn_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down,
                     &tensor::ffn_post_norm}, window_rule{0, 6}},
-      architecture{id::phi3, "phi3", rotated_halves, false, false,
+      architecture{id::phi3, "phi3", rotated_halves, rms, false,
                    {&tensor::attn_norm, &tensor::attn_qkv, &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_and_up, &tensor::ffn_down},
                    window_rule{0, 0}},
-      architecture{id::gpt_oss, "gpt-oss", rotated_halves, false, true,
+      architecture{id::gpt_oss, "gpt-oss", rotated_halves, rms, true,
                    {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_sinks, &tensor::attn_output,
                     &tensor::attn_post_norm, &tensor::ffn_gate_inp, &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps},
                    window_rule{128, 2}},
+      architecture{id::olmo2, "olmo2", rotated_halves, rms, false,
+                   {&tensor::attn_q, &tensor::attn_q_row_norm, &tensor::attn_k, &tensor::attn_k_row_norm, &tensor::attn_v, &tensor::attn_output,
+                    &tensor::attn_post_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down, &tensor::ffn_post_norm}, window_rule{0, 4}},
+      architecture{id::exaone4, "exaone4", rotated_halves, rms, false,
+                   {&tensor::attn_q, &tensor::attn_q_norm, &tensor::attn_k, &tensor::attn_k_norm, &tensor::attn_v, &tensor::attn_output,
+                    &tensor::attn_post_norm, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down, &tensor::ffn_post_norm}, window_rule{0, 4}},
+      architecture{id::glm4, "glm4", rotated_neighbours, rms, false,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::attn_post_norm,
+                    &tensor::ffn_norm, &tensor::ffn_gate_and_up, &tensor::ffn_down, &tensor::ffn_post_norm}},
+      architecture{id::qwen2, "seed_oss", rotated_halves, rms, false,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output, &tensor::ffn_norm_after_attention,
+                    &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
+      architecture{id::hunyuan_dense, "hunyuan-dense", rotated_halves, rms, false, of_qwen3},
+      architecture{id::granite_experts, "granitemoe", rotated_neighbours, rms, true, of_mixtral},
+      architecture{id::olmoe, "olmoe", rotated_halves, rms, true,
+                   {&tensor::attn_norm, &tensor::attn_q, &tensor::attn_q_row_norm, &tensor::attn_k, &tensor::attn_k_row_norm, &tensor::attn_v,
+                    &tensor::attn_output, &tensor::ffn_norm, &tensor::ffn_gate_inp, &tensor::ffn_gate_exps, &tensor::ffn_up_exps, &tensor::ffn_down_exps}},
+      architecture{id::starcoder2, "starcoder2", rotated_halves, layer, false,
+                   {&tensor::attn_norm, &tensor::attn_norm_bias, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output,
+                    &tensor::ffn_norm, &tensor::ffn_norm_bias, &tensor::ffn_up, &tensor::ffn_down}},
+      architecture{id::command_r, "command-r", rotated_neighbours, layer_unbiased, false, of_command_r},
+      architecture{id::command_r, "cohere2", rotated_neighbours, layer_unbiased, false, of_command_r, window_rule{0, 4}},
   };
 }();
 

@@ -12,21 +12,29 @@
 #include <cria/model/model_config.hpp>
 #include <cria/nn/pass.hpp>
 #if CRIA_HAS_DEFINITIONS
+#include <cria/model/command_r.hpp>
+#include <cria/model/exaone4.hpp>
 #include <cria/model/gemma.hpp>
 #include <cria/model/gemma2.hpp>
 #include <cria/model/gemma3.hpp>
+#include <cria/model/glm4.hpp>
 #include <cria/model/gpt2.hpp>
 #include <cria/model/gpt_oss.hpp>
 #include <cria/model/granite.hpp>
+#include <cria/model/granite_experts.hpp>
+#include <cria/model/hunyuan_dense.hpp>
 #include <cria/model/llama.hpp>
 #include <cria/model/llama_experts.hpp>
 #include <cria/model/minicpm.hpp>
 #include <cria/model/mistral3.hpp>
+#include <cria/model/olmo2.hpp>
+#include <cria/model/olmoe.hpp>
 #include <cria/model/phi3.hpp>
 #include <cria/model/qwen2.hpp>
 #include <cria/model/qwen3.hpp>
 #include <cria/model/qwen3moe.hpp>
 #include <cria/model/smollm3.hpp>
+#include <cria/model/starcoder2.hpp>
 #include <variant>
 #endif
 
@@ -63,7 +71,9 @@ class decoder {
 #if CRIA_HAS_DEFINITIONS
 
 struct decoder::any_equations {
-  std::variant<llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3, gpt_oss> chosen;
+  std::variant<llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3, gpt_oss, olmo2, exaone4,
+               glm4, hunyuan_dense, granite_experts, olmoe, starcoder2, command_r>
+      chosen;
 
   template <class Equations>
   static result<decoder> make(const detail::config_reader& read, const model_config& config) {
@@ -91,6 +101,14 @@ CRIA_INLINE result<decoder> decoder::from_metadata(const gguf::metadata& metadat
     case architecture_id::gemma3: return any_equations::make<gemma3>(read, config);
     case architecture_id::phi3: return any_equations::make<phi3>(read, config);
     case architecture_id::gpt_oss: return any_equations::make<gpt_oss>(read, config);
+    case architecture_id::olmo2: return any_equations::make<olmo2>(read, config);
+    case architecture_id::exaone4: return any_equations::make<exaone4>(read, config);
+    case architecture_id::glm4: return any_equations::make<glm4>(read, config);
+    case architecture_id::hunyuan_dense: return any_equations::make<hunyuan_dense>(read, config);
+    case architecture_id::granite_experts: return any_equations::make<granite_experts>(read, config);
+    case architecture_id::olmoe: return any_equations::make<olmoe>(read, config);
+    case architecture_id::starcoder2: return any_equations::make<starcoder2>(read, config);
+    case architecture_id::command_r: return any_equations::make<command_r>(read, config);
   }
   return error{errc::unsupported_architecture, "general.architecture", std::string(config.architecture->name)};
 }

@@ -28,7 +28,8 @@ struct row_table {
 
 struct decoder_weights {
   std::vector<decoder_layer> layers;
-  array_buffer<float> output_norm, output_norm_bias;       ///< [D]
+  array_buffer<float> output_norm;                         ///< [D]
+  array_buffer<float> output_norm_bias;                    ///< [D], where the norms are LayerNorms; zeros where those have no biases
   nn::weight output;                                       ///< [V, D]; when tied, token_embd packed, with output's bias
   row_table token_embd;                                    ///< [V, D]; empty when tied
   row_table position_embd;                                 ///< [context, D], where positions are learned
@@ -58,8 +59,10 @@ struct decoder_weights {
       w.layers.push_back(std::move(layer));
     }
     CRIA_TRY(w.output_norm, from.vector("output_norm.weight", c.dim));
-    if (row.has_layer_norm) {
+    if (row.norms == norm_kind::layer) {
       CRIA_TRY(w.output_norm_bias, from.vector("output_norm.bias", c.dim));
+    } else if (row.norms == norm_kind::layer_unbiased) {
+      CRIA_TRY(w.output_norm_bias, array_buffer<float>::allocate(round_up(c.dim, 16)));
     }
     const bool is_tied = from.find("output.weight") == nullptr;
     CRIA_TRY(w.output, from.matrix(is_tied ? "token_embd" : "output", "output.bias", c.vocab_size, c.dim, values_check::finite));

@@ -35,10 +35,12 @@ struct gpt2 {
     });
   }
 
-  void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
+  void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const { layer(p, m, i, {.q_scale = q_scale}); }
+  /// The same with a rotation.
+  static void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i, const nn::rotation& turned) {
     const decoder_layer& w = m.weights.layers[i];
     p.queries_keys_values(m.layer_norm(w.attn_norm, w.attn_norm_bias), w.attn_q, w.attn_k, w.attn_v);
-    p.attend({.layer = i, .turn = {.q_scale = q_scale}});
+    p.attend({.layer = i, .turn = turned});
     p.add_mixed(w.attn_output);
     p.plain_feed_forward(m.layer_norm(w.ffn_norm, w.ffn_norm_bias), w.ffn_up, w.ffn_down);
   }

@@ -37,14 +37,21 @@ struct granite : llama {
   void begin(const nn::pass& p, const loaded_decoder& m) const { rotary_decoder::begin(p, m, embedding_scale); }
 
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
-    llama::layer(p, {m.config, m.weights, norm_eps}, i, has_positions ? turn(p, m) : nn::rotation{.q_scale = q_scale});
+    llama::layer(p, of_kept(m), i, turned(p, m));
   }
 
   void head(const nn::pass& p, const loaded_decoder& m, nn::rows_view logits) const {
-    p.head(nn::norm{m.weights.output_norm, norm_eps}, m.weights.output, logits, {.scale = logit_scale});
+    p.head(nn::norm{&m.weights.output_norm, norm_eps}, m.weights.output, logits, {.scale = logit_scale});
   }
 
  protected:
+  /// The model with the norms of what is kept.
+  [[nodiscard]] loaded_decoder of_kept(const loaded_decoder& m) const noexcept { return {m.config, m.weights, norm_eps}; }
+
+  [[nodiscard]] nn::rotation turned(const nn::pass& p, const loaded_decoder& m) const noexcept {
+    return has_positions ? turn(p, m) : nn::rotation{.q_scale = q_scale};
+  }
+
   static result<granite> from_metadata(const detail::config_reader& read, const model_config& c, const defaults& otherwise) {
     CRIA_TRY(const double embedding, read.positive_or_default("embedding_scale", static_cast<double>(otherwise.embedding)));
     CRIA_TRY(const double residual, read.positive_or_default("residual_scale", static_cast<double>(otherwise.residual)));

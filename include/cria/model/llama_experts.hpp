@@ -5,11 +5,12 @@
 //   q, k, v = attn_{q,k,v} rms_norm(h, attn_norm)
 //   q, k    = rope(q, pos), rope(k, pos)                     neighbouring channels are a pair
 //   h      += attn_output softmax(q K^T / sqrt(d)) V
-//   p       = softmax over the U largest of ffn_gate_inp b   b = rms_norm(h, ffn_norm)
+//   p       = softmax over the U largest of ffn_gate_inp b   b = rms_norm(h, ffn_norm); over all where expert_weights_norm is false
 //   h      += s sum p_e ffn_down_e (silu(ffn_gate_e b) * ffn_up_e b)     s = expert_weights_scale; 1 where the file says none, or 0
 //   logits  = output rms_norm(h, output_norm)
 //
 // Shapes    as model/llama.hpp; nn/experts.hpp
+// Errors    from_metadata: wrong_type, bad_value (with the key)
 // Threads   as model/llama.hpp
 // Source    Mixtral arXiv 2401.04088
 #pragma once
@@ -22,21 +23,24 @@ namespace cria::inline v0_1_0 {
 
 struct llama_experts : rotary_decoder {
   float expert_scale;
+  nn::expert_shares shares;
 
-  static result<llama_experts> from_metadata(const detail::config_reader& read, const model_config& c) {
+  /// `otherwise` is what a file means that does not say expert_weights_norm.
+  static result<llama_experts> from_metadata(const detail::config_reader& read, const model_config& c,
+                                             nn::expert_shares otherwise = nn::expert_shares::of_chosen) {
     CRIA_TRY(const float scale, read.positive_or_none("expert_weights_scale", 1));
-    return llama_experts{rotary_decoder(c), scale == 0 ? 1 : scale};
+    CRIA_TRY(const bool is_of_chosen, read.flag("expert_weights_norm", otherwise == nn::expert_shares::of_chosen));
+    return llama_experts{rotary_decoder(c), scale == 0 ? 1 : scale, is_of_chosen ? nn::expert_shares::of_chosen : nn::expert_shares::of_all};
   }
 
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const { layer(p, m, i, turn(p, m)); }
-
- protected:
+  /// The same with another rotation.
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i, const nn::rotation& turned) const {
     const decoder_layer& w = m.weights.layers[i];
     p.queries_keys_values(m.rms_norm(w.attn_norm), w.attn_q, w.attn_k, w.attn_v);
     p.attend({.layer = i, .turn = turned, .seen = {.window = m.config.window_of(i)}});
     p.add_mixed(w.attn_output);
-    p.expert_feed_forward(m.rms_norm(w.ffn_norm), m.experts(w, expert_scale), nn::gate_function::silu);
+    p.expert_feed_forward(m.rms_norm(w.ffn_norm), m.experts(w, expert_scale, shares), nn::gate_function::silu);
   }
 };
 

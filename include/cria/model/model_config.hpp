@@ -158,6 +158,29 @@ class config_reader {
     return error{errc::unsupported_architecture, key("expert_group_count"), "experts are chosen by groups"};
   }
 
+  /// Fails where the shares of experts do not come from a softmax.
+  result<void> check_expert_gating() const {
+    CRIA_TRY(const std::uint64_t function, metadata_.get_or(key("expert_gating_func"), std::uint64_t{1}));
+    constexpr std::uint64_t unsaid = 0, softmax = 1, softmax_of_chosen = 3;   // 2: sigmoid
+    if (function == unsaid || function == softmax || function == softmax_of_chosen) return {};
+    return error{errc::unsupported_architecture, key("expert_gating_func"), std::to_string(function) + " is not a softmax"};
+  }
+
+  /// Fails where a position is more than one number, as in images, or the base of the angles is not what the file says.
+  result<void> check_rope_kind() const {
+    constexpr std::string_view sections = "rope.dimension_sections", growth = "rope.scaling.alpha";
+    if (contains(sections)) {
+      CRIA_TRY(const gguf::array_view array, metadata_.get<gguf::array_view>(key(sections)));
+      for (std::size_t i = 0; i < array.size(); ++i) {
+        CRIA_TRY(const std::int64_t channels, array.at<std::int64_t>(i));
+        if (channels != 0) return error{errc::unsupported_architecture, key(sections), "positions of several dimensions"};
+      }
+    }
+    CRIA_TRY(const float alpha, positive_or_none(growth, 0));
+    if (alpha == 0) return {};
+    return error{errc::unsupported_architecture, key(growth), "the base grows with it"};
+  }
+
   /// Fails where layers with a window turn other channels than those without.
   result<void> check_window_rope(std::size_t head_dim, std::size_t rope_dim) const {
     CRIA_TRY(const std::size_t of_windows, count("rope.dimension_count_swa", head_dim, rope_dim));
@@ -192,6 +215,7 @@ class config_reader {
 
   /// Rotary parameters for heads of `head_dim` channels. A factor alone means linear scaling, as in files from before there were types.
   result<nn::rope_parameters> rope(std::size_t head_dim, std::size_t context_length, kernels::rope_pairing pairing) const {
+    CRIA_CHECK(check_rope_kind());
     nn::rope_parameters r;
     r.pairing = pairing;
     CRIA_TRY(r.rope_dim, count("rope.dimension_count", head_dim, head_dim));
@@ -253,6 +277,7 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   }
   model_config c;
   CRIA_TRY(c.n_experts, read.count_or_none("expert_count", nn::most_experts));
+  if (c.n_experts == 1 && find_architecture(name, true) == nullptr) c.n_experts = 0;   // that one is the feed-forward layer
   const struct architecture* row = find_architecture(name, c.n_experts != 0);
   if (row == nullptr) {
     return error{errc::unsupported_architecture, read.key("expert_count"), c.n_experts == 0 ? "it has experts" : "it has no experts"};
@@ -267,6 +292,7 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   CRIA_TRY(c.n_kv_heads, read.count("attention.head_count_kv", 65536, c.n_heads));
   if (row->has_experts) {
     CRIA_CHECK(read.check_expert_groups());
+    CRIA_CHECK(read.check_expert_gating());
     CRIA_TRY(c.n_experts_used, read.count("expert_used_count", std::min(c.n_experts, nn::most_experts_used)));
   }
   CRIA_TRY(c.ffn_dim, read.ffn_width(*row, c.n_experts_used, widest));
@@ -278,7 +304,7 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   CRIA_TRY(c.head_dim, read.count("attention.key_length", 65536, std::max<std::size_t>(c.dim / c.n_heads, 1)));
   CRIA_TRY(const std::size_t value_dim, read.count("attention.value_length", 65536, c.head_dim));
   if (value_dim != c.head_dim) return error{errc::bad_value, read.key("attention.value_length"), "differs from the key length"};
-  CRIA_TRY(c.norm_eps, read.positive_float(row->has_layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"));
+  CRIA_TRY(c.norm_eps, read.positive_float(row->norms == norm_kind::rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon"));
   c.has_learned_positions = row->positions == position_kind::learned;
   if (!c.has_learned_positions) {
     const auto pairing = row->positions == position_kind::rotated_halves ? kernels::rope_pairing::halves : kernels::rope_pairing::adjacent;
@@ -286,7 +312,7 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   }
   CRIA_TRY(c.windows, read.windows(*row, c.n_layers));
   if (c.windows != nullptr) CRIA_CHECK(read.check_window_rope(c.head_dim, c.rope.rope_dim));
-  c.has_two_angles = row->id == architecture_id::gemma3;
+  c.has_two_angles = row->id == architecture_id::gemma3 || (row->id == architecture_id::olmo2 && c.windows != nullptr);
   return c;
 }
 

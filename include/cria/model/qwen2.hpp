@@ -8,6 +8,8 @@
 //   h      += ffn_down (silu(ffn_gate b) * ffn_up b)         b = rms_norm(h, ffn_norm)
 //   logits  = output rms_norm(h, output_norm)
 //
+// seed_oss is the same equations with its ffn_norm under the name post_attention_norm, exaone without the biases.
+//
 // Shapes    as model/llama.hpp
 // Threads   as model/llama.hpp
 // Source    Qwen2 arXiv 2407.10671

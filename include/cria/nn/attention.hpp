@@ -2,7 +2,7 @@
 // nn/attention.hpp - from queries, keys and values to their mix: rotation, the cache, and softmax(q K^T) V, split over threads.
 //
 //   rope_table          cos and sin for each row's position
-//   rotate_and_append   q = q_scale rope(norm(q)); cache <- rope(norm(k)), v
+//   rotate_and_append   q = q_scale rope(norm(q)); cache <- rope(norm(k)), v       or norm(rope(q)), norm(rope(k))
 //   attend              mixed = softmax(q K^T) V
 //
 // Shapes    as nn/activations.hpp; T tokens of one or more sequences, one row each
@@ -45,23 +45,32 @@ struct query_growth {
   }
 };
 
+/// What the RMSNorms of q and k are of.
+enum class norm_place : std::uint8_t {
+  heads,          ///< each head, before it turns; weights [d]
+  rows,           ///< all heads together, before they turn; weights [H d] and [G d]
+  turned_heads,   ///< each head, after it has turned; weights [d]
+};
+
 /// What happens to queries and keys before they are multiplied.
 struct rotation {
   const rope* angles = nullptr;                  ///< nullptr: no rotation
   float_rows* table = nullptr;                   ///< rope_table of these angles
   float q_scale = 1;
-  const array_buffer<float>* q_norm = nullptr;   ///< [d] RMSNorm of each head of q and of k; both or none
+  const array_buffer<float>* q_norm = nullptr;   ///< RMSNorms of q and of k; both or none
   const array_buffer<float>* k_norm = nullptr;
   float norm_eps = 0;
   query_growth growth = {};
+  norm_place place = norm_place::heads;
 
-  /// Returns the same with norms of q and k before it.
-  [[nodiscard]] rotation with_norms(const array_buffer<float>& q, const array_buffer<float>& k, float eps) const noexcept {
-    return {angles, table, q_scale, &q, &k, eps, growth};
+  /// Returns the same with norms of q and k.
+  [[nodiscard]] rotation with_norms(const array_buffer<float>& q, const array_buffer<float>& k, float eps,
+                                    norm_place where = norm_place::heads) const noexcept {
+    return {angles, table, q_scale, &q, &k, eps, growth, where};
   }
   /// Returns the same by other angles.
   [[nodiscard]] rotation by(const rope& other, float_rows& other_table) const noexcept {
-    return {&other, &other_table, q_scale, q_norm, k_norm, norm_eps, growth};
+    return {&other, &other_table, q_scale, q_norm, k_norm, norm_eps, growth, place};
   }
 };
 
@@ -77,18 +86,29 @@ inline void rope_table(const compute& c, activations& a, std::size_t n_tokens, c
   });
 }
 
+/// Normalises one row's q and k.
+inline void norm_row(const compute& c, activations& a, const rotation& r, std::size_t row) noexcept {
+  const std::size_t d = a.shape.head_dim, n_q = a.shape.n_heads * d, n_k = a.shape.n_kv_heads * d;
+  float *q = a.q.row(row), *k = a.k.row(row);
+  if (r.place == norm_place::rows) {
+    c.kernels.rms_norm(q, r.q_norm->data(), r.norm_eps, n_q, q);
+    c.kernels.rms_norm(k, r.k_norm->data(), r.norm_eps, n_k, k);
+  } else {
+    for (std::size_t at = 0; at < n_q; at += d) c.kernels.rms_norm(q + at, r.q_norm->data(), r.norm_eps, d, q + at);
+    for (std::size_t at = 0; at < n_k; at += d) c.kernels.rms_norm(k + at, r.k_norm->data(), r.norm_eps, d, k + at);
+  }
+}
+
 /// Normalises and rotates the heads of one row's q and k, and scales q.
 inline void rotate_row(const compute& c, activations& a, const rotation& r, std::size_t row) noexcept {
   const std::size_t d = a.shape.head_dim;
   float *q = a.q.row(row), *k = a.k.row(row);
-  if (r.q_norm != nullptr) {
-    for (std::size_t head = 0; head < a.shape.n_heads; ++head) c.kernels.rms_norm(q + head * d, r.q_norm->data(), r.norm_eps, d, q + head * d);
-    for (std::size_t head = 0; head < a.shape.n_kv_heads; ++head) c.kernels.rms_norm(k + head * d, r.k_norm->data(), r.norm_eps, d, k + head * d);
-  }
+  if (r.q_norm != nullptr && r.place != norm_place::turned_heads) norm_row(c, a, r, row);
   if (r.angles != nullptr) {
     c.kernels.rope({q, a.shape.n_heads, d, r.angles->rope_dim, r.table->row(row), r.angles->pairing});
     c.kernels.rope({k, a.shape.n_kv_heads, d, r.angles->rope_dim, r.table->row(row), r.angles->pairing});
   }
+  if (r.q_norm != nullptr && r.place == norm_place::turned_heads) norm_row(c, a, r, row);
   const float scale = r.q_scale * r.growth.at(a.rows[row].pos);
   for (std::size_t n = 0; n < a.shape.n_heads * d; ++n) q[n] *= scale;
 }

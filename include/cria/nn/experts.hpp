@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 // nn/experts.hpp - a feed-forward layer of experts, of which each token uses a few.
 //
-//   p    = softmax over the used experts of router b         b = norm(h); used: those with the largest router b, the first among equals
+//   p    = softmax over the used experts of router b         b = norm(h); used: those with the largest router b, the first among equals.
+//                                                            Or over all experts: then the shares of those that are used add up to less than 1
 //   h   += scale sum p_e down_e (act(gate_e b) * up_e b)      in the order of p; products with their biases, if they have any
 //
 // Shapes    router [E,D]; gate_e, up_e [F,D]; down_e [D,F]; U experts for each token. Slots: the T U pairs of token and expert, sorted by expert
 // Ensures   Only the weights of chosen experts are read, each once in a pass. A token's bits do not depend on which other tokens use its experts.
-//           The softmax over all experts, divided by the sum of the chosen ones, is the softmax over the chosen ones.
+//           The softmax over all experts, divided by the sum of the chosen ones, is the softmax over the chosen ones (expert_shares::of_chosen).
 // Errors    none: checked before the pass begins
 // Threads   six parallel regions on the executor of `compute`, whatever the number of experts
-// Source    Mixtral arXiv 2401.04088 (section 2.1), Qwen3 2505.09388; routing after Shazeer et al. 1701.06538; gpt-oss 2508.10925
+// Source    Mixtral arXiv 2401.04088 (section 2.1), Qwen3 2505.09388; routing after Shazeer et al. 1701.06538; gpt-oss 2508.10925; OLMoE 2409.02060
 #pragma once
 
 #include <cria/core/scalar_math.hpp>
@@ -27,18 +28,22 @@
 
 namespace cria::inline v0_1_0::nn {
 
+/// Which experts' shares add up to 1.
+enum class expert_shares : std::uint8_t { of_chosen, of_all };
+
 /// The weights of one layer's experts.
 struct expert_weights {
   const weight& router;
   std::span<const weight> gate, up, down;
   std::size_t n_used;     ///< U
   float scale = 1;
+  expert_shares shares = expert_shares::of_chosen;
 };
 
 namespace detail {
 
 /// Chooses the experts of one token from its row of the router and gives each its share.
-inline void choose_experts(const float* scores, std::size_t n_experts, float scale, std::span<expert_choice> choices) noexcept {
+inline void choose_experts(const float* scores, std::size_t n_experts, float scale, expert_shares shares, std::span<expert_choice> choices) noexcept {
   std::bitset<most_experts> taken;
   double sum = 0;
   for (std::size_t r = 0; r < choices.size(); ++r) {
@@ -49,6 +54,9 @@ inline void choose_experts(const float* scores, std::size_t n_experts, float sca
     taken[best] = true;
     choices[r].expert = static_cast<std::uint32_t>(best);
     sum += math::exp(static_cast<double>(scores[best]) - static_cast<double>(scores[choices[0].expert]));
+  }
+  for (std::size_t e = 0; e < n_experts && shares == expert_shares::of_all; ++e) {
+    if (!taken[e]) sum += math::exp(static_cast<double>(scores[e]) - static_cast<double>(scores[choices[0].expert]));
   }
   for (expert_choice& c : choices) {
     const double share = math::exp(static_cast<double>(scores[c.expert]) - static_cast<double>(scores[choices[0].expert])) / sum;
@@ -117,7 +125,7 @@ inline std::span<const expert_group> route(const compute& c, activations& a, std
   const product router{&w.router, a.router.memory.data(), a.router.stride()};
   multiply(c, prepare(c, a.normed.view(n_tokens), w.router.is_quantised(), a.quantised.span()), {&router, 1});
   for_each_token(c, n_tokens, [&](std::size_t t) {
-    choose_experts(a.router.row(t), w.gate.size(), w.scale, std::span(a.choices).subspan(t * w.n_used, w.n_used));
+    choose_experts(a.router.row(t), w.gate.size(), w.scale, w.shares, std::span(a.choices).subspan(t * w.n_used, w.n_used));
   });
   const std::size_t n_slots = n_tokens * w.n_used;
   const std::span<const expert_group> groups = group_choices(a, n_slots, w.gate.size());

@@ -22,17 +22,25 @@
 
 namespace cria::inline v0_1_0::nn {
 
-/// A norm with its weights: LayerNorm if there is a bias, else RMSNorm.
+/// A norm with its weights: LayerNorm if there is a bias, else RMSNorm. Without weights it leaves its input as it is.
 struct norm {
-  const array_buffer<float>& weight;
-  float eps;
+  const array_buffer<float>* weight = nullptr;
+  float eps = 0;
   const array_buffer<float>* bias = nullptr;
 
   void operator()(const compute& c, const float* x, std::size_t n, float* out) const noexcept {
-    if (bias == nullptr) return c.kernels.rms_norm(x, weight.data(), eps, n, out);
-    c.kernels.layer_norm(x, weight.data(), bias->data(), eps, n, out);
+    if (weight == nullptr) {
+      std::copy_n(x, n, out);
+    } else if (bias == nullptr) {
+      c.kernels.rms_norm(x, weight->data(), eps, n, out);
+    } else {
+      c.kernels.layer_norm(x, weight->data(), bias->data(), eps, n, out);
+    }
   }
 };
+
+/// For what reads the residual stream itself.
+inline constexpr norm no_norm{};
 
 /// h = the embedding of each token; embed_row(row, h) writes that of one row.
 template <class F>
