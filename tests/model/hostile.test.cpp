@@ -395,6 +395,14 @@ TEST_CASE("hostile: architectures and scalings that are not known are refused, w
     parts.set("general.architecture", name);
     check_refused(parts.build(), errc::unsupported_architecture, "general.architecture");
   }
+  auto unknown = tiny_model();
+  unknown.set("general.architecture", "qwen9");
+  const auto refused = load_bytes(unknown.build());
+  REQUIRE_FALSE(refused.has_value());
+  CHECK(refused.error().message.starts_with("qwen9 is not one of llama, internlm2, "));
+  for (const cria::architecture& a : cria::architectures) {
+    CHECK((refused.error().message + ", ").find(" " + std::string(a.name) + ", ") != std::string::npos);
+  }
   for (const std::string& name : {std::string("dynamic"), std::string(), std::string("none\0", 5), std::string("\xff\xfe"), std::string(100'000, 'x')}) {
     auto parts = tiny_model();
     parts.set("llama.rope.scaling.type", name);

@@ -308,6 +308,16 @@ def releases(changelog, config):
     return bad + ["macro %s is promised, but not in core/config.hpp" % name for name in sorted(unknown)]
 
 
+def supported(readme, architectures, pre_tokenizers):
+    """The README names the architectures of the table and counts the names of pre-tokenizers."""
+    table = set(re.findall(r'architecture\{id::\w+, "([^"]+)"', architectures))
+    said = re.search(r"\*\*Architectures:\*\*(.*?)That includes", readme, re.S)
+    named = set(re.findall(r"`([^`]+)`", said.group(1))) if said else set()
+    bad = ["the README and the table of architectures differ in %s" % ", ".join(sorted(table ^ named))] if table ^ named or not table else []
+    n = len(re.findall(r'^    \{"[^"]+", word_rule::', pre_tokenizers, re.M))
+    return bad + ([] if " %d names of pre-tokenizers" % n in readme else ["the README does not say that there are %d names of pre-tokenizers" % n])
+
+
 def self_test():
     failures = ["%s does not catch: %r" % (rule.__name__, text[:80]) for rule, path, text in BAD if not rule(path, text)]
     failures += ["%s catches by mistake: %s" % (rule.__name__, hit) for rule, path, text in GOOD for hit in rule(path, text)]
@@ -321,6 +331,11 @@ def self_test():
     wrong = ("", "## 1.2.9\n", "## 1.2.10\n## 1.3.0\n", "`CRIA_X`\n## 1.2.10\n")
     if releases("## 1.2.10\n## 1.2.9\n", config) or [len(releases(changelog, config)) for changelog in wrong] != [1] * len(wrong):
         failures.append("releases does not catch a version, order or macro that is wrong")
+    readme = "**Architectures:** `a` (A), `b`. That includes `c`. 1 names of pre-tokenizers"
+    rows, names = 'architecture{id::x, "%s", y}', '    {"n", word_rule::r},\n'
+    trials = [(readme, "a b", names), (readme, "a", names), (readme, "a b c", names), (readme, "a b", names * 2), ("", "", "")]
+    if [len(supported(r, " ".join(rows % a for a in table.split()), n)) for r, table, n in trials] != [0, 1, 1, 1, 2]:
+        failures.append("supported does not catch an architecture or a number that the README lacks")
     return failures
 
 
@@ -344,11 +359,13 @@ def main():
     failures += ["%s: compile.hpp does not reach it, so its definitions are in no unit of cria::dispatch" % path for path in uncompiled(texts)]
     failures += ["top level: '%s' is not part of the design" % name for name in top_level(files)]
     failures += ["releases: %s" % hit for hit in releases(read(".github/CHANGELOG.md"), read("include/cria/core/config.hpp"))]
+    failures += ["supported: %s" % hit
+                 for hit in supported(read("README.md"), texts["include/cria/model/architecture.hpp"], texts["include/cria/tokenizer/pre_tokenizer.hpp"])]
     if not headers:
         failures.append("no headers found")
     for failure in failures:
         print(failure)
-    print("%d headers, %d rules with %d bad samples, %d violations" % (len(headers), len(HEADER_RULES) + 4, len(BAD) + 6, len(failures)))
+    print("%d headers, %d rules with %d bad samples, %d violations" % (len(headers), len(HEADER_RULES) + 5, len(BAD) + 10, len(failures)))
     lines = {}
     for path in headers:
         lines[folder_of(path) or "."] = lines.get(folder_of(path) or ".", 0) + texts[path].count("\n")

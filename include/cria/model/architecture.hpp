@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -202,6 +203,19 @@ inline constexpr auto architectures = [] {
     if (a.name == name && a.has_experts == has_experts) return &a;
   }
   return nullptr;
+}
+
+/// Returns the names of all architectures, separated by commas.
+[[nodiscard]] inline std::string architecture_names() {
+  std::string names;
+  std::string_view last;
+  for (const architecture& a : architectures) {
+    if (a.name == last) continue;   // with and without experts
+    if (!names.empty()) names += ", ";
+    names += a.name;
+    last = a.name;
+  }
+  return names;
 }
 
 }  // namespace cria::inline v0_1_0

@@ -271,9 +271,8 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   constexpr std::size_t widest = std::size_t{1} << 20, longest = std::size_t{1} << 31;
   CRIA_TRY(const std::string_view name, metadata.get<std::string_view>("general.architecture"));
   const detail::config_reader read(metadata, std::string(name));
-  const auto is_named = [&](const struct architecture& a) { return a.name == name; };
-  if (std::none_of(architectures.begin(), architectures.end(), is_named)) {
-    return error{errc::unsupported_architecture, "general.architecture", printable(name)};
+  if (find_architecture(name, false) == nullptr && find_architecture(name, true) == nullptr) {
+    return error{errc::unsupported_architecture, "general.architecture", printable(name) + " is not one of " + architecture_names()};
   }
   model_config c;
   CRIA_TRY(c.n_experts, read.count_or_none("expert_count", nn::most_experts));
