@@ -114,6 +114,17 @@ TEST_CASE("reply_parser: thinking comes first, and the white space around it is 
   CHECK(part("<think>a</think>b", {.has_thinking = false}).text == "<think>a</think>b");
 }
 
+TEST_CASE("reply_parser: thinking has the tags that the template writes") {
+  const auto seed = reply_syntax::without_tools("{%- set think_begin_token = '<seed:think>' -%}");
+  const parted p = part("<seed:think>\nHm. </think>\n</seed:think>\nYes.", seed);
+  CHECK(p.thinking == "Hm. </think>");
+  CHECK(p.text == "Yes.");
+  CHECK(part("<think>a</think>b", seed).text == "<think>a</think>b");
+  CHECK(seed.tags() == std::vector<std::string_view>{"<seed:think>", "</seed:think>"});
+  CHECK(reply_syntax::with_tools("<seed:think>").thinking.close == "</seed:think>");
+  CHECK(reply_syntax::without_tools("<think>").thinking.open == "<think>");
+}
+
 TEST_CASE("reply_parser: calls between tags, as Hermes and Qwen write them") {
   const parted one = part("<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Lima\"}}\n</tool_call>", tags);
   CHECK(one.calls == calls{"get_weather {\"city\": \"Lima\"}"});

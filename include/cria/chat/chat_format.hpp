@@ -116,7 +116,7 @@ CRIA_INLINE reply_syntax chat_format::syntax_for(const chat_options& options, st
   reply_syntax syntax = syntax_of(options);
   std::string end = model_.tokenizer().decode(prompt.last(std::min<std::size_t>(prompt.size(), 12)), true);
   end.resize(end.find_last_not_of(" \n") + 1);
-  syntax.starts_in_thinking |= syntax.has_thinking && !options.generation.grammar && end.ends_with("<think>");
+  syntax.starts_in_thinking |= syntax.has_thinking && !options.generation.grammar && end.ends_with(syntax.thinking.open);
   return syntax;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // chat/reply_parser.hpp - divides what a model writes, while it writes it, into thinking, text for people, and calls of tools.
 //
-//   <think> thinking </think> text                                    only before any text
+//   <think> thinking </think> text                                    only before any text; Seed-OSS: <seed:think> thinking </seed:think>
 //   text <tool_call> {"name": ..., "arguments": {...}} </tool_call>   Hermes, Qwen and others; several in a row; a list of calls inside, too
 //   text [TOOL_CALLS] [{"name": ..., "arguments": {...}}, ...]        Mistral; also [TOOL_CALLS]name[ARGS]{...}
 //   {"name": ..., "parameters": {...}}; {...}                         Llama 3: as the whole reply, or behind <|python_tag|>
@@ -13,7 +13,7 @@
 // Errors    none
 // Threads   one at a time
 // Lifetime  pieces are valid until the next push() or finish()
-// Source    templates and model cards of Hermes 2 Pro, Qwen 2.5 and 3, Mistral 7B v0.3 and Small 3.2, Llama 3.1; OpenAI Harmony Response Format
+// Source    templates and model cards of Hermes 2 Pro, Qwen 2.5 and 3, Mistral 7B v0.3 and Small 3.2, Llama 3.1, Seed-OSS; OpenAI Harmony Response Format
 #pragma once
 
 #include <cria/chat/channel_header.hpp>
@@ -63,9 +63,8 @@ class reply_parser {
   enum class form : std::uint8_t { tags, list, bare };
   enum class phase : std::uint8_t { before, value, behind };   // of a call's JSON
   enum class outcome : std::uint8_t { open, good, bad };
-  static constexpr std::string_view open_think = "<think>", close_think = "</think>", open_call = "<tool_call>", close_call = "</tool_call>",
-                                    open_list = "[TOOL_CALLS]", arguments_tag = "[ARGS]", id_tag = "[CALL_ID]", python_tag = "<|python_tag|>",
-                                    end_message = "<|end|>", space = " \t\r\n";
+  static constexpr std::string_view open_call = "<tool_call>", close_call = "</tool_call>", open_list = "[TOOL_CALLS]",
+                                    arguments_tag = "[ARGS]", id_tag = "[CALL_ID]", python_tag = "<|python_tag|>", end_message = "<|end|>", space = " \t\r\n";
   static constexpr std::size_t npos = std::string_view::npos, longest_name = 256;
 
   void take(std::string_view text) {
@@ -124,10 +123,10 @@ class reply_parser {
   /// Before any text.
   [[nodiscard]] bool start(bool is_end) {
     const std::size_t n_space = leading_space();
-    const std::string_view word = rest().substr(n_space);
-    if (!is_end && (word.empty() || (syntax_.has_thinking && word.size() < open_think.size() && open_think.starts_with(word)))) return false;
-    if (syntax_.has_thinking && word.starts_with(open_think)) {
-      emit(reply_part::markup, n_space + open_think.size());
+    const std::string_view word = rest().substr(n_space), open = syntax_.thinking.open;
+    if (!is_end && (word.empty() || (syntax_.has_thinking && word.size() < open.size() && open.starts_with(word)))) return false;
+    if (syntax_.has_thinking && word.starts_with(open)) {
+      emit(reply_part::markup, n_space + open.size());
       mode_ = mode::thinking;
       is_thinking_begun_ = false;
       return true;
@@ -147,15 +146,16 @@ class reply_parser {
       if (n_space == rest().size() && !is_end) return is_thinking_begun_ = false;
       if (n_space != 0) return emit(reply_part::markup, n_space), true;
     }
-    const std::size_t at = rest().find(close_think, leading_space());
+    const std::string_view close = syntax_.thinking.close;
+    const std::size_t at = rest().find(close, leading_space());
     if (at != npos) {
       emit(reply_part::thinking, trimmed(at));
-      emit(reply_part::markup, rest().find(close_think) + close_think.size());
+      emit(reply_part::markup, rest().find(close) + close.size());
       follows_thinking_ = true;
       mode_ = mode::start;
       return true;
     }
-    const std::size_t n = is_end ? rest().size() : trimmed(rest().size() - partial(close_think));
+    const std::size_t n = is_end ? rest().size() : trimmed(rest().size() - partial(close));
     emit(reply_part::thinking, n);
     return false;
   }

@@ -3,7 +3,7 @@
 //
 // Errors    none
 // Threads   values; nothing is shared
-// Source    templates and model cards of Hermes 2 Pro, Qwen 2.5 and 3, Mistral 7B v0.3 and Small 3.2, Llama 3.1; OpenAI Harmony Response Format
+// Source    templates and model cards of Hermes 2 Pro, Qwen 2.5 and 3, Mistral 7B v0.3 and Small 3.2, Llama 3.1, Seed-OSS; OpenAI Harmony Response Format
 #pragma once
 
 #include <cria/chat/tool_call.hpp>
@@ -31,19 +31,26 @@ struct reply_piece {
   const tool_call* call = nullptr;    ///< of a tool_call; if there are several calls in one text, only the first piece has the text
 };
 
+/// What is around thinking.
+struct thinking_tags {
+  std::string_view open, close;
+};
+
 /// What to look for in a reply.
 struct reply_syntax {
   bool has_thinking = true;
-  bool starts_in_thinking = false;   ///< the prompt ends with <think>
+  bool starts_in_thinking = false;   ///< the prompt ends with the tag that opens it
   bool has_call_tags = false;        ///< <tool_call>
   bool has_call_list = false;        ///< [TOOL_CALLS]
   bool has_bare_calls = false;       ///< JSON as the whole reply
   bool has_channels = false;         ///< <|channel|>analysis<|message|> ...: thinking, text and calls are messages of their own
+  thinking_tags thinking = {"<think>", "</think>"};   ///< texts that outlive the syntax
 
   /// Returns how a model writes replies without calls, by the text of its template.
   [[nodiscard]] static reply_syntax without_tools(std::string_view template_source) {
     reply_syntax s;
     s.has_channels = template_source.find("<|channel|>") != template_source.npos && template_source.find("<|message|>") != template_source.npos;
+    if (template_source.find("<seed:think>") != template_source.npos) s.thinking = {"<seed:think>", "</seed:think>"};
     return s;
   }
 
@@ -60,7 +67,7 @@ struct reply_syntax {
   /// Returns the tags to look for, which may be control tokens of a vocabulary.
   [[nodiscard]] std::vector<std::string_view> tags() const {
     std::vector<std::string_view> out;
-    if (has_thinking) out.insert(out.end(), {"<think>", "</think>"});
+    if (has_thinking) out.insert(out.end(), {thinking.open, thinking.close});
     if (has_call_tags) out.insert(out.end(), {"<tool_call>", "</tool_call>"});
     if (has_call_list) out.insert(out.end(), {"[TOOL_CALLS]", "[ARGS]", "[CALL_ID]"});
     if (has_bare_calls) out.emplace_back("<|python_tag|>");
