@@ -133,6 +133,11 @@ constexpr golden_rows goldens[] = {
       1.50498f, 3.97552f, 1.70941f, -0.80161f, -0.380807f},
      {-0.755966f, 1.27205f, -2.45665f, -0.23829f, -0.855224f, 3.52048f, -1.22963f, 0.620849f, -0.39033f, 1.65958f, 2.40425f, -1.08042f, -0.300996f, 0.402587f,
       2.03019f, 4.39738f, 1.54371f, 0.107631f, -0.130927f}},
+    {"stablelm",
+     {-2.98169f, -1.53622f, -3.31872f, -2.00883f, -1.50768f, 2.82485f, -2.44363f, 0.808383f, 1.70186f, 3.23423f, 2.45259f, -1.66296f, 2.66018f, -1.1391f,
+      1.32705f, 4.39032f, -1.43943f, -0.815186f, 0.317006f},
+     {-2.12711f, -1.44251f, -3.33721f, -2.22336f, -1.33975f, 2.16786f, -5.14934f, 1.05961f, -0.453775f, 4.50354f, 3.17863f, -0.783665f, 0.634445f, -1.06614f,
+      1.63512f, 3.5927f, -2.71366f, -0.759682f, 1.67542f}},
     {"command-r",
      {-0.148475f, 0.558742f, 0.659465f, -0.467171f, -0.281914f, -0.743346f, -0.309494f, -0.578438f, -0.0612378f, 3.01776f, -0.891181f, 0.53183f, 0.662997f,
       3.48151f, 0.300744f, 0.702048f, -1.14692f, -0.308623f, -0.963694f},
@@ -237,7 +242,7 @@ TEST_CASE("architecture family: each needs the keys that say its norms, windows 
   for (const member& f : family()) {
     CAPTURE(f.name);
     const std::string name = f.name.substr(0, f.name.find(','));
-    const bool has_layer_norm = name == "starcoder2" || name == "command-r" || name == "cohere2";
+    const bool has_layer_norm = name == "starcoder2" || name == "stablelm" || name == "command-r" || name == "cohere2";
     std::vector<std::string> keys = {has_layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"};
     if (name == "granitemoe" || name == "command-r" || name == "cohere2") keys.emplace_back("logit_scale");
     if (name == "granitemoe" || name == "olmoe") keys.emplace_back("expert_used_count");

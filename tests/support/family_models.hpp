@@ -160,17 +160,33 @@ inline model_parts olmoe_model() {
   return m;
 }
 
-inline model_parts starcoder2_model() {
-  model_parts m = model_named("starcoder2", with_biases());
-  m.set("starcoder2.attention.layer_norm_epsilon", 1e-5f);
+/// Makes all norms LayerNorms.
+inline void put_layer_norms(model_parts& m, const std::string& architecture) {
+  m.set(architecture + ".attention.layer_norm_epsilon", 1e-5f);
   std::mt19937 random(19);
   for (std::size_t i = 0; i < 5; ++i) {
-    m.erase_tensor(layer_name(i, "ffn_gate.weight"));
-    m.erase_tensor(layer_name(i, "ffn_gate.bias"));
     add_random(m, random, layer_name(i, "attn_norm.bias"), {64}, 0, 0.5);
     add_random(m, random, layer_name(i, "ffn_norm.bias"), {64}, 0, 0.5);
   }
   add_random(m, random, "output_norm.bias", {64}, 0, 0.5);
+}
+
+inline model_parts starcoder2_model() {
+  model_parts m = model_named("starcoder2", with_biases());
+  for (std::size_t i = 0; i < 5; ++i) {
+    m.erase_tensor(layer_name(i, "ffn_gate.weight"));
+    m.erase_tensor(layer_name(i, "ffn_gate.bias"));
+  }
+  put_layer_norms(m, "starcoder2");
+  return m;
+}
+
+/// StableLM 2: a quarter of each head turns.
+inline model_parts stablelm_model() {
+  model_parts m = model_named("stablelm", with_biases());
+  erase_other_biases(m);
+  put_layer_norms(m, "stablelm");
+  m.set("stablelm.rope.dimension_count", std::uint32_t{4});
   return m;
 }
 
@@ -270,6 +286,7 @@ inline std::vector<member> family() {
   all.push_back({"granitemoe", m});
   all.push_back({"olmoe", olmoe_model()});
   all.push_back({"starcoder2", starcoder2_model()});
+  all.push_back({"stablelm", stablelm_model()});
   all.push_back({"command-r", command_r_model("command-r")});
   m = command_r_model("cohere2");
   put_windows(m, "cohere2");

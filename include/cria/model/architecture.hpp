@@ -106,7 +106,7 @@ enum class norm_kind : std::uint8_t {
 /// Whose equations: several architectures may have the same.
 enum class architecture_id : std::uint8_t {
   llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3, gpt_oss, olmo2, exaone4, glm4,
-  hunyuan_dense, granite_experts, olmoe, starcoder2, command_r
+  hunyuan_dense, granite_experts, olmoe, starcoder2, stablelm, command_r
 };
 
 /// Layers that see only the positions before them that are near.
@@ -192,6 +192,9 @@ inline constexpr auto architectures = [] {
       architecture{id::starcoder2, "starcoder2", rotated_halves, layer, false,
                    {&tensor::attn_norm, &tensor::attn_norm_bias, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output,
                     &tensor::ffn_norm, &tensor::ffn_norm_bias, &tensor::ffn_up, &tensor::ffn_down}},
+      architecture{id::stablelm, "stablelm", rotated_halves, layer, false,
+                   {&tensor::attn_norm, &tensor::attn_norm_bias, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v, &tensor::attn_output,
+                    &tensor::ffn_norm, &tensor::ffn_norm_bias, &tensor::ffn_gate, &tensor::ffn_up, &tensor::ffn_down}},
       architecture{id::command_r, "command-r", rotated_neighbours, layer_unbiased, false, of_command_r},
       architecture{id::command_r, "cohere2", rotated_neighbours, layer_unbiased, false, of_command_r, window_rule{0, 4}},
   };

@@ -34,6 +34,7 @@
 #include <cria/model/qwen3.hpp>
 #include <cria/model/qwen3moe.hpp>
 #include <cria/model/smollm3.hpp>
+#include <cria/model/stablelm.hpp>
 #include <cria/model/starcoder2.hpp>
 #include <variant>
 #endif
@@ -72,7 +73,7 @@ class decoder {
 
 struct decoder::any_equations {
   std::variant<llama, llama_experts, smollm3, granite, minicpm, mistral3, gpt2, qwen2, qwen3, qwen3moe, gemma, gemma2, gemma3, phi3, gpt_oss, olmo2, exaone4,
-               glm4, hunyuan_dense, granite_experts, olmoe, starcoder2, command_r>
+               glm4, hunyuan_dense, granite_experts, olmoe, starcoder2, stablelm, command_r>
       chosen;
 
   template <class Equations>
@@ -108,6 +109,7 @@ CRIA_INLINE result<decoder> decoder::from_metadata(const gguf::metadata& metadat
     case architecture_id::granite_experts: return any_equations::make<granite_experts>(read, config);
     case architecture_id::olmoe: return any_equations::make<olmoe>(read, config);
     case architecture_id::starcoder2: return any_equations::make<starcoder2>(read, config);
+    case architecture_id::stablelm: return any_equations::make<stablelm>(read, config);
     case architecture_id::command_r: return any_equations::make<command_r>(read, config);
   }
   return error{errc::unsupported_architecture, "general.architecture", std::string(config.architecture->name)};
