@@ -5,9 +5,9 @@
 //   cria::load_model(*source);  cria_bench::save(**source, "tinyllama-q4_0.gguf");
 //
 // Ensures   the same bytes on every machine; a valid file that llama.cpp opens. Weights are normal numbers of standard deviation 0.08,
-//           quantised as cria quantises them: with the norms' weights of 0.25 no activation, score or logit is far from 1, so nothing
-//           underflows or overflows. A pattern of some 100,000 values repeats in each tensor, at a different place: memory stays small and
-//           the speed is that of any weights.
+//           quantised as cria quantises them, or, in formats that it only reads, random codes of that deviation: with the norms' weights of
+//           0.25 no activation, score or logit is far from 1, so nothing underflows or overflows. A pattern of some 100,000 values repeats in
+//           each tensor, at a different place: memory stays small and the speed is that of any weights.
 // Errors    those of gguf::writer and plan_quantization
 // Threads   a source may be read by many threads at once
 #pragma once
@@ -26,16 +26,19 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -52,17 +55,27 @@ inline constexpr model_shape model_shapes[] = {
     {"tiny", 256, 2, 4, 2, 512, 1024, 2048},
 };
 
-/// What a synthetic model is quantised to: by the rules of `cria quantize`, but for MXFP4, which they give to experts only.
+/// What a synthetic model is quantised to: by the rules of `cria quantize`, but for MXFP4, which they give to experts only, and for formats that cria only
+/// reads, which all matrices have but the embeddings (Q2_K) and the output (Q5_K), as in llama.cpp's files of these names.
 struct synthetic_type {
   std::string_view name;  ///< as users write it
   cria::file_type file_type;
+  std::optional<cria::tensor_type> only_read = {};
 };
 
 inline constexpr auto synthetic_types = [] {
-  std::array<synthetic_type, cria::file_types.size()> types{};
+  using enum cria::tensor_type;
+  constexpr std::pair<cria::tensor_type, std::uint32_t> only_read[] = {{iq1_s, 24}, {iq1_m, 31},   {iq2_xxs, 19}, {iq2_xs, 20}, {iq2_s, 28},
+                                                                       {iq3_s, 26}, {iq3_xxs, 23}, {tq1_0, 36},   {tq2_0, 37}};
+  std::array<synthetic_type, cria::file_types.size() + std::size(only_read)> types{};
   for (std::size_t i = 0; i < types.size(); ++i) {
-    const cria::file_type t = cria::file_types[i];
-    types[i] = {t == cria::file_type::mxfp4_moe ? "MXFP4" : cria::name(t), t};
+    if (i < cria::file_types.size()) {
+      const cria::file_type t = cria::file_types[i];
+      types[i] = {t == cria::file_type::mxfp4_moe ? "MXFP4" : cria::name(t), t};
+    } else {
+      const auto& [type, number] = only_read[i - cria::file_types.size()];
+      types[i] = {cria::name(type), static_cast<cria::file_type>(number), type};
+    }
   }
   return types;
 }();
@@ -74,17 +87,56 @@ inline constexpr auto synthetic_types = [] {
 
 /// Returns the type of that name in any case; Q3_K, Q4_K and Q5_K stand for the M variants. nullptr if there is none.
 [[nodiscard]] inline const synthetic_type* find_type(std::string_view name) {
+  for (const synthetic_type& t : synthetic_types) {
+    if (t.only_read && cria::detail::same_name(t.name, name)) return &t;
+  }
   auto wanted = cria::find_file_type(name);
   if (!wanted) wanted = cria::find_file_type(std::string(name) + "_MOE");
   const auto found = std::find_if(synthetic_types.begin(), synthetic_types.end(), [&](const synthetic_type& t) { return t.file_type == wanted; });
   return found == synthetic_types.end() ? nullptr : &*found;
 }
 
-/// Returns blocks of `type` that hold random normal numbers; their count is a prime, so that rows differ.
+/// Returns a block of random codes whose values have deviation 0.08.
+template <class Block>
+Block random_block(cria::random_generator& random) {
+  std::array<std::byte, sizeof(Block)> bytes;
+  for (std::byte& b : bytes) b = static_cast<std::byte>(random.next() >> 56);
+  if constexpr (std::is_same_v<Block, cria::tq2_0>) {   // 1 instead of 3: as many 0 as 2
+    for (std::byte& b : bytes) b &= ~((b & std::byte{0x55}) << 1);
+  }
+  auto block = cria::bit_cast<Block>(bytes);
+  const auto set_unit = [&](cria::f16 unit) {
+    if constexpr (requires { block.d; }) {
+      block.d = unit;
+    } else {
+      for (unsigned n = 0; n < 4; ++n) block.scales[n] = static_cast<std::uint16_t>((block.scales[n] & 0x0fff) | (unit.bits >> 4 * n & 15) << 12);
+    }
+  };
+  std::array<float, 256> values;
+  set_unit(cria::to_f16(1));
+  Block::dequantize(block, values);
+  float squares = 0;
+  for (const float x : values) squares += x * x;
+  set_unit(cria::to_f16(0.08f / std::sqrt(squares / 256)));
+  return block;
+}
+
+/// Returns blocks of `type` that hold random normal numbers, or random codes; their count is a prime, so that rows differ.
 inline std::vector<std::byte> random_blocks(cria::tensor_type type) {
   const std::size_t block_size = cria::find_tensor_type(type)->block_size;
   const std::size_t n_blocks = block_size == 1 ? 131'071 : block_size == 32 ? 4'093 : 509;
   cria::random_generator random(static_cast<std::uint64_t>(type) + 1);
+  std::vector<std::byte> codes;
+  cria::visit_format(type, [&]<class Block>(std::type_identity<Block>) {
+    if constexpr (!cria::writable_block<Block>) {
+      codes.resize(n_blocks * sizeof(Block));
+      for (std::size_t i = 0; i < n_blocks; ++i) {
+        const Block block = random_block<Block>(random);
+        std::memcpy(codes.data() + i * sizeof(Block), &block, sizeof(Block));
+      }
+    }
+  });
+  if (!codes.empty()) return codes;
   std::vector<float> values(n_blocks * block_size);
   for (float& x : values) {
     double sum = -6;
@@ -129,7 +181,11 @@ class synthetic_source final : public cria::byte_source {
     CRIA_TRY(const auto file, cria::gguf::file::open(std::move(plain)));
     cria::quantize_options how{.type = t.file_type};
     if (t.file_type == cria::file_type::mxfp4_moe) how.is_pure = true, how.output_type = cria::tensor_type::q8_0;
-    CRIA_TRY(const auto plan, cria::plan_quantization(file, how));
+    if (t.only_read) how = {.type = cria::file_type::q2_k, .output_type = cria::tensor_type::q5_k, .embedding_type = cria::tensor_type::q2_k};
+    CRIA_TRY(auto plan, cria::plan_quantization(file, how));
+    for (cria::planned_tensor& p : plan) {
+      if (t.only_read && p.name.starts_with("blk.") && p.to != cria::tensor_type::f32) p.to = *t.only_read;
+    }
     return make(s, t, plan);
   }
 

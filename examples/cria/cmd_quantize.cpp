@@ -29,7 +29,7 @@ std::string file_type_names() {
 std::optional<cria::tensor_type> find_writable_type(std::string name) {
   for (char& c : name) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
   const cria::tensor_type_info* info = cria::find_tensor_type(name);
-  return info != nullptr && cria::format_index_of(info->type) ? std::optional(info->type) : std::nullopt;
+  return info != nullptr && cria::is_writable(info->type) ? std::optional(info->type) : std::nullopt;
 }
 
 std::string check_type(const std::string& name) { return find_writable_type(name) ? std::string{} : "cria writes no tensors of type " + name; }

@@ -171,6 +171,8 @@ TEST_CASE("synthetic_model: names of shapes and types are found in any case, oth
   CHECK(find_type("q4_0") == find_type("Q4_0"));
   CHECK(find_type("Q4_K") == find_type("Q4_K_M"));
   CHECK(find_type("mxfp4") == find_type("MXFP4_MOE"));
+  CHECK(find_type("iq3_xxs") == find_type("IQ3_XXS"));
+  CHECK(find_type("IQ3_XXS") != nullptr);
   CHECK(find_type("Q9_0") == nullptr);
   CHECK(find_type("") == nullptr);
   CHECK(find_shape("TinyLlama") == nullptr);

@@ -158,6 +158,10 @@ void integer_operations() {
     equal("hmax_i", op::hmax_i(a), largest);
     equal("hsum_i", op::hsum_i(op::template sra<4>(a)), static_cast<double>(sum));
     const std::uint8_t table[16] = {200, 1, 2, 3, 255, 5, 6, 7, 8, 0, 10, 11, 12, 13, 128, 15};
+    same_i("even_lanes", op::even_lanes(a, op::set_i(5)), plain::even_lanes(pa, plain::set_i(5)));
+    same_i("odd_lanes", op::odd_lanes(a, op::set_i(5)), plain::odd_lanes(pa, plain::set_i(5)));
+    same_i("even_lanes of b", op::even_lanes(op::set_i(5), a), plain::even_lanes(plain::set_i(5), pa));
+    same_i("odd_lanes of b", op::odd_lanes(op::set_i(5), a), plain::odd_lanes(plain::set_i(5), pa));
     same_i("lookup", op::lookup(table, a & op::set_i(0x0f0f0f0f)), plain::lookup(table, pa & plain::set_i(0x0f0f0f0f)));
     std::int8_t stored[16 + 1] = {}, expected[16 + 1] = {};
     op::store_s8(stored, a);

@@ -19,7 +19,7 @@ constexpr bool has_min = requires(Format b) {
 // Scales and mins that a group of 32 values meets, each one fused multiply-add.
 template <class Format>
 constexpr std::size_t terms_per_group =
-    (std::is_same_v<Format, cria::q2_k> || std::is_same_v<Format, cria::q3_k> || std::is_same_v<Format, cria::q6_k> ? 2 : 1) *
+    (std::is_same_v<Format, cria::q2_k> || std::is_same_v<Format, cria::q3_k> || std::is_same_v<Format, cria::q6_k> || cria::octet_block<Format> ? 2 : 1) *
     (has_min<Format> ? 2 : 1);
 
 // A weight in the file, in panels, and as numbers: values, and the mins among them (values with all codes 0).

@@ -251,7 +251,8 @@ void each_format(cria::type_list<Formats...>, F&& f) {
 
 /// The formats with blocks of codes, in the order of all_formats: all but the three float ones.
 using block_formats = cria::type_list<cria::q4_0, cria::q4_1, cria::q5_0, cria::q5_1, cria::q8_0, cria::q2_k, cria::q3_k, cria::q4_k, cria::q5_k,
-                                      cria::q6_k, cria::iq4_nl, cria::iq4_xs, cria::mxfp4>;
+                                      cria::q6_k, cria::iq1_s, cria::iq1_m, cria::iq2_xxs, cria::iq2_xs, cria::iq2_s, cria::iq3_xxs, cria::iq3_s, cria::iq4_nl,
+                                      cria::iq4_xs, cria::tq1_0, cria::tq2_0, cria::mxfp4>;
 using number_formats = cria::type_list<cria::f32, cria::f16, cria::bf16>;
 static_assert(block_formats::size + number_formats::size == cria::n_formats);
 
@@ -284,6 +285,10 @@ void set_scales(Format& block, numbers& random) {
   if constexpr (requires { block.d; }) block.d = cria::to_f16(random.uniform(-0.05f, 0.05f));
   if constexpr (requires { block.m; }) block.m = cria::to_f16(random.uniform(-0.5f, 0.5f));
   if constexpr (requires { block.dmin; }) block.dmin = cria::to_f16(random.uniform(-0.05f, 0.05f));
+  if constexpr (std::is_same_v<Format, cria::iq1_m>) {   // a quarter of the scale in each of four numbers
+    const unsigned bits = cria::to_f16(random.uniform(-0.05f, 0.05f)).bits;
+    for (unsigned n = 0; n < 4; ++n) block.scales[n] = static_cast<std::uint16_t>((block.scales[n] & 0x0fff) | (bits >> 4 * n & 15) << 12);
+  }
   if constexpr (requires { block.e; }) block.e = static_cast<std::uint8_t>(120 + random.below(10));
 }
 

@@ -46,15 +46,24 @@ std::vector<std::byte> packed(const Format (&rows)[panel_rows]) {
 
 std::uint32_t bits_of(float x) { return std::isnan(x) ? 0x7fc00000 : std::bit_cast<std::uint32_t>(x); }
 
+// What the matrix products read instead of a block of Format.
+template <class Format>
+using columns_of = std::conditional_t<cria::octet_block<Format>, kernels::decoded_octets, Format>;
+
 // Value k of row r as the matrix products see it: scale (code - zero) + min in double precision, where it is exact, rounded once.
 template <class Format, std::size_t Step>
 void step_values(const std::byte* block, std::size_t g, float (&values)[panel_rows][256]) {
-  using layout = panel<Format>;
+  using layout = panel<columns_of<Format>>;
   using unpack = typename layout::template unpack<cria::isa::scalar>;
   const std::size_t sub = Step / (8 / layout::subs);
-  const auto codes = unpack::template codes<Step>(block, g, 0);
   alignas(64) std::byte sc[unpack::decoded_bytes + 1];
-  unpack::decode(block, sc);
+  if constexpr (cria::octet_block<Format>) {
+    kernels::decode_octets<Format, cria::isa::scalar>::run(block, sc);
+    block = sc;
+  } else {
+    unpack::decode(block, sc);
+  }
+  const auto codes = unpack::template codes<Step>(block, g, 0);
   const auto scale = unpack::scale(block, sc, g, 0, sub);
   for (std::size_t r = 0; r < panel_rows; ++r) {
     double min = 0;
@@ -156,9 +165,10 @@ TEST_CASE("panel: codes fit what every instruction set's sums hold") {
   // |sum| of one plane over a group: w_max * 127 * 32; both planes: w_max * 16256 * 32 (activations.hpp), in int32.
   each_format(kernels::quantised_formats{}, [&]<class Format>(std::type_identity<Format>) {
     CAPTURE(std::string(Format::name));
-    CHECK(panel<Format>::w_max <= 255);
-    CHECK(std::int64_t{panel<Format>::w_max} * 16256 * 32 + 16256 * 32 * 128 <= INT32_MAX);
-    CHECK(panel<Format>::zero <= panel<Format>::w_max);
+    using columns = panel<columns_of<Format>>;
+    CHECK(columns::w_max <= 255);
+    CHECK(std::int64_t{columns::w_max} * 16256 * 32 + 16256 * 32 * 128 <= INT32_MAX);
+    CHECK(columns::zero <= columns::w_max);
     CHECK(Format::block_size == 32 * panel<Format>::groups);
   });
 }

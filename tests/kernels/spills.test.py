@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 
-FORMATS = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "mxfp4")
+FORMATS = ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "tq2_0", "mxfp4", "decoded_octets")
 IS_CLANG = "clang" in os.environ.get("CXX", "")
 
 
@@ -25,7 +25,7 @@ class instruction_set:
 
     def __init__(self, name, register, step, limit, limits=None):
         self.name, self.register, self.step, self.limit, self.limits = name, register, step, limit, limits or {}
-        format_tile = r"kernels::gemm<cria::v0_1_0::(\w+), cria::v0_1_0::isa::%s>::(\w+(?:<[^>]*>)?)" % name
+        format_tile = r"kernels::gemm<cria::v0_1_0::(?:kernels::)?(\w+), cria::v0_1_0::isa::%s>::(\w+(?:<[^>]*>)?)" % name
         kind_tile = r"kernels::gemm_unpacked_tile<cria::v0_1_0::isa::%s, cria::v0_1_0::kernels::code_kind<([^>]*)>, (\w+)>::run" % name
         self.tile = re.compile(format_tile + "|" + kind_tile)
 

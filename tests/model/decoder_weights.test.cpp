@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <bench/synthetic_model.hpp>
 #include <tests/support/golden.hpp>
 #include <tests/support/reference_llama.hpp>
 #include <tests/support/load_parts.hpp>
@@ -296,4 +297,31 @@ TEST_CASE("decoder_weights: the score between two positions is the one of a rota
     CAPTURE(distance);
     CHECK(relative_error(std::span<const double>(h), got) < 1e-5);
   }
+}
+
+TEST_CASE("decoder_weights: matrices of formats that are only read count as the values of their blocks") {
+  std::size_t n_formats = 0;
+  for (const cria::tensor_type_info& info : cria::tensor_types) {
+    if (!cria::format_index_of(info.type) || cria::is_writable(info.type)) continue;
+    ++n_formats;
+    CAPTURE(info.name);
+    const std::vector<std::byte> pattern = cria_bench::random_blocks(info.type);
+    model_parts packed = tiny_model({.dim = 256, .n_layers = 2, .head_dim = 128, .ffn_dim = 512, .vocab_size = 96});
+    model_parts values = packed;
+    for (std::size_t i = 0; i < packed.tensors.size(); ++i) {
+      model_parts::tensor &blocks = packed.tensors[i], &plain = values.tensors[i];
+      if (blocks.shape.size() != 2) continue;
+      std::vector<float> floats_of(blocks.shape[0] * blocks.shape[1]);
+      blocks.type = info.type;
+      blocks.data.resize(cria::row_bytes(info.type, floats_of.size()));
+      for (std::size_t at = 0; at < blocks.data.size(); ++at) blocks.data[at] = static_cast<char>(pattern[(at + i * 7 * info.block_bytes) % pattern.size()]);
+      REQUIRE(cria::dequantize_row(info.type, reinterpret_cast<const std::byte*>(blocks.data.data()), floats_of));
+      plain.type = tensor_type::f32;
+      plain.data = floats(floats_of);
+    }
+    const std::vector<token_id> some = {1, 95, 4, 33, 2, 2, 71, 8, 60, 17};
+    const std::vector<float> got = logits_of<kv_type::f32>(model_of(packed), some), want = logits_of<kv_type::f32>(model_of(values), some);
+    CHECK(relative_error(std::span<const float>(want), std::span<const float>(got)) < 1e-3);   // 15-bit activations in 15 matrices
+  }
+  CHECK(n_formats == 9);
 }

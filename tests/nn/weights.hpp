@@ -8,6 +8,7 @@
 
 #include <doctest/doctest.h>
 
+#include <bench/synthetic_model.hpp>
 #include <tests/kernels/kernel_test.hpp>
 
 #include <algorithm>
@@ -26,7 +27,7 @@ inline std::vector<float> random_floats(std::size_t n, std::uint32_t seed, doubl
   return out;
 }
 
-/// A weight and its dequantised values, [rows][columns].
+/// A weight and its dequantised values, [rows][columns]; random codes where cria makes none of values.
 struct sample_weight {
   cria::nn::weight packed;
   std::vector<float> values;
@@ -36,7 +37,12 @@ inline sample_weight make_weight(cria::tensor_type type, std::size_t rows, std::
   sample_weight w;
   w.values = random_floats(rows * columns, seed, 1.7 / std::sqrt(static_cast<double>(columns)));
   std::vector<std::byte> blocks(cria::row_bytes(type, rows * columns));
-  REQUIRE(cria::quantize_row(type, w.values, blocks.data()));
+  if (cria::is_writable(type)) {
+    REQUIRE(cria::quantize_row(type, w.values, blocks.data()));
+  } else {
+    const std::vector<std::byte> pattern = cria_bench::random_blocks(type);
+    for (std::size_t i = 0; i < blocks.size(); ++i) blocks[i] = pattern[i % pattern.size()];
+  }
   REQUIRE(cria::dequantize_row(type, blocks.data(), w.values));
   w.packed.type = type;
   w.packed.format = *cria::format_index_of(type);

@@ -56,6 +56,12 @@ struct vec<avx2> : batch_vec<avx2::arch> {
     const __m256i b = _mm256_shuffle_epi8(a, low);
     _mm_storel_epi64(static_cast<__m128i*>(p), _mm_or_si128(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1)));
   }
+  static CRIA_ALWAYS_INLINE i even_lanes(i a, i b) noexcept {
+    return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0x88));
+  }
+  static CRIA_ALWAYS_INLINE i odd_lanes(i a, i b) noexcept {
+    return _mm256_castps_si256(_mm256_shuffle_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b), 0xdd));
+  }
   static CRIA_ALWAYS_INLINE i lookup(const std::uint8_t (&table)[16], i a) noexcept {
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))), a);
   }

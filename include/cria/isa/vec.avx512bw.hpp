@@ -38,6 +38,12 @@ struct vec<avx512bw> : batch_vec<avx512bw::arch> {
   static CRIA_ALWAYS_INLINE i load_u8(const void* p) noexcept { return _mm512_cvtepu8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
   static CRIA_ALWAYS_INLINE i load_s8(const void* p) noexcept { return _mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))); }
   static CRIA_ALWAYS_INLINE void store_s8(void* p, i a) noexcept { _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(a)); }
+  static CRIA_ALWAYS_INLINE i even_lanes(i a, i b) noexcept {
+    return _mm512_castps_si512(_mm512_shuffle_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), 0x88));
+  }
+  static CRIA_ALWAYS_INLINE i odd_lanes(i a, i b) noexcept {
+    return _mm512_castps_si512(_mm512_shuffle_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), 0xdd));
+  }
   static CRIA_ALWAYS_INLINE i lookup(const std::uint8_t (&table)[16], i a) noexcept {
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))), a);
   }

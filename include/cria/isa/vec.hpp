@@ -178,6 +178,13 @@ struct vec<scalar> {
     for (std::size_t n = 0; n < 16; ++n) b[n] = static_cast<std::uint8_t>(a.v[n]);
     std::memcpy(p, b, sizeof b);
   }
+  /// Returns the even lanes of a and b: within each four lanes, two of a, then two of b.
+  static CRIA_NOINLINE i even_lanes(const i& a, const i& b) noexcept {
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return (n % 4 < 2 ? a : b).v[n / 4 * 4 + n % 2 * 2]; });
+  }
+  static CRIA_NOINLINE i odd_lanes(const i& a, const i& b) noexcept {
+    return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE { return (n % 4 < 2 ? a : b).v[n / 4 * 4 + n % 2 * 2 + 1]; });
+  }
   /// Returns table[byte & 15] for every byte of `a`.
   static CRIA_NOINLINE i lookup(const std::uint8_t (&table)[16], const i& a) noexcept {
     return i::make([&](std::size_t n) CRIA_LAMBDA_INLINE {

@@ -64,6 +64,8 @@ struct vec<neon64> : batch_vec<neon64::arch> {
     const std::uint32_t word = vget_lane_u32(vreinterpret_u32_s8(vmovn_s16(vcombine_s16(half, half))), 0);
     std::memcpy(p, &word, 4);
   }
+  static CRIA_ALWAYS_INLINE i even_lanes(i a, i b) noexcept { return vuzp1q_s32(a, b); }
+  static CRIA_ALWAYS_INLINE i odd_lanes(i a, i b) noexcept { return vuzp2q_s32(a, b); }
   static CRIA_ALWAYS_INLINE i lookup(const std::uint8_t (&table)[16], i a) noexcept {
     return vreinterpretq_s32_u8(vqtbl1q_u8(vld1q_u8(table), vreinterpretq_u8_s32(a)));
   }

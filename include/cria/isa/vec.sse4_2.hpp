@@ -64,6 +64,12 @@ struct vec<sse4_2> : batch_vec<sse4_2::arch> {
     const std::int32_t word = _mm_cvtsi128_si32(_mm_shuffle_epi8(a, low));
     std::memcpy(p, &word, 4);
   }
+  static CRIA_ALWAYS_INLINE i even_lanes(i a, i b) noexcept {
+    return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(a), _mm_castsi128_ps(b), 0x88));
+  }
+  static CRIA_ALWAYS_INLINE i odd_lanes(i a, i b) noexcept {
+    return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(a), _mm_castsi128_ps(b), 0xdd));
+  }
   static CRIA_ALWAYS_INLINE i lookup(const std::uint8_t (&table)[16], i a) noexcept {
     return _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)), a);
   }

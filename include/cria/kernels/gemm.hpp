@@ -44,6 +44,7 @@
 #include <cria/kernels/gemm_unpacked.hpp>
 #include <cria/kernels/int8_dot.hpp>
 #include <cria/kernels/kernel_table.hpp>
+#include <cria/kernels/panel.octets.hpp>
 #include <cria/kernels/panel.hpp>
 
 #include <cstddef>
@@ -58,9 +59,9 @@ struct gemm {
   using dot = int8_dot<Isa>;
   using layout = panel<Format>;
   using unpack = typename layout::template unpack<Isa>;
+  using blocks = panel_blocks<Format, Isa>;
   using f = typename op::f;
   using i = typename op::i;
-  static constexpr std::size_t block_bytes = panel_rows * sizeof(Format);
 
   /// Loops over panels outside and over tiles of tokens inside, so that a panel is read from memory once for all tokens whose activations fit the cache.
   static void run(const gemm_args& a) noexcept {
@@ -148,6 +149,7 @@ struct gemm {
     constexpr std::size_t V = panel_rows / op::lanes, S = row_vectors_in_turn, P = Exact ? 2 : 1;   // vectors of rows, those in turn, planes
     const std::size_t n_planes = is_row_tile_shared && a.activations_precision == precision::fast ? 1 : P;
     const row_fields at(a.n_groups);
+    const std::size_t block_bytes = blocks::bytes(a);
     const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
     const std::int32_t* x = activations_of(a, t);
     const std::int32_t* fields = x + a.n_groups * n_planes * group_steps;
@@ -158,7 +160,7 @@ struct gemm {
     group_pairs<Isa, 1, has_large_codes> pairs;
     std::int32_t both[is_row_tile_shared ? 2 * group_steps : 1] = {};
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
-      unpack::decode(block, sc.bytes);
+      const std::byte* columns = blocks::decode(a, block, sc.bytes);
       for (std::size_t g = 0; g < layout::groups; ++g, x += n_planes * group_steps, ++fields) {
         const std::int32_t* words = x;
         if constexpr (has_large_codes) words = pairs.template make<P>(x);
@@ -172,8 +174,8 @@ struct gemm {
           each<V / S>([&]<std::size_t Part>() CRIA_PART_LAMBDA {
             constexpr std::size_t r = Part * S * op::lanes;
             i sum[S];
-            row_sums<P, Sub>(block, g, r, words, sum_start<Isa, zero>(fields[at.bias + which<Sub> * at.step]), sum);
-            scale_and_add<1, Sub>(block, sc.bytes, g, r, fields, at, sum, acc[Part]);
+            row_sums<P, Sub>(columns, g, r, words, sum_start<Isa, zero>(fields[at.bias + which<Sub> * at.step]), sum);
+            scale_and_add<1, Sub>(columns, sc.bytes, g, r, fields, at, sum, acc[Part]);
           });
         });
       }
@@ -185,7 +187,7 @@ struct gemm {
   template <std::size_t W>
   static CRIA_KERNEL void wide_tile(const gemm_args& a, std::size_t p, std::size_t r, std::size_t t) noexcept {
     constexpr std::size_t V = row_vectors;
-    const std::size_t n_planes = a.activations_precision == precision::exact ? 2 : 1;
+    const std::size_t n_planes = a.activations_precision == precision::exact ? 2 : 1, block_bytes = blocks::bytes(a);
     const activation_group<W> at(n_planes);
     const bool asks_ahead = r == 0 && n_planes * W * 32 * panel_rows >= 4 * block_bytes / layout::groups;
     const std::byte* block = a.weights + p * (a.n_groups / layout::groups) * block_bytes;
@@ -195,16 +197,16 @@ struct gemm {
     for (std::size_t n = 0; n < V * W; ++n) acc[n] = op::set(0);
     decoded_scales<unpack> sc;
     for (std::size_t b = 0; b < a.n_groups / layout::groups; ++b, block += block_bytes) {
-      unpack::decode(block, sc.bytes);
+      const std::byte* columns = blocks::decode(a, block, sc.bytes);
       for (std::size_t n = 0; asks_ahead && n < block_bytes; n += 64) CRIA_PREFETCH(block + bytes_ahead + n);
       for (std::size_t g = 0; g < layout::groups; ++g, x += at.words) {
         each<layout::subs>([&]<std::size_t Sub>() CRIA_PART_LAMBDA {
           i sum[row_vectors * W];
-          plane_sums<W, Sub>(block, g, r, x, n_planes, x + at.bias + which<Sub> * W, sum);
+          plane_sums<W, Sub>(columns, g, r, x, n_planes, x + at.bias + which<Sub> * W, sum);
           // Reload the tokens' scales: they must not occupy registers until the other scale group.
           const std::int32_t* fields = x;
           if constexpr (layout::subs > 1) CRIA_FORGET(fields);
-          scale_and_add<W, Sub>(block, sc.bytes, g, r, fields, at, sum, acc);
+          scale_and_add<W, Sub>(columns, sc.bytes, g, r, fields, at, sum, acc);
         });
       }
     }
@@ -327,6 +329,17 @@ struct gemm {
       if (n % W >= valid) continue;
       put_products<Isa>(a, t + n % W, first_row + n / W * op::lanes, acc[n]);
     }
+  }
+};
+
+/// The product of a format whose values come eight at a time: that of its decoded blocks.
+template <octet_block Format, class Isa>
+struct gemm<Format, Isa> {
+  static void run(const gemm_args& a) noexcept {
+    gemm_args decoding = a;
+    decoding.decode_octets = &decode_octets<Format, Isa>::run;
+    decoding.octet_block_bytes = panel_rows * sizeof(Format);
+    gemm<decoded_octets, Isa>::run(decoding);
   }
 };
 

@@ -22,11 +22,11 @@ CRIA_PART void each(F fn) noexcept {
 template <class Isa, int Zero>
 CRIA_PART typename isa::vec<Isa>::i sum_start(std::int32_t bias) noexcept {
   using op = isa::vec<Isa>;
-  static_assert(Zero == 0 || Zero == 4 || Zero == 8 || Zero == 16 || Zero == 32 || Zero == 128);
+  static_assert(Zero == 0 || Zero == 1 || Zero == 4 || Zero == 8 || Zero == 16 || Zero == 32 || Zero == 64 || Zero == 128);
   if constexpr (Zero == 0) {
     return op::set_i(0);
-  } else if constexpr (Zero == 4) {
-    return op::template sra<1>(op::set_i(bias));
+  } else if constexpr (Zero < 8) {
+    return op::template sra<3 - std::countr_zero(static_cast<unsigned>(Zero))>(op::set_i(bias));
   } else {
     return op::template shl<std::countr_zero(static_cast<unsigned>(Zero)) - 3>(op::set_i(bias));
   }

@@ -145,18 +145,19 @@ struct gemm_unpacked {
 
   /// The functions that know the format.
   struct parts {
-    void (*unpack)(const std::byte* block, std::size_t n_blocks, unpacked_columns&) noexcept;
+    void (*unpack)(const gemm_args&, const std::byte* block, std::size_t n_blocks, unpacked_columns&) noexcept;
     void (*wide_tile)(const unpacked_columns&, std::size_t n_groups, const std::int32_t* x, precision, float* sums) noexcept;
     void (*tile_of_4)(const unpacked_columns&, std::size_t n_groups, const std::int32_t* x, precision, float* sums) noexcept;
     void (*one_token)(const gemm_args&, std::size_t p, std::size_t t) noexcept;
-    std::size_t block_groups, block_bytes;
+    std::size_t (*block_bytes)(const gemm_args&) noexcept;
+    std::size_t block_groups;
   };
 
   /// Returns those of Format, whose columns are unpacked as Kind.
   template <class Format, class Kind>
   static constexpr parts parts_of(void (*one_token)(const gemm_args&, std::size_t, std::size_t) noexcept) noexcept {
     return {&unpack_columns<Format, Isa>::template run<Kind>, &gemm_unpacked_tile<Isa, Kind, widest>::run, &gemm_unpacked_tile<Isa, Kind, 4>::run,
-            one_token, panel<Format>::groups, panel_rows * sizeof(Format)};
+            one_token, &panel_blocks<Format, Isa>::bytes, panel<Format>::groups};
   }
 
   /// Multiplies tokens [begin, end), at most max_tokens, which begin and end where tiles of all tokens do.
@@ -186,12 +187,13 @@ struct gemm_unpacked {
     unpacked_columns w;
     alignas(64) float sums[(max_tokens + widest) * panel_rows];
     std::memset(sums, 0, (end - begin + widest) * panel_rows * sizeof *sums);
-    const std::byte* block = a.weights + p * (a.n_groups / format.block_groups) * format.block_bytes;
+    const std::size_t block_bytes = format.block_bytes(a);
+    const std::byte* block = a.weights + p * (a.n_groups / format.block_groups) * block_bytes;
     for (std::size_t g = 0; g < a.n_groups; g += unpacked_columns::max_groups) {
       const std::size_t n_groups = a.n_groups - g < unpacked_columns::max_groups ? a.n_groups - g : unpacked_columns::max_groups;
       const std::size_t n_blocks = n_groups / format.block_groups;
-      format.unpack(block, n_blocks, w);
-      block += n_blocks * format.block_bytes;
+      format.unpack(a, block, n_blocks, w);
+      block += n_blocks * block_bytes;
       for (std::size_t t = begin; t < end;) {
         const std::size_t width = tile_width(a.n_tokens - t, tiles_of<Isa>);
         const std::int32_t* x = a.activations + (t * a.n_groups + g * width) * activation_words(a.activations_precision);

@@ -35,6 +35,8 @@ struct gemm_args {
   std::size_t ldy;                         ///< at least N rounded up to 16
   const float* bias;                       ///< N rounded up to 16, or nullptr
   bool accumulate;                         ///< add to Y instead of writing it
+  void (*decode_octets)(const std::byte* block, std::byte* decoded) noexcept = nullptr;  ///< set by the product itself (panel.octets.hpp)
+  std::size_t octet_block_bytes = 0;              ///< the same: of a block of a panel
 };
 
 /// X[n_tokens, 32 n_groups] in float32, and where its integers go; activations.hpp.

@@ -10,6 +10,7 @@
 
 #include <cria/kernels/gemm_parts.hpp>
 #include <cria/kernels/int8_dot.hpp>
+#include <cria/kernels/panel.octets.hpp>
 #include <cria/kernels/panel.hpp>
 
 #include <cstddef>
@@ -43,27 +44,28 @@ struct unpack_columns {
   using dot = int8_dot<Isa>;
   using layout = panel<Format>;
   using unpack = typename layout::template unpack<Isa>;
-  static constexpr std::size_t block_bytes = panel_rows * sizeof(Format);
+  using blocks = panel_blocks<Format, Isa>;
 
   /// Unpacks n_blocks blocks from `block` on as Kind, and prefetches as many bytes after them.
   template <class Kind>
-  static CRIA_KERNEL void run(const std::byte* block, std::size_t n_blocks, unpacked_columns& out) noexcept {
+  static CRIA_KERNEL void run(const gemm_args& a, const std::byte* block, std::size_t n_blocks, unpacked_columns& out) noexcept {
+    const std::size_t block_bytes = blocks::bytes(a);
     decoded_scales<unpack> sc;
     std::byte* codes = out.codes;
     float *scales = out.scales, *mins = out.mins;
     const std::byte *end = block + n_blocks * block_bytes, *ahead = end;
     for (; block != end; block += block_bytes, ahead += block_bytes) {
       for (std::size_t n = 0; n < block_bytes; n += 64) CRIA_PREFETCH(ahead + n);
-      unpack::decode(block, sc.bytes);
+      const std::byte* columns = blocks::decode(a, block, sc.bytes);
       for (std::size_t g = 0; g < layout::groups; ++g, codes += Kind::group_bytes) {
         for (std::size_t r = 0; r < panel_rows; r += op::lanes) {
           each<group_steps>([&]<std::size_t Step>() CRIA_PART_LAMBDA {
-            put<Kind>(unpack::template codes<Step>(block, g, r), codes + Step * Kind::step_bytes + 4 * r);
+            put<Kind>(unpack::template codes<Step>(columns, g, r), codes + Step * Kind::step_bytes + 4 * r);
           });
           CRIA_UNROLL
           for (std::size_t sub = 0; sub < layout::subs; ++sub) {
-            op::store(scales + sub * panel_rows + r, unpack::scale(block, sc.bytes, g, r, sub));
-            if constexpr (layout::has_min) op::store(mins + sub * panel_rows + r, unpack::min(block, sc.bytes, g, r, sub));
+            op::store(scales + sub * panel_rows + r, unpack::scale(columns, sc.bytes, g, r, sub));
+            if constexpr (layout::has_min) op::store(mins + sub * panel_rows + r, unpack::min(columns, sc.bytes, g, r, sub));
           }
         }
         scales += layout::subs * panel_rows;

@@ -226,7 +226,7 @@ CRIA_INLINE result<std::vector<planned_tensor>> plan_quantization(const gguf::fi
     const detail::file_type_rules* rules = detail::find_rules(options.type);
     if (rules == nullptr) return error{errc::bad_argument, "type", "is no file type"};
     for (const auto& chosen : {options.output_type, options.embedding_type}) {
-      if (chosen && !format_index_of(*chosen)) return error{errc::unsupported_type, name(*chosen), "cria cannot write it"};
+      if (chosen && !is_writable(*chosen)) return error{errc::unsupported_type, name(*chosen), "cria cannot write it"};
     }
     const auto tensors = file.tensors();
     std::vector<std::tuple<std::int64_t, std::string_view, std::size_t>> order;   // of layers, then names

@@ -4,13 +4,13 @@
 // A format is a struct whose bytes are the block as the file holds it, with its meaning beside it:
 //   type, name, block_size                 its id and name in GGUF, elements in a block
 //   dequantize(block, out)                 the definition of the values
-//   quantize(values) -> block              the definition of the way back
+//   quantize(values) -> block              the definition of the way back; formats that are only read have none
 //
 // Ensures   Every dequantised value is the exact product (and difference) of the block's numbers, rounded once to float: the
 //           integers and half-precision scales are so short that all products are exact. So it is the same value with or without
 //           fused multiply-add, in any order of the factors, and it is the value that ggml computes.
 //           Any bytes are a valid block: scales of inf or NaN give inf or NaN, nothing else happens.
-//           quantize accepts any floats; a NaN counts as the lowest code.
+//           quantize, where there is one, accepts any floats; a NaN counts as the lowest code.
 // Errors    none (noexcept)
 // Threads   pure functions
 #pragma once
@@ -37,11 +37,10 @@ template <class Block>
 struct block_traits;
 
 template <class Block>
-  requires requires(const Block& block, std::span<float, Block::block_size> out, std::span<const float, Block::block_size> values) {
+  requires requires(const Block& block, std::span<float, Block::block_size> out) {
     { Block::type } -> std::convertible_to<tensor_type>;
     { Block::name } -> std::convertible_to<std::string_view>;
     { Block::dequantize(block, out) } noexcept -> std::same_as<void>;
-    { Block::quantize(values) } noexcept -> std::same_as<Block>;
   }
 struct block_traits<Block> {
   static constexpr tensor_type type = Block::type;
@@ -49,7 +48,11 @@ struct block_traits<Block> {
   static constexpr std::size_t block_size = Block::block_size;
 
   static void dequantize(const Block& block, std::span<float, block_size> out) noexcept { Block::dequantize(block, out); }
-  [[nodiscard]] static Block quantize(std::span<const float, block_size> values) noexcept { return Block::quantize(values); }
+  [[nodiscard]] static Block quantize(std::span<const float, block_size> values) noexcept
+    requires requires { { Block::quantize(values) } noexcept -> std::same_as<Block>; }
+  {
+    return Block::quantize(values);
+  }
 };
 
 namespace detail {
@@ -62,16 +65,19 @@ namespace detail {
 }
 }  // namespace detail
 
-/// A block format of GGUF files that cria computes with. Axioms: dequantize writes all of `out`; dequantize(quantize(x)) is within
-/// the format's error bound of x; a block of zeros dequantises to zeros.
+/// A block format of GGUF files that cria computes with. Axioms: dequantize writes all of `out`; a block of zeros dequantises to zeros.
 template <class Block>
 concept quant_block = std::is_trivially_copyable_v<Block> && std::is_standard_layout_v<Block> &&
-                      requires(const Block& block, std::span<float, block_traits<Block>::block_size> out,
-                               std::span<const float, block_traits<Block>::block_size> values) {
+                      requires(const Block& block, std::span<float, block_traits<Block>::block_size> out) {
                         { block_traits<Block>::dequantize(block, out) } noexcept -> std::same_as<void>;
-                        { block_traits<Block>::quantize(values) } noexcept -> std::same_as<Block>;
                         requires detail::is_in_tensor_types(block_traits<Block>::type, block_traits<Block>::block_size, sizeof(Block));
                       };
+
+/// One that cria writes, too. Axiom: dequantize(quantize(x)) is within the format's error bound of x.
+template <class Block>
+concept writable_block = quant_block<Block> && requires(std::span<const float, block_traits<Block>::block_size> values) {
+  { block_traits<Block>::quantize(values) } noexcept -> std::same_as<Block>;
+};
 
 namespace detail {
 

@@ -10,6 +10,13 @@
 #pragma once
 
 #include <cria/quant/float.hpp>
+#include <cria/quant/iq1_m.hpp>
+#include <cria/quant/iq1_s.hpp>
+#include <cria/quant/iq2_s.hpp>
+#include <cria/quant/iq2_xs.hpp>
+#include <cria/quant/iq2_xxs.hpp>
+#include <cria/quant/iq3_s.hpp>
+#include <cria/quant/iq3_xxs.hpp>
 #include <cria/quant/iq4_nl.hpp>
 #include <cria/quant/iq4_xs.hpp>
 #include <cria/quant/mxfp4.hpp>
@@ -23,6 +30,8 @@
 #include <cria/quant/q5_k.hpp>
 #include <cria/quant/q6_k.hpp>
 #include <cria/quant/q8_0.hpp>
+#include <cria/quant/tq1_0.hpp>
+#include <cria/quant/tq2_0.hpp>
 
 #include <cstddef>
 #include <cstring>
@@ -39,7 +48,8 @@ struct type_list {
   static constexpr std::size_t size = sizeof...(Types);
 };
 
-using all_formats = type_list<f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq4_xs, mxfp4>;
+using all_formats = type_list<f32, f16, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k, q5_k, q6_k, iq1_s, iq1_m, iq2_xxs, iq2_xs, iq2_s, iq3_xxs, iq3_s,
+                              iq4_nl, iq4_xs, tq1_0, tq2_0, mxfp4>;
 
 inline constexpr std::size_t n_formats = all_formats::size;
 
@@ -72,6 +82,16 @@ inline constexpr std::size_t format_index = detail::index_in<Block>(all_formats{
   detail::any_format(all_formats{}, [&]<class Block>(std::size_t index, std::type_identity<Block>) {
     if (block_traits<Block>::type == type) found = index;
     return found.has_value();
+  });
+  return found;
+}
+
+/// Returns whether cria makes blocks of `type` from values.
+[[nodiscard]] constexpr bool is_writable(tensor_type type) noexcept {
+  bool found = false;
+  detail::any_format(all_formats{}, [&]<class Block>(std::size_t, std::type_identity<Block>) {
+    found = block_traits<Block>::type == type && writable_block<Block>;
+    return found;
   });
   return found;
 }
@@ -119,7 +139,7 @@ void dequantize_row(const std::byte* row, std::span<float> values) noexcept {
 }
 
 /// Writes the blocks of `values` to `row`, which needs no alignment. Requires values.size() a multiple of the block size.
-template <quant_block Block>
+template <writable_block Block>
 void quantize_row(std::span<const float> values, std::byte* row) noexcept {
   constexpr std::size_t block_size = block_traits<Block>::block_size;
   CRIA_ASSERT(values.size() % block_size == 0);
@@ -134,9 +154,16 @@ void quantize_row(std::span<const float> values, std::byte* row) noexcept {
   return visit_format(type, [&]<class Block>(std::type_identity<Block>) { dequantize_row<Block>(row, values); });
 }
 
-/// As quantize_row<Block> for the format of `type`; returns false and does nothing when there is none.
+/// As quantize_row<Block> for the format of `type`; returns false and does nothing when there is none or it is only read.
 [[nodiscard]] inline bool quantize_row(tensor_type type, std::span<const float> values, std::byte* row) noexcept {
-  return visit_format(type, [&]<class Block>(std::type_identity<Block>) { quantize_row<Block>(values, row); });
+  bool is_written = false;
+  visit_format(type, [&]<class Block>(std::type_identity<Block>) {
+    if constexpr (writable_block<Block>) {
+      quantize_row<Block>(values, row);
+      is_written = true;
+    }
+  });
+  return is_written;
 }
 
 }  // namespace cria::inline v0_1_0
