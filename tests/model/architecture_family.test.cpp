@@ -267,9 +267,12 @@ TEST_CASE("architecture family: shares of olmoe's experts are of all of them, un
   model_parts few = olmoe_model(), all = few;
   const std::vector<float> of_all = logits_of(model_of(few), tokens());
   few.set("olmoe.expert_weights_norm", true);
-  CHECK(logits_of(model_of(few), tokens()) != of_all);
+  const std::vector<float> of_chosen = logits_of(model_of(few), tokens());
+  CHECK(of_chosen != of_all);
   few.set("olmoe.expert_weights_norm", false);
   CHECK(logits_of(model_of(few), tokens()) == of_all);
+  few.set("olmoe.expert_gating_func", std::uint32_t{3});   // a softmax over the chosen ones
+  CHECK(logits_of(model_of(few), tokens()) == of_chosen);
   all.set("olmoe.expert_used_count", std::uint32_t{4});
   const std::vector<float> unsaid = logits_of(model_of(all), tokens());
   all.set("olmoe.expert_weights_norm", true);

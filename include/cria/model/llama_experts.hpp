@@ -5,9 +5,11 @@
 //   q, k, v = attn_{q,k,v} rms_norm(h, attn_norm)
 //   q, k    = rope(q, pos), rope(k, pos)                     neighbouring channels are a pair
 //   h      += attn_output softmax(q K^T / sqrt(d)) V
-//   p       = softmax over the U largest of ffn_gate_inp b   b = rms_norm(h, ffn_norm); over all where expert_weights_norm is false
+//   p       = softmax over the U largest of ffn_gate_inp b   b = rms_norm(h, ffn_norm); or over all
 //   h      += s sum p_e ffn_down_e (silu(ffn_gate_e b) * ffn_up_e b)     s = expert_weights_scale; 1 where the file says none, or 0
 //   logits  = output rms_norm(h, output_norm)
+//
+// The softmax is over all where expert_weights_norm is false and expert_gating_func is not 3, which says that it is over the chosen ones.
 //
 // Shapes    as model/llama.hpp; nn/experts.hpp
 // Errors    from_metadata: wrong_type, bad_value (with the key)
@@ -29,8 +31,9 @@ struct llama_experts : rotary_decoder {
   static result<llama_experts> from_metadata(const detail::config_reader& read, const model_config& c,
                                              nn::expert_shares otherwise = nn::expert_shares::of_chosen) {
     CRIA_TRY(const float scale, read.positive_or_none("expert_weights_scale", 1));
-    CRIA_TRY(const bool is_of_chosen, read.flag("expert_weights_norm", otherwise == nn::expert_shares::of_chosen));
-    return llama_experts{rotary_decoder(c), scale == 0 ? 1 : scale, is_of_chosen ? nn::expert_shares::of_chosen : nn::expert_shares::of_all};
+    CRIA_TRY(const bool is_of_chosen, read.has_softmax_of_chosen());
+    CRIA_TRY(const bool is_normed, read.flag("expert_weights_norm", otherwise == nn::expert_shares::of_chosen));
+    return llama_experts{rotary_decoder(c), scale == 0 ? 1 : scale, is_of_chosen || is_normed ? nn::expert_shares::of_chosen : nn::expert_shares::of_all};
   }
 
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const { layer(p, m, i, turn(p, m)); }

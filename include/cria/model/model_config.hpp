@@ -158,11 +158,12 @@ class config_reader {
     return error{errc::unsupported_architecture, key("expert_group_count"), "experts are chosen by groups"};
   }
 
-  /// Fails where the shares of experts do not come from a softmax.
-  result<void> check_expert_gating() const {
+  /// Returns whether the shares of experts come from a softmax over those that are chosen, as the file says it; over all otherwise. Fails where they come from
+  /// no softmax.
+  result<bool> has_softmax_of_chosen() const {
     CRIA_TRY(const std::uint64_t function, metadata_.get_or(key("expert_gating_func"), std::uint64_t{1}));
     constexpr std::uint64_t unsaid = 0, softmax = 1, softmax_of_chosen = 3;   // 2: sigmoid
-    if (function == unsaid || function == softmax || function == softmax_of_chosen) return {};
+    if (function == unsaid || function == softmax || function == softmax_of_chosen) return function == softmax_of_chosen;
     return error{errc::unsupported_architecture, key("expert_gating_func"), std::to_string(function) + " is not a softmax"};
   }
 
@@ -291,7 +292,7 @@ inline result<model_config> model_config::from_metadata(const gguf::metadata& me
   CRIA_TRY(c.n_kv_heads, read.count("attention.head_count_kv", 65536, c.n_heads));
   if (row->has_experts) {
     CRIA_CHECK(read.check_expert_groups());
-    CRIA_CHECK(read.check_expert_gating());
+    CRIA_CHECK(read.has_softmax_of_chosen());   // or does not compute a softmax
     CRIA_TRY(c.n_experts_used, read.count("expert_used_count", std::min(c.n_experts, nn::most_experts_used)));
   }
   CRIA_TRY(c.ffn_dim, read.ffn_width(*row, c.n_experts_used, widest));
