@@ -13,11 +13,11 @@
 namespace cria_program {
 
 struct grammar_flags {
-  std::string grammar, json_schema;   // files; - is standard input
+  std::string grammar, json_schema;   // files; - is standard input. A schema may be given itself: {...}
 
   /// what: "the reply", "every reply".
   void add_to(CLI::App& command, const std::string& what);
-  /// Reads and compiles the file; none where none is named. An error names the file.
+  /// Reads and compiles the file or schema; none where none is given. An error names the file or the flag.
   [[nodiscard]] result<std::optional<cria::grammar>> read() const;
 };
 

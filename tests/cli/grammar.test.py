@@ -46,6 +46,15 @@ class Grammar(unittest.TestCase):
             self.assertTrue(isinstance(person["name"], str) and len(person["name"]) <= 12)
             self.assertTrue(isinstance(person["age"], int) and 1 <= person["age"] <= 99)
 
+    def test_a_schema_may_be_given_itself(self):
+        given, of_file = (run("--json-schema", schema, "--temp", "1.5", "--seed", "1", "-n", "200")
+                          for schema in (json.dumps(SCHEMA), file_of("same.json", json.dumps(SCHEMA))))
+        self.assertEqual((given.returncode, given.stdout), (0, of_file.stdout), given.stderr)
+        self.assertTrue(given.stdout)
+        done = run("--json-schema", '{"items": {"multipleOf": 2}}')
+        self.assertEqual((done.returncode, done.stdout), (1, b""))
+        self.assertIn(b"--json-schema: #/items/multipleOf", done.stderr)
+
     def test_a_reply_that_was_cut_is_an_error(self):
         done = run("--json-schema", file_of("cut.json", json.dumps(SCHEMA)), "-n", "3")
         self.assertEqual(done.returncode, 1)
