@@ -38,14 +38,17 @@ struct panel<Format> {
 
   static CRIA_ALWAYS_INLINE void pack(const Format (&rows)[panel_rows], std::byte* out) noexcept { std::memcpy(out, rows, sizeof rows); }
   static CRIA_ALWAYS_INLINE Format row(const std::byte* block, std::size_t r) noexcept {
-    Format b;
-    std::memcpy(&b, block + r * sizeof(Format), sizeof(Format));
-    return b;
+    // Neither a default constructor nor std::bit_cast: at -O0 they are functions without the name of the set (kernels/instantiate.hpp).
+    struct {
+      std::byte bytes[sizeof(Format)];
+    } b;
+    std::memcpy(b.bytes, block + r * sizeof(Format), sizeof b);
+    return __builtin_bit_cast(Format, b);
   }
 };
 
 /// Returns where row r's codes are among those of 16 rows, for vectors of this many lanes: row 4 n + m of a vector is in its first half if m < 2.
-[[nodiscard]] constexpr std::size_t octet_slot(std::size_t r, std::size_t lanes) noexcept {
+[[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t octet_slot(std::size_t r, std::size_t lanes) noexcept {
   return r / lanes * lanes + r % 4 / 2 * (lanes / 2) + r % lanes / 4 * 2 + r % 2;
 }
 
