@@ -36,7 +36,8 @@ struct iq1_m {
     return 2 * (scales[g / 2] >> (6 * (g % 2) + 3 * half) & 7U) + 1;
   }
   [[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t octet(std::size_t g, std::size_t l) const noexcept {
-    const unsigned bits = qh[2 * g + l / 2] << 8 >> 4 * (l % 2);
+    const unsigned high = qh[2 * g + l / 2];
+    const unsigned bits = high << 8 >> 4 * (l % 2);
     return grids::shifted(grids::iq1[qs[4 * g + l] | (bits & 0x700)], bits >> 11 & 1);
   }
 
