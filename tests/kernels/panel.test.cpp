@@ -61,7 +61,7 @@ void step_values(const std::byte* block, std::size_t g, float (&values)[panel_ro
     kernels::decode_octets<Format, cria::isa::scalar>::run(block, sc);
     block = sc;
   } else {
-    unpack::decode(block, sc);
+    block = kernels::panel_blocks<Format, cria::isa::scalar>::decode({}, block, sc);
   }
   const auto codes = unpack::template codes<Step>(block, g, 0);
   const auto scale = unpack::scale(block, sc, g, 0, sub);

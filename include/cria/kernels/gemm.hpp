@@ -44,12 +44,14 @@
 #include <cria/kernels/gemm_unpacked.hpp>
 #include <cria/kernels/int8_dot.hpp>
 #include <cria/kernels/kernel_table.hpp>
+#include <cria/kernels/octet_rows.hpp>
 #include <cria/kernels/panel.octets.hpp>
 #include <cria/kernels/panel.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace cria::inline v0_1_0::kernels {
 
@@ -146,6 +148,9 @@ struct gemm {
   /// A single token and a whole panel. Both planes of a step use the same unpacked codes, and their sums do not wait for each other.
   template <bool Exact>
   static CRIA_KERNEL void row_tile(const gemm_args& a, std::size_t p, std::size_t t) noexcept {
+    if constexpr (std::is_same_v<Format, decoded_octets>) {
+      if (a.octets->one_token != nullptr) return a.octets->one_token(a, p, t);
+    }
     constexpr std::size_t V = panel_rows / op::lanes, S = row_vectors_in_turn, P = Exact ? 2 : 1;   // vectors of rows, those in turn, planes
     const std::size_t n_planes = is_row_tile_shared && a.activations_precision == precision::fast ? 1 : P;
     const row_fields at(a.n_groups);
@@ -332,15 +337,22 @@ struct gemm {
   }
 };
 
-/// The product of a format whose values come eight at a time: that of its decoded blocks.
+/// The product of a format whose values are points of a grid: that of its decoded blocks, with a product of its own for one token.
 template <octet_block Format, class Isa>
 struct gemm<Format, Isa> {
   static void run(const gemm_args& a) noexcept {
-    gemm_args decoding = a;
-    decoding.decode_octets = &decode_octets<Format, Isa>::run;
-    decoding.octet_block_bytes = panel_rows * sizeof(Format);
-    gemm<decoded_octets, Isa>::run(decoding);
+    gemm_args args = a;
+    args.octets = &kernels;
+    gemm<decoded_octets, Isa>::run(args);
   }
+
+ private:
+  static constexpr octet_kernels make_kernels() noexcept {
+    octet_kernels k{panel_rows * sizeof(Format), &decode_octets<Format, Isa>::run, nullptr};
+    if constexpr (octet_vectors<Isa>::exist) k.one_token = &octet_rows<Format, Isa>::run;
+    return k;
+  }
+  static constexpr octet_kernels kernels = make_kernels();
 };
 
 }  // namespace cria::inline v0_1_0::kernels

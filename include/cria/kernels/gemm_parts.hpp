@@ -4,6 +4,7 @@
 
 #include <cria/isa/vec.hpp>
 #include <cria/kernels/kernel_table.hpp>
+#include <cria/kernels/panel.hpp>
 
 #include <bit>
 #include <cstddef>
@@ -45,6 +46,18 @@ CRIA_PART void add_widened(Int (&sum)[N], Steps steps) noexcept {
   for (std::size_t n = 0; n < N; ++n) sum[n] = Dot::widen(sum[n], narrow[n]);
   if constexpr (now < Count) add_widened<Dot, NarrowSteps, First + now, Count - now>(sum, steps);
 }
+
+/// How a product walks over the blocks of a panel of Format, whose columns it reads at the address that decode() returns.
+template <class Format, class Isa>
+struct panel_blocks {
+  using unpack = typename panel<Format>::template unpack<Isa>;
+
+  static CRIA_PART std::size_t bytes(const gemm_args&) noexcept { return panel_rows * sizeof(Format); }
+  static CRIA_PART const std::byte* decode(const gemm_args&, const std::byte* block, std::byte* sc) noexcept {
+    unpack::decode(block, sc);
+    return block;
+  }
+};
 
 /// Writes the products of token t and vec<Isa>::lanes rows from `row` on.
 template <class Isa>

@@ -20,6 +20,8 @@
 
 namespace cria::inline v0_1_0::kernels {
 
+struct octet_kernels;
+
 /// Y[., panel range] (+)= X W^T (+ bias): gemm.hpp for quantised weights, gemm_float.hpp for floats.
 struct gemm_args {
   const std::byte* weights;                ///< panel 0 of the tensor
@@ -35,8 +37,7 @@ struct gemm_args {
   std::size_t ldy;                         ///< at least N rounded up to 16
   const float* bias;                       ///< N rounded up to 16, or nullptr
   bool accumulate;                         ///< add to Y instead of writing it
-  void (*decode_octets)(const std::byte* block, std::byte* decoded) noexcept = nullptr;  ///< set by the product itself (panel.octets.hpp)
-  std::size_t octet_block_bytes = 0;              ///< the same: of a block of a panel
+  const octet_kernels* octets = nullptr;   ///< set by the product itself, for formats that share it (panel.octets.hpp)
 };
 
 /// X[n_tokens, 32 n_groups] in float32, and where its integers go; activations.hpp.

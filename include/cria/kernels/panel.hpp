@@ -70,7 +70,7 @@ struct scale_bytes {
   /// Returns bits [From, From + N) of each byte, moved to bit To.
   template <int From, int N, int To = 0>
   static CRIA_ALWAYS_INLINE i bits(i x) noexcept {
-    const i kept = op::set_i(0x01010101 * (((1 << N) - 1) << To));
+    const i kept = op::set_i(static_cast<std::int32_t>(0x01010101U * (((1U << N) - 1) << To)));
     if constexpr (From >= To) {
       return op::template shr<From - To>(x) & kept;
     } else {

@@ -19,6 +19,7 @@
 #include <cria/kernels/panel.q5_k.hpp>
 #include <cria/kernels/panel.q6_k.hpp>
 #include <cria/kernels/panel.q8_0.hpp>
+#include <cria/kernels/panel.tq1_0.hpp>
 #include <cria/kernels/panel.tq2_0.hpp>
 #include <cria/quant/format.hpp>
 

@@ -10,7 +10,6 @@
 
 #include <cria/kernels/gemm_parts.hpp>
 #include <cria/kernels/int8_dot.hpp>
-#include <cria/kernels/panel.octets.hpp>
 #include <cria/kernels/panel.hpp>
 
 #include <cstddef>

@@ -38,8 +38,8 @@ template <quant_block Block>
     return detail::is_finite(block.d) && detail::is_finite(block.m);
   } else if constexpr (requires { block.d; }) {
     return detail::is_finite(block.d);
-  } else if constexpr (requires { block.scales_unit(); }) {
-    return detail::is_finite(block.scales_unit());
+  } else if constexpr (requires { block.fields(); }) {
+    return detail::is_finite(block.fields().d);
   } else {
     // mxfp4: 2^(e - 128) times a code of at most 12 is finite below e = 253; the specification calls e = 255 no number
     const auto is_too_large = [&](int q) {

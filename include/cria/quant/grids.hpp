@@ -20,7 +20,6 @@
 #include <cria/core/config.hpp>
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -47,35 +46,23 @@ template <class Word, std::size_t N, std::size_t Levels, std::size_t Length>
   return points;
 }
 
-/// For each number of Bits bits: a word whose bytes are 0x7f where the bit is set, and that less 64 in each byte. With seven bits, the eighth byte makes the
-/// number of 0x7f even.
-template <std::size_t Bits>
-struct sign_masks {
-  static constexpr std::size_t size = std::size_t{1} << Bits;
-  std::uint64_t masks[size] = {}, masks_less_64[size] = {};
-
-  consteval sign_masks() {
-    for (unsigned n = 0; n < size; ++n) {
-      const unsigned signs = Bits == 7 && std::popcount(n) % 2 != 0 ? n | 128 : n;
-      for (std::size_t j = 0; j < 8; ++j) masks[n] |= (signs >> j & 1) * std::uint64_t{0x7f} << 8 * j;
-      masks_less_64[n] = masks[n] - 64 * std::uint64_t{0x0101010101010101};
-    }
-  }
-};
-template <std::size_t Bits>
-inline constexpr sign_masks<Bits> masks_of_signs{};
-
 }  // namespace detail
 
 namespace grids {
 
 inline constexpr std::uint64_t repeated = 0x0101010101010101;
 
-/// Returns 64 plus each of eight values at most 63, or 64 minus it where a bit of `signs` is set; with seven bits, an even number of values is negative.
-template <std::size_t Bits>
-[[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t with_signs(std::uint64_t values, std::size_t signs) noexcept {
+/// Returns bytes that are 1 where a bit of the byte `signs` is set, its lowest one first.
+[[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t sign_bytes(std::uint8_t signs) noexcept {
+  const std::uint64_t kept = signs * repeated & 0x8040201008040201;
+  return (kept + 0x7f * repeated) >> 7 & repeated;
+}
+
+/// Returns 64 plus each of eight values at most 63, or 64 minus it where the byte of `is_negative` is 1 instead of 0.
+[[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t with_signs(std::uint64_t values, std::uint64_t is_negative) noexcept {
   // 127 - v where v is negative, and 64 - 127 more: no byte carries into the next.
-  return (values ^ detail::masks_of_signs<Bits>.masks[signs]) - detail::masks_of_signs<Bits>.masks_less_64[signs];
+  const std::uint64_t mask = 0x7f * is_negative;
+  return (values ^ mask) - mask + 64 * repeated;
 }
 
 /// Returns the codes of a point of iq1, moved by one eighth of a level: up, or down where `is_down` is 1.

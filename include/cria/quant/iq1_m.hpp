@@ -29,16 +29,33 @@ struct iq1_m {
   static constexpr std::size_t block_size = 256;
   static constexpr std::string_view name = "iq1_m";
 
-  [[nodiscard]] CRIA_ALWAYS_INLINE f16 scales_unit() const noexcept {
-    return {static_cast<std::uint16_t>(scales[0] >> 12 | (scales[1] >> 12 << 4) | (scales[2] >> 12 << 8) | (scales[3] >> 12 << 12))};
+  static constexpr const auto& grid = grids::iq1;
+  static constexpr octet_traits octets{.index_bits = 11, .signs = octet_signs::octet_shift, .scales = 2, .scale_shift = 0};
+  [[nodiscard]] octet_fields fields() const noexcept {
+    octet_fields f{};
+    for (std::size_t o = 0; o < 32; ++o) {
+      const unsigned high = qh[o / 2] >> 4 * (o % 2) & 15U;
+      f.index[o] = static_cast<std::uint16_t>(qs[o] | (high & 7) << 8);
+      f.signs[o] = static_cast<std::uint8_t>(high >> 3);
+    }
+    for (std::size_t h = 0; h < 2; ++h) {
+      for (std::size_t g = 0; g < 8; ++g) f.scales[8 * h + g] = scales[g / 2] >> (6 * (g % 2) + 3 * h) & 7;
+    }
+    for (std::size_t n = 0; n < 4; ++n) f.d.bits = static_cast<std::uint16_t>(f.d.bits | scales[n] >> 12 << 4 * n);
+    return f;
   }
-  [[nodiscard]] CRIA_ALWAYS_INLINE unsigned scale(std::size_t g, std::size_t half) const noexcept {
-    return 2 * (scales[g / 2] >> (6 * (g % 2) + 3 * half) & 7U) + 1;
-  }
-  [[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t octet(std::size_t g, std::size_t l) const noexcept {
-    const unsigned high = qh[2 * g + l / 2];
-    const unsigned bits = high << 8 >> 4 * (l % 2);
-    return grids::shifted(grids::iq1[qs[4 * g + l] | (bits & 0x700)], bits >> 11 & 1);
+  [[nodiscard]] static iq1_m of(const octet_fields& f) noexcept {
+    iq1_m b{};
+    for (std::size_t o = 0; o < 32; ++o) {
+      b.qs[o] = static_cast<std::uint8_t>(f.index[o]);
+      b.qh[o / 2] = static_cast<std::uint8_t>(b.qh[o / 2] | (f.index[o] >> 8 | f.signs[o] << 3) << 4 * (o % 2));
+    }
+    for (std::size_t n = 0; n < 4; ++n) {
+      unsigned word = unsigned{f.d.bits} >> 4 * n << 12;
+      for (std::size_t s = 0; s < 4; ++s) word |= unsigned{f.scales[8 * (s % 2) + 2 * n + s / 2]} << 3 * s;
+      b.scales[n] = static_cast<std::uint16_t>(word);
+    }
+    return b;
   }
 
   static void dequantize(const iq1_m& block, std::span<float, block_size> out) noexcept { detail::dequantize_octets(block, out); }

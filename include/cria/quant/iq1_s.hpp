@@ -29,11 +29,27 @@ struct iq1_s {
   static constexpr std::size_t block_size = 256;
   static constexpr std::string_view name = "iq1_s";
 
-  [[nodiscard]] CRIA_ALWAYS_INLINE f16 scales_unit() const noexcept { return d; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE unsigned scale(std::size_t g, std::size_t) const noexcept { return 2 * (qh[g] >> 12 & 7U) + 1; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t octet(std::size_t g, std::size_t l) const noexcept {
-    const unsigned bits = qh[g];
-    return grids::shifted(grids::iq1[qs[4 * g + l] | (bits << 8 >> 3 * l & 0x700)], bits >> 15);
+  static constexpr const auto& grid = grids::iq1;
+  static constexpr octet_traits octets{.index_bits = 11, .signs = octet_signs::group_shift, .scales = 1, .scale_shift = 0};
+  [[nodiscard]] octet_fields fields() const noexcept {
+    octet_fields f{};
+    f.d = d;
+    for (std::size_t o = 0; o < 32; ++o) {
+      f.index[o] = static_cast<std::uint16_t>(qs[o] | (qh[o / 4] >> 3 * (o % 4) & 7) << 8);
+      f.signs[o] = static_cast<std::uint8_t>(qh[o / 4] >> 15);
+    }
+    for (std::size_t g = 0; g < 8; ++g) f.scales[g] = qh[g] >> 12 & 7;
+    return f;
+  }
+  [[nodiscard]] static iq1_s of(const octet_fields& f) noexcept {
+    iq1_s b{};
+    b.d = f.d;
+    for (std::size_t o = 0; o < 32; ++o) {
+      b.qs[o] = static_cast<std::uint8_t>(f.index[o]);
+      b.qh[o / 4] = static_cast<std::uint16_t>(b.qh[o / 4] | f.index[o] >> 8 << 3 * (o % 4));
+    }
+    for (std::size_t g = 0; g < 8; ++g) b.qh[g] = static_cast<std::uint16_t>(b.qh[g] | f.scales[g] << 12 | f.signs[4 * g] << 15);
+    return b;
   }
 
   static void dequantize(const iq1_s& block, std::span<float, block_size> out) noexcept { detail::dequantize_octets(block, out); }

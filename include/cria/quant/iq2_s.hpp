@@ -13,6 +13,7 @@
 
 #include <cria/quant/octet_block.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -31,11 +32,26 @@ struct iq2_s {
   static constexpr std::size_t block_size = 256;
   static constexpr std::string_view name = "iq2_s";
 
-  [[nodiscard]] CRIA_ALWAYS_INLINE f16 scales_unit() const noexcept { return d; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE unsigned scale(std::size_t g, std::size_t half) const noexcept { return 2 * (scales[g] >> 4 * half & 15U) + 1; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t octet(std::size_t g, std::size_t l) const noexcept {
-    const unsigned high = qh[g];
-    return grids::with_signs<8>(grids::iq2_s[qs[4 * g + l] | (high << (8 - 2 * l) & 0x300)], signs[4 * g + l]);
+  static constexpr const auto& grid = grids::iq2_s;
+  static constexpr octet_traits octets{.index_bits = 10, .signs = octet_signs::eight, .scales = 2, .scale_shift = 0};
+  [[nodiscard]] octet_fields fields() const noexcept {
+    octet_fields f{};
+    f.d = d;
+    for (std::size_t o = 0; o < 32; ++o) f.index[o] = static_cast<std::uint16_t>(qs[o] | (qh[o / 4] >> 2 * (o % 4) & 3) << 8);
+    std::copy_n(signs, 32, f.signs);
+    f.set_nibbles_of_groups(scales);
+    return f;
+  }
+  [[nodiscard]] static iq2_s of(const octet_fields& f) noexcept {
+    iq2_s b{};
+    b.d = f.d;
+    for (std::size_t o = 0; o < 32; ++o) {
+      b.qs[o] = static_cast<std::uint8_t>(f.index[o]);
+      b.qh[o / 4] = static_cast<std::uint8_t>(b.qh[o / 4] | f.index[o] >> 8 << 2 * (o % 4));
+    }
+    std::copy_n(f.signs, 32, b.signs);
+    f.nibbles_of_groups(b.scales);
+    return b;
   }
 
   static void dequantize(const iq2_s& block, std::span<float, block_size> out) noexcept { detail::dequantize_octets(block, out); }

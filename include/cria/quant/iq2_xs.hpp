@@ -29,10 +29,24 @@ struct iq2_xs {
   static constexpr std::size_t block_size = 256;
   static constexpr std::string_view name = "iq2_xs";
 
-  [[nodiscard]] CRIA_ALWAYS_INLINE f16 scales_unit() const noexcept { return d; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE unsigned scale(std::size_t g, std::size_t half) const noexcept { return 2 * (scales[g] >> 4 * half & 15U) + 1; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t octet(std::size_t g, std::size_t l) const noexcept {
-    return grids::with_signs<7>(grids::iq2_xs[qs[4 * g + l] & 511], qs[4 * g + l] >> 9);
+  static constexpr const auto& grid = grids::iq2_xs;
+  static constexpr octet_traits octets{.index_bits = 9, .signs = octet_signs::seven, .scales = 2, .scale_shift = 0};
+  [[nodiscard]] octet_fields fields() const noexcept {
+    octet_fields f{};
+    f.d = d;
+    for (std::size_t o = 0; o < 32; ++o) {
+      f.index[o] = qs[o] & 511;
+      f.signs[o] = detail::even_signs(qs[o] >> 9U);
+    }
+    f.set_nibbles_of_groups(scales);
+    return f;
+  }
+  [[nodiscard]] static iq2_xs of(const octet_fields& f) noexcept {
+    iq2_xs b{};
+    b.d = f.d;
+    for (std::size_t o = 0; o < 32; ++o) b.qs[o] = static_cast<std::uint16_t>(f.index[o] | (f.signs[o] & 127) << 9);
+    f.nibbles_of_groups(b.scales);
+    return b;
   }
 
   static void dequantize(const iq2_xs& block, std::span<float, block_size> out) noexcept { detail::dequantize_octets(block, out); }

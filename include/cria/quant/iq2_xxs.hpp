@@ -13,9 +13,9 @@
 
 #include <cria/quant/octet_block.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -29,17 +29,25 @@ struct iq2_xxs {
   static constexpr std::size_t block_size = 256;
   static constexpr std::string_view name = "iq2_xxs";
 
-  [[nodiscard]] CRIA_ALWAYS_INLINE f16 scales_unit() const noexcept { return d; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE unsigned scale(std::size_t g, std::size_t) const noexcept { return 2 * (signs_of(g) >> 28) + 1; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t octet(std::size_t g, std::size_t l) const noexcept {
-    const std::uint32_t signs = signs_of(g) >> 7 * l & 127;
-    return grids::with_signs<7>(grids::iq2_xxs[qs[8 * g + l]], signs);
+  static constexpr const auto& grid = grids::iq2_xxs;
+  static constexpr octet_traits octets{.index_bits = 8, .signs = octet_signs::seven, .scales = 1, .scale_shift = 0};
+  [[nodiscard]] octet_fields fields() const noexcept {
+    octet_fields f{};
+    f.d = d;
+    for (std::size_t g = 0; g < 8; ++g) {
+      std::copy_n(qs + 8 * g, 4, f.index + 4 * g);
+      f.set_seven_signs(g, detail::little_endian(qs + 8 * g + 4));
+    }
+    return f;
   }
-  /// Returns the 32 bits with the signs and the scale of a group.
-  [[nodiscard]] CRIA_ALWAYS_INLINE std::uint32_t signs_of(std::size_t g) const noexcept {
-    std::uint32_t bits;
-    std::memcpy(&bits, qs + 8 * g + 4, sizeof bits);
-    return bits;
+  [[nodiscard]] static iq2_xxs of(const octet_fields& f) noexcept {
+    iq2_xxs b{};
+    b.d = f.d;
+    for (std::size_t g = 0; g < 8; ++g) {
+      for (std::size_t l = 0; l < 4; ++l) b.qs[8 * g + l] = static_cast<std::uint8_t>(f.index[4 * g + l]);
+      detail::put_little_endian(b.qs + 8 * g + 4, f.seven_signs(g));
+    }
+    return b;
   }
 
   static void dequantize(const iq2_xxs& block, std::span<float, block_size> out) noexcept { detail::dequantize_octets(block, out); }

@@ -14,6 +14,7 @@
 
 #include <cria/quant/octet_block.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -32,15 +33,26 @@ struct iq3_s {
   static constexpr std::size_t block_size = 256;
   static constexpr std::string_view name = "iq3_s";
 
-  [[nodiscard]] CRIA_ALWAYS_INLINE f16 scales_unit() const noexcept { return d; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE unsigned scale(std::size_t g, std::size_t) const noexcept {
-    return 16 * (scales[g / 2] >> 4 * (g % 2) & 15U) + 8;
+  static constexpr const auto& grid = grids::iq3_s;
+  static constexpr octet_traits octets{.index_bits = 9, .signs = octet_signs::eight, .scales = 1, .scale_shift = 3};
+  [[nodiscard]] octet_fields fields() const noexcept {
+    octet_fields f{};
+    f.d = d;
+    for (std::size_t n = 0; n < 64; ++n) f.index[n] = static_cast<std::uint16_t>(qs[n] | (qh[n / 8] >> n % 8 & 1) << 8);
+    std::copy_n(signs, 32, f.signs);
+    for (std::size_t g = 0; g < 8; ++g) f.scales[g] = scales[g / 2] >> 4 * (g % 2) & 15;
+    return f;
   }
-  [[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t octet(std::size_t g, std::size_t l) const noexcept {
-    const unsigned high = qh[g];
-    const std::uint64_t points =
-        detail::join(grids::iq3_s[qs[8 * g + 2 * l] | (high << (8 - 2 * l) & 256)], grids::iq3_s[qs[8 * g + 2 * l + 1] | (high << (7 - 2 * l) & 256)]);
-    return grids::with_signs<8>(points, signs[4 * g + l]);
+  [[nodiscard]] static iq3_s of(const octet_fields& f) noexcept {
+    iq3_s b{};
+    b.d = f.d;
+    for (std::size_t n = 0; n < 64; ++n) {
+      b.qs[n] = static_cast<std::uint8_t>(f.index[n]);
+      b.qh[n / 8] = static_cast<std::uint8_t>(b.qh[n / 8] | f.index[n] >> 8 << n % 8);
+    }
+    std::copy_n(f.signs, 32, b.signs);
+    for (std::size_t g = 0; g < 8; g += 2) b.scales[g / 2] = static_cast<std::uint8_t>(f.scales[g] | f.scales[g + 1] << 4);
+    return b;
   }
 
   static void dequantize(const iq3_s& block, std::span<float, block_size> out) noexcept { detail::dequantize_octets(block, out); }

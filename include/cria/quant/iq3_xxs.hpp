@@ -14,9 +14,9 @@
 
 #include <cria/quant/octet_block.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -31,17 +31,21 @@ struct iq3_xxs {
   static constexpr std::size_t block_size = 256;
   static constexpr std::string_view name = "iq3_xxs";
 
-  [[nodiscard]] CRIA_ALWAYS_INLINE f16 scales_unit() const noexcept { return d; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE unsigned scale(std::size_t g, std::size_t) const noexcept { return 4 * (signs_of(g) >> 28) + 2; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t octet(std::size_t g, std::size_t l) const noexcept {
-    const std::uint32_t seven = signs_of(g) >> 7 * l & 127;
-    return grids::with_signs<7>(detail::join(grids::iq3_xxs[qs[8 * g + 2 * l]], grids::iq3_xxs[qs[8 * g + 2 * l + 1]]), seven);
+  static constexpr const auto& grid = grids::iq3_xxs;
+  static constexpr octet_traits octets{.index_bits = 8, .signs = octet_signs::seven, .scales = 1, .scale_shift = 1};
+  [[nodiscard]] octet_fields fields() const noexcept {
+    octet_fields f{};
+    f.d = d;
+    std::copy_n(qs, 64, f.index);
+    for (std::size_t g = 0; g < 8; ++g) f.set_seven_signs(g, detail::little_endian(signs + 4 * g));
+    return f;
   }
-  /// Returns the 32 bits with the signs and the scale of a group.
-  [[nodiscard]] CRIA_ALWAYS_INLINE std::uint32_t signs_of(std::size_t g) const noexcept {
-    std::uint32_t bits;
-    std::memcpy(&bits, signs + 4 * g, sizeof bits);
-    return bits;
+  [[nodiscard]] static iq3_xxs of(const octet_fields& f) noexcept {
+    iq3_xxs b{};
+    b.d = f.d;
+    for (std::size_t n = 0; n < 64; ++n) b.qs[n] = static_cast<std::uint8_t>(f.index[n]);
+    for (std::size_t g = 0; g < 8; ++g) detail::put_little_endian(b.signs + 4 * g, f.seven_signs(g));
+    return b;
   }
 
   static void dequantize(const iq3_xxs& block, std::span<float, block_size> out) noexcept { detail::dequantize_octets(block, out); }

@@ -10,15 +10,17 @@
 //   A byte b is a fraction: b / 256 = 0.q0 q1 q2 q3 q4 to the base 3, rounded up. So digit n is the integral part of 3 f, where f is the fractional part of
 //   3^n b / 256.
 //
-// Ensures   see octet_block.hpp
+// For reading only: models are trained with three values.
+//
+// Ensures   as block.hpp
 // Source    ggml's block_tq1_0 (August 2026)
 #pragma once
 
-#include <cria/quant/octet_block.hpp>
+#include <cria/core/float16.hpp>
+#include <cria/quant/block.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -33,33 +35,19 @@ struct tq1_0 {
   static constexpr std::size_t block_size = 256;
   static constexpr std::string_view name = "tq1_0";
 
-  [[nodiscard]] CRIA_ALWAYS_INLINE f16 scales_unit() const noexcept { return d; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE unsigned scale(std::size_t, std::size_t) const noexcept { return 8; }
-  [[nodiscard]] CRIA_ALWAYS_INLINE std::uint64_t octet(std::size_t g, std::size_t l) const noexcept {
-    if (g < 5) return codes(word<std::uint64_t>(qs + 8 * l), g);
-    if (g < 7 || l < 2) return codes(word<std::uint64_t>(qs + 32 + 8 * (l % 2)), 2 * (g - 5) + l / 2);
-    const std::uint64_t bytes = word<std::uint32_t>(qh);
-    return (codes(bytes, 2 * l - 4) & 0xffffffff) | codes(bytes, 2 * l - 3) << 32;
-  }
-
-  static void dequantize(const tq1_0& block, std::span<float, block_size> out) noexcept { detail::dequantize_octets(block, out); }
-
- private:
-  template <class Word>
-  static CRIA_ALWAYS_INLINE Word word(const std::uint8_t* bytes) noexcept {
-    Word w;
-    std::memcpy(&w, bytes, sizeof w);
-    return w;
-  }
-  /// Returns the codes of digit n of eight bytes. Each second byte has 16 bits to multiply in.
-  static CRIA_ALWAYS_INLINE std::uint64_t codes(std::uint64_t bytes, std::size_t n) noexcept {
-    constexpr std::uint8_t powers[] = {1, 3, 9, 27, 81};
-    constexpr std::uint64_t second = 0x00ff00ff00ff00ff;
-    const std::uint64_t even = (bytes & second) * powers[n] & second, odd = (bytes >> 8 & second) * powers[n] & second;
-    return ((3 * even >> 8 & second) | (3 * odd & ~second)) + (detail::octet_zero - 1) * grids::repeated;
+  static void dequantize(const tq1_0& block, std::span<float, block_size> out) noexcept {
+    constexpr unsigned powers[] = {1, 3, 9, 27, 81};
+    const float d = to_float(block.d);
+    const auto value = [&](std::uint8_t byte, std::size_t digit) {
+      const unsigned fraction = byte * powers[digit] & 255;
+      return d * static_cast<float>(static_cast<int>(3 * fraction >> 8) - 1);
+    };
+    for (std::size_t i = 0; i < 160; ++i) out[i] = value(block.qs[i % 32], i / 32);
+    for (std::size_t i = 0; i < 80; ++i) out[160 + i] = value(block.qs[32 + i % 16], i / 16);
+    for (std::size_t i = 0; i < 16; ++i) out[240 + i] = value(block.qh[i % 4], i / 4);
   }
 };
 
-static_assert(quant_block<tq1_0> && octet_block<tq1_0> && sizeof(tq1_0) == 54 && alignof(tq1_0) == 2 && offsetof(tq1_0, qh) == 48 && offsetof(tq1_0, d) == 52);
+static_assert(quant_block<tq1_0> && sizeof(tq1_0) == 54 && alignof(tq1_0) == 2 && offsetof(tq1_0, qh) == 48 && offsetof(tq1_0, d) == 52);
 
 }  // namespace cria::inline v0_1_0
