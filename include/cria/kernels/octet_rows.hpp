@@ -10,6 +10,7 @@
 //   (`fast` 0.007 to 0.01 less). With two threads, tokens a second of a model of 1.1 billion parameters, before, now, and llama.cpp: iq2_xxs 11.5, 24.2, 20.3;
 //   iq3_s 6.6, 15.0, 13.6.
 // Of its cycles, half go to the lookups: four or eight indices to extract, and as many loads to join to a vector. vpgatherdq took 1.8 times as long as those.
+// A loop over the vectors of rows instead of each<V> is 21 KB smaller on AVX2, as fast with GCC 12, and 0.85 as fast with clang 14.
 #pragma once
 
 #include <cria/core/bit_cast.hpp>
