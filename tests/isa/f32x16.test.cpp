@@ -143,3 +143,11 @@ TEST_CASE("f32x16: lane by lane operations are those of floats, fma with one rou
   for (std::size_t n = 0; n < 16; ++n) is_right = is_right && y[n] == a[n] / b[n] - c[n] * 3.0f;
   CHECK(is_right);
 }
+
+TEST_CASE("f32x16: integers wrap, without undefined behaviour") {
+  using op = cria::isa::vec<cria::isa::scalar>;
+  constexpr std::int32_t most = std::numeric_limits<std::int32_t>::max(), least = std::numeric_limits<std::int32_t>::min();
+  CHECK((op::set_i(most) + op::set_i(1)).v[15] == least);
+  CHECK((op::set_i(least) - op::set_i(1)).v[0] == most);
+  CHECK((op::set_i(0x10001) * op::set_i(0x10001)).v[7] == 0x20001);
+}

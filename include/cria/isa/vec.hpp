@@ -19,15 +19,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace cria::inline v0_1_0::isa {
 
 template <class Isa>
 struct vec;
 
-/// Sixteen plain values with the operators of an xsimd batch. Each operation is a call, which costs little beside sixteen lanes and keeps kernels small.
+/// Sixteen plain values with the operators of an xsimd batch: integers wrap. Each operation is a call, which costs little beside sixteen lanes and keeps
+/// kernels small.
 template <class T>
 struct scalar_lanes {
+  using wrapping = std::conditional_t<std::is_integral_v<T>, std::uint32_t, T>;
   T v[16];
 
   template <class F>
@@ -37,13 +40,13 @@ struct scalar_lanes {
     return r;
   }
   friend CRIA_NOINLINE scalar_lanes operator+(const scalar_lanes& a, const scalar_lanes& b) noexcept {
-    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] + b.v[n]; });
+    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return static_cast<wrapping>(a.v[n]) + static_cast<wrapping>(b.v[n]); });
   }
   friend CRIA_NOINLINE scalar_lanes operator-(const scalar_lanes& a, const scalar_lanes& b) noexcept {
-    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] - b.v[n]; });
+    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return static_cast<wrapping>(a.v[n]) - static_cast<wrapping>(b.v[n]); });
   }
   friend CRIA_NOINLINE scalar_lanes operator*(const scalar_lanes& a, const scalar_lanes& b) noexcept {
-    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] * b.v[n]; });
+    return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return static_cast<wrapping>(a.v[n]) * static_cast<wrapping>(b.v[n]); });
   }
   friend CRIA_NOINLINE scalar_lanes operator/(const scalar_lanes& a, const scalar_lanes& b) noexcept {
     return make([&](std::size_t n) CRIA_LAMBDA_INLINE { return a.v[n] / b.v[n]; });
