@@ -275,7 +275,7 @@ struct decode_octets {
   }
 
  private:
-  /// Returns eight bytes, one for each value of octets l: bit g is its sign in group g.
+  /// Returns eight bytes, one for each value of octet l: bit g is its sign in group g.
   static CRIA_PART std::uint64_t sign_bits(const std::byte* signs, std::size_t l) noexcept {
     const auto bits = get<std::uint64_t>(signs + layout::octet_sign_bytes * l, 0);
     if constexpr (layout::octet_sign_bytes == 8) return bits;
