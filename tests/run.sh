@@ -11,7 +11,7 @@ say() { printf '== %s\n' "$*" >&2; }
 jobs=$(nproc 2>/dev/null || echo 2)
 
 bash .ci/install g++ cmake ninja-build=ninja pkg-config python3 libxsimd-dev=xsimd/xsimd.hpp doctest-dev=doctest/doctest.h \
-  libcli11-dev=CLI/CLI.hpp nlohmann-json3-dev=nlohmann/json.hpp libedit-dev=histedit.h libbenchmark-dev=benchmark/benchmark.h
+  libcli11-dev=CLI/CLI.hpp nlohmann-json3-dev=nlohmann/json.hpp libedit-dev=histedit.h libcpp-httplib-dev=httplib.h libbenchmark-dev=benchmark/benchmark.h
 
 say "configuring build/release"
 cmake --preset release -DCRIA_BUILD_{TESTS,EXAMPLES,BENCH}=ON ${CRIA_TEST_DATA:+"-DCRIA_TEST_DATA=$CRIA_TEST_DATA"}

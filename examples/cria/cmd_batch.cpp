@@ -15,11 +15,10 @@
 #include "command.hpp"
 #include "grammar_flags.hpp"
 #include "progress_bar.hpp"
+#include "request_fields.hpp"
 #include "sampling_flags.hpp"
 
 #include <cria/core/checksum.hpp>
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -73,22 +72,6 @@ struct request {
   bool is_turn = false;  ///< the text begins a turn: its first space may be the vocabulary's
 };
 
-error bad_line(std::string where, std::string message) { return {errc::bad_value, std::move(where), std::move(message)}; }
-
-/// Returns whether brackets nest deeper than any request does: what follows walks them by recursion.
-bool is_too_deep(std::string_view text) {
-  constexpr int most = 64;
-  int depth = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size() && depth <= most; ++i) {
-    const char c = text[i];
-    if (in_string && c == '\\') ++i;
-    else if (c == '"') in_string = !in_string;
-    else if (!in_string) depth += c == '{' || c == '[' ? 1 : c == '}' || c == ']' ? -1 : 0;
-  }
-  return depth > most;
-}
-
 /// Returns what the writer calls a request, null where it has no name.
 json id_of(const json& line) {
   json id;
@@ -96,16 +79,6 @@ json id_of(const json& line) {
     if (line.contains(key)) id = line.at(key);
   }
   return id;
-}
-
-/// Returns the keys of a line that set how its tokens are drawn.
-const std::vector<std::string_view>& sampling_keys() {
-  static const std::vector<std::string_view> keys = [] {
-    std::vector<std::string_view> fields = cria::sampler_field_names();
-    std::erase(fields, "order");   // a word that writers use for other things
-    return fields;
-  }();
-  return keys;
 }
 
 /// Which request a line is.
@@ -135,89 +108,47 @@ struct request_key {
   }
 };
 
-/// Reads a line as JSON: no object where it is none.
-json parse_line(std::string_view text) { return is_too_deep(text) ? json() : json::parse(text, nullptr, false); }
-
-/// Reads a member where it is there.
-template <class T>
-result<void> read_number(const json& line, const char* key, double lowest, double highest, T& out) {
-  if (!line.contains(key)) return {};
-  const json& v = line.at(key);
-  if (!v.is_number()) return bad_line(key, "is not a number");
-  const double x = v.get<double>();
-  if (!(x >= lowest && x <= highest)) return bad_line(key, "is out of range");
-  if constexpr (std::is_integral_v<T>) {
-    if (!v.is_number_integer()) return bad_line(key, "is not a whole number");
-    out = v.get<T>();
-  } else {
-    out = static_cast<T>(x);
-  }
-  return {};
-}
-
-result<void> read_stop(const json& line, std::vector<std::string>& out) {
-  if (!line.contains("stop") || line.at("stop").is_null()) return {};
-  const json& stop = line.at("stop");
-  const json list = stop.is_array() ? stop : json::array({stop});
-  for (const json& one : list) {
-    if (!one.is_string() || one.get_ref<const std::string&>().empty()) return bad_line("stop", "is not a text or a list of texts");
-    out.push_back(one.get<std::string>());
-  }
-  return {};
-}
+/// Reads a line as JSON: null where it is no request.
+json parse_line(std::string_view text) { return parse_request(text).value_or(json()); }
 
 /// Chooses among the adapters of the command line, as llama-server's requests do.
 result<void> read_lora(const json& line, cria::generation_options& o) {
   if (!line.contains("lora")) return {};
   const json& list = line.at("lora");
-  if (!list.is_array()) return bad_line("lora", "is not a list");
+  if (!list.is_array()) return bad_field("lora", "is not a list");
   const std::vector<cria::adapter_choice> all = o.adapters.value_or(std::vector<cria::adapter_choice>{});
   o.adapters.emplace();
   for (const json& one : list) {
     std::size_t id = all.size();
     float scale = 1;
-    if (!one.is_object() || !one.contains("id")) return bad_line("lora", "has an entry without an \"id\"");
+    if (!one.is_object() || !one.contains("id")) return bad_field("lora", "has an entry without an \"id\"");
     CRIA_CHECK(read_number(one, "id", 0, 1e9, id));
     CRIA_CHECK(read_number(one, "scale", -1e6, 1e6, scale));
-    if (id >= all.size()) return bad_line("lora", "id " + std::to_string(id) + ", but there are " + std::to_string(all.size()) + " adapters");
+    if (id >= all.size()) return bad_field("lora", "id " + std::to_string(id) + ", but there are " + std::to_string(all.size()) + " adapters");
     o.adapters->push_back({all[id].adapter, scale});
   }
   return {};
 }
 
-/// Refuses what servers would do, and the answer here would lack.
-result<void> refuse_foreign_wishes(const json& line) {
-  struct wish {
-    const char *key, *why;
-    json nothing;   // the value that asks for nothing, beside null, [] and {}
-  };
-  static const wish wishes[] = {{"body", "is not read: the request itself is the line", {}},
-                                {"max_completion_tokens", "is called max_tokens here", {}},
-                                {"response_format", "is not read: json_schema takes the schema itself", json::object({{"type", "text"}})},
-                                {"grammar", "is not read: --grammar is for every line", {}},
-                                {"tools", "are not done here", {}},
-                                {"functions", "are not done here", {}},
-                                {"logit_bias", "is not done here", {}},
-                                {"logprobs", "are not done here", false},
-                                {"n", "is not done here: a line has one answer", 1},
-                                {"best_of", "is not done here: a line has one answer", 1}};
-  for (const auto& [key, why, nothing] : wishes) {
-    if (!line.contains(key)) continue;
-    const json& value = line.at(key);
-    if (!value.empty() && value != nothing) return bad_line(key, why);
-  }
-  return {};
+/// What servers would do, and the answer here would lack.
+const std::vector<foreign_wish>& foreign_wishes() {
+  static const std::vector<foreign_wish> wishes = {{"body", "is not read: the request itself is the line", {}},
+                                                   {"max_completion_tokens", "is called max_tokens here", {}},
+                                                   {"response_format", "is not read: json_schema takes the schema itself", json::object({{"type", "text"}})},
+                                                   {"grammar", "is not read: --grammar is for every line", {}},
+                                                   {"tools", "are not done here", {}},
+                                                   {"functions", "are not done here", {}},
+                                                   {"logit_bias", "is not done here", {}},
+                                                   {"logprobs", "are not done here", false},
+                                                   {"n", "is not done here: a line has one answer", 1},
+                                                   {"best_of", "is not done here: a line has one answer", 1}};
+  return wishes;
 }
 
 result<void> read_options(const json& line, cria::generation_options& o) {
-  CRIA_CHECK(refuse_foreign_wishes(line));
+  CRIA_CHECK(refuse_wishes(line, foreign_wishes()));
   CRIA_CHECK(read_number(line, "max_tokens", 0, 1e9, o.max_tokens));
-  for (const std::string_view field : sampling_keys()) {
-    if (!line.contains(field)) continue;
-    const json& value = line.at(field);
-    if (!value.is_number()) return bad_line(std::string(field), "is not a number");
-    if (const auto done = cria::set_sampler_field(o.sampling, field, value.dump()); !done) return bad_line(done.error().where, done.error().message);
-  }
+  CRIA_CHECK(read_sampling(line, o.sampling));
   CRIA_CHECK(read_lora(line, o));
   return read_stop(line, o.stop_strings);
 }
@@ -229,29 +160,31 @@ class request_reader {
 
   /// `key` is set whatever comes: an error names it too.
   result<request> read(const request_line& from, request_key& key) {
-    const json line = parse_line(from.text);
-    key = request_key::of(line, from.text);
-    if (is_too_deep(from.text)) return bad_line("line", "nests too deep");
-    if (!line.is_object()) return bad_line("line", line.is_discarded() ? "is not JSON" : "is not a JSON object");
+    const auto parsed = parse_request(from.text);
+    key = request_key::of(parsed.value_or(json()), from.text);
+    if (!parsed) return bad_field("line", parsed.error().message);
+    const json& line = *parsed;
     request out;
     out.options = usual_;
     out.options.sampling.seed += from.number;
     CRIA_CHECK(read_options(line, out.options));
-    CRIA_CHECK(read_schema(line, out.options));
+    if (line.contains("json_schema") && !line.at("json_schema").is_null()) {
+      CRIA_TRY(out.options.grammar, schemas_.get(line.at("json_schema"), "json_schema"));
+    }
     if (line.contains("messages")) {
       CRIA_TRY(out.prompt, chat_prompt(line.at("messages"), out.options));
       out.is_turn = !out.options.grammar;
     } else if (line.contains("prompt") && line.at("prompt").is_string()) {
       CRIA_TRY(out.prompt, model_.tokenizer().encode(line.at("prompt").get_ref<const std::string&>()));
     } else {
-      return bad_line("line", "has neither a text \"prompt\" nor \"messages\"");
+      return bad_field("line", "has neither a text \"prompt\" nor \"messages\"");
     }
     return out;
   }
 
  private:
   result<std::vector<cria::token_id>> chat_prompt(const json& messages, cria::generation_options& o) {
-    if (messages.empty()) return bad_line("messages", "has none");
+    if (messages.empty()) return bad_field("messages", "has none");
     if (!template_) {
       CRIA_TRY(template_, cria::chat_template::from_model(model_));
     }
@@ -263,26 +196,10 @@ class request_reader {
     return tokens;
   }
 
-  /// Compiles the line's schema; lines with the same one share it, and what was found out about it.
-  result<void> read_schema(const json& line, cria::generation_options& o) {
-    constexpr std::size_t most_kept = 64;
-    if (!line.contains("json_schema") || line.at("json_schema").is_null()) return {};
-    const std::string text = line.at("json_schema").dump();
-    if (const auto known = schemas_.find(text); known != schemas_.end()) {
-      o.grammar = known->second;
-      return {};
-    }
-    auto made = cria::json_schema_grammar(text);
-    if (!made) return bad_line("json_schema " + made.error().where, made.error().message);
-    if (schemas_.size() == most_kept) schemas_.clear();
-    o.grammar = schemas_.emplace(text, *std::move(made)).first->second;
-    return {};
-  }
-
   const cria::model& model_;
   cria::generation_options usual_;
   std::optional<cria::chat_template> template_;
-  std::unordered_map<std::string, cria::grammar> schemas_;   // by their text
+  schema_grammars schemas_;
 };
 
 enum class answers : std::uint8_t { this_request, this_request_before_it_changed, something_else };

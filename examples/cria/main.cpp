@@ -49,6 +49,9 @@ static int run(int argc, char** argv) {
   add_perplexity(app, chosen);
   add_chat(app, chosen);
   add_embed(app, chosen);
+#if CRIA_EXAMPLE_HTTP
+  add_serve(app, chosen);
+#endif
   try {
     app.parse(argc, argv);
     for (const CLI::App* command : app.get_subcommands()) check_values(*command);

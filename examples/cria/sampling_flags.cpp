@@ -13,6 +13,8 @@ std::string seed_check(const std::string& given) {
   return failure == std::errc{} && end == given.data() + given.size() ? std::string{} : given + " is not in 0 to 18446744073709551615";
 }
 
+std::uint64_t random_seed() { return (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}(); }
+
 void sampling_flags::add_to(CLI::App& c) {
   const auto add = [&](const char* flag, const char* field, auto& value, const char* help) {
     options_.emplace_back(field, c.add_option(flag, value, help)->capture_default_str());
@@ -36,7 +38,7 @@ std::vector<std::string> sampling_flags::given() const {
 
 cria::sampler_config sampling_flags::checked() const {
   cria::sampler_config made = config;
-  made.seed = seed ? *seed : (std::uint64_t{std::random_device{}()} << 32) | std::random_device{}();
+  made.seed = seed ? *seed : random_seed();
   if (const auto valid = made.validate(); !valid) usage_error(valid.error().where, valid.error().message);
   return made;
 }

@@ -17,6 +17,9 @@ namespace cria_program {
 /// Says what is wrong with the text of a seed; nothing where it is one.
 [[nodiscard]] std::string seed_check(const std::string& given);
 
+/// Draws a seed that nobody foresees.
+[[nodiscard]] std::uint64_t random_seed();
+
 struct sampling_flags {
   cria::sampler_config config;
   std::optional<std::uint64_t> seed;

@@ -37,14 +37,15 @@ void add_template(CLI::App& app, action& chosen);
 void add_perplexity(CLI::App& app, action& chosen);
 void add_chat(CLI::App& app, action& chosen);
 void add_embed(CLI::App& app, action& chosen);
+void add_serve(CLI::App& app, action& chosen);   // where cpp-httplib is there
 
-/// Ends the program with exit status 2 and `message`.
 /// Lets an option be given several times, each time with one value, which is taken as it stands: CLI11 would read [a,b] as two.
 void let_repeat(CLI::Option& option);
 
 /// Returns an error where `out` is one of the files that are read.
 [[nodiscard]] result<void> check_output(const std::string& out, std::initializer_list<std::string_view> inputs);
 
+/// Ends the program with exit status 2 and `message`.
 [[noreturn]] void usage_error(const std::string& option, const std::string& message);
 
 /// -m: where the model is.

@@ -185,32 +185,50 @@ cria::stop_token interrupt::renew() {
   return source_.get_token();
 }
 
+void interrupt::also_on_termination() { std::signal(SIGTERM, on_interrupt); }
+
 #else
 
 namespace {
 int wake_up[2] = {-1, -1};
 volatile std::sig_atomic_t repeats = 0;
+extern "C" void on_interrupt(int);
+
+/// What was caught ends the program again; what was not stays as it is.
+void let_go(int signal) {
+  struct sigaction now{};
+  if (::sigaction(signal, nullptr, &now) == 0 && now.sa_handler == on_interrupt) std::signal(signal, SIG_DFL);
+}
 
 extern "C" void on_interrupt(int) {
   const int code = errno;
   const char byte = 1;
   static_cast<void>(!::write(wake_up[1], &byte, 1));   // all that a signal handler may do
-  if (repeats == 0) std::signal(SIGINT, SIG_DFL);
+  if (repeats == 0) {
+    let_go(SIGINT);
+    let_go(SIGTERM);
+  }
   errno = code;
 }
 
-void catch_interrupts(int flags) {
+void catch_signal(int signal, int flags) {
   struct sigaction action{};
   action.sa_handler = on_interrupt;
   action.sa_flags = flags;
-  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(signal, &action, nullptr);
 }
 }  // namespace
 
 interrupt::interrupt() {
   struct sigaction before{};
   if (::sigaction(SIGINT, nullptr, &before) == 0 && before.sa_handler == SIG_IGN) return;   // whoever started the program wants it so
-  if (::pipe(wake_up) != 0) return;
+  repeats = 0;
+  if (wait_for_signals()) catch_signal(SIGINT, SA_RESTART);
+}
+
+bool interrupt::wait_for_signals() {
+  if (waiter_.joinable()) return true;
+  if (::pipe(wake_up) != 0) return false;
   waiter_ = std::thread([this] {
     while (true) {
       char byte = 0;
@@ -220,13 +238,16 @@ interrupt::interrupt() {
       request_stop();
     }
   });
-  repeats = 0;
-  catch_interrupts(SA_RESTART);
+  return true;
+}
+
+void interrupt::also_on_termination() {
+  if (wait_for_signals()) catch_signal(SIGTERM, SA_RESTART);
 }
 
 interrupt::~interrupt() {
   if (!waiter_.joinable()) return;
-  std::signal(SIGINT, SIG_DFL);
+  for (const int caught : {SIGINT, SIGTERM}) let_go(caught);
   const char byte = 2;
   static_cast<void>(!::write(wake_up[1], &byte, 1));
   waiter_.join();
@@ -236,7 +257,7 @@ interrupt::~interrupt() {
 
 cria::stop_token interrupt::renew() {
   repeats = 1;
-  if (waiter_.joinable()) catch_interrupts(0);
+  if (waiter_.joinable()) catch_signal(SIGINT, 0);
   const std::lock_guard lock(mutex_);
   source_ = cria::stop_source();
   return source_.get_token();

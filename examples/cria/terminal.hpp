@@ -46,9 +46,13 @@ class interrupt {
   [[nodiscard]] cria::stop_token token() const;
   /// From now on ctrl-C triggers the token that was returned last and never ends the program; it breaks off a read of the terminal.
   [[nodiscard]] cria::stop_token renew();
+  /// From now on SIGTERM does what ctrl-C does: a server ends in order when it is told to.
+  void also_on_termination();
 
  private:
   void request_stop();
+  /// Starts the thread that hears of signals, if it does not run.
+  bool wait_for_signals();
 
   mutable std::mutex mutex_;
   cria::stop_source source_;

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+// The batch engine of `cria serve` on a thread of its own. Connections hand it requests and take the pieces of the answers as they come.
+//
+// Threads   submit(), embed() and statistics(): any. An answer belongs to one connection.
+// Lifetime  answers outlive the engine, whose destructor ends them
+#pragma once
+
+#include "serve_request.hpp"
+
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <future>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace cria_program {
+
+/// What happens to a request: it begins, choices say something, choices end.
+struct answer_event {
+  enum class kind : std::uint8_t { begun, piece, end } what = kind::begun;
+  std::size_t choice = 0;
+  cria::reply_part part = cria::reply_part::text;         ///< of a piece
+  std::string text;
+  std::optional<result<cria::chat_reply>> outcome;        ///< of an end. An error before `begun` concerns the whole request.
+};
+
+/// A request on its way, shared by its connection and the engine.
+class answer {
+ public:
+  explicit answer(completion_request asked);
+
+  /// Returns what happens next; nothing if nothing does for so long.
+  [[nodiscard]] std::optional<answer_event> wait(std::chrono::milliseconds at_most);
+  /// Ends the request: nobody listens any more.
+  void abandon() { stop_.request_stop(); }
+
+ private:
+  friend class serve_engine;
+
+  void put(answer_event event);
+  /// Takes a choice's token; returns whether to go on.
+  bool read(std::size_t choice, const cria::token_event& event);
+  void finish(std::size_t choice, result<cria::generation> outcome);
+  void fail(std::size_t choice, const error& why);
+
+  std::vector<choice_request> choices_;   // the engine's thread alone uses them
+  cria::stop_source stop_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<answer_event> events_;
+};
+
+class serve_engine {
+ public:
+  /// Starts the thread.
+  [[nodiscard]] static result<std::unique_ptr<serve_engine>> create(const cria::model& model, const cria::batch_options& options);
+  ~serve_engine() { shut_down(); }
+  serve_engine(const serve_engine&) = delete;
+  serve_engine& operator=(const serve_engine&) = delete;
+
+  /// Ends all requests; later ones end at once. Once is enough.
+  void shut_down();
+
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] std::shared_ptr<answer> submit(completion_request asked);
+  /// Computes vectors between two steps; returns when they are there.
+  [[nodiscard]] result<std::vector<std::vector<float>>> embed(embedding_request asked);
+  /// Returns the counts after the last step.
+  [[nodiscard]] cria::batch_statistics statistics() const;
+
+ private:
+  struct embedding_job {
+    embedding_request asked;
+    std::promise<result<std::vector<std::vector<float>>>> vectors;
+  };
+  using open_choice = std::pair<std::shared_ptr<answer>, std::size_t>;
+
+  serve_engine(cria::batch_engine engine, cria::session_options for_embeddings)
+      : engine_(std::move(engine)), for_embeddings_(for_embeddings), capacity_(engine_.capacity()), thread_([this] { work(); }) {}
+
+  void work();
+  /// Waits for something to do; false at the end.
+  [[nodiscard]] bool wait_for_work(std::vector<std::shared_ptr<answer>>& requests, std::vector<embedding_job>& embeddings);
+  void begin(const std::shared_ptr<answer>& asked);
+  void step();
+  [[nodiscard]] result<std::vector<std::vector<float>>> vectors_of(const embedding_request& asked);
+
+  cria::batch_engine engine_;
+  cria::session_options for_embeddings_;
+  std::optional<cria::session> embedder_;   // from the first embedding on
+  std::size_t capacity_;
+  std::map<cria::batch_id, open_choice> open_;
+  cria::stop_source stop_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::shared_ptr<answer>> requests_;
+  std::vector<embedding_job> embeddings_;
+  cria::batch_statistics statistics_;
+  bool ends_ = false;
+  std::thread thread_;   // last: it uses the others
+};
+
+}  // namespace cria_program

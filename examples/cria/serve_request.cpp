@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: MIT
+#include "serve_request.hpp"
+
+#include "command.hpp"
+#include "sampling_flags.hpp"
+
+#include <charconv>
+#include <limits>
+#include <utility>
+
+namespace cria_program {
+
+namespace {
+
+using json = nlohmann::ordered_json;
+
+/// Reads a body. Members that are null are as absent: clients send them for what they leave open.
+result<json> read_body(std::string_view body) {
+  auto request = parse_request(body);
+  if (!request) return bad_field("body", request.error().message);
+  json rest = json::object();
+  for (auto& [key, value] : request->items()) {
+    if (!value.is_null()) rest[key] = std::move(value);
+  }
+  return rest;
+}
+
+result<bool> read_flag(const json& request, const char* key) {
+  if (!request.contains(key)) return false;
+  const json& v = request.at(key);
+  if (!v.is_boolean()) return bad_field(key, "is neither true nor false");
+  return v.get<bool>();
+}
+
+/// {"TOKEN": BIAS, ...}; -100 and less ban a token, as they do elsewhere.
+result<void> read_bias(const json& request, cria::sampler_config& out) {
+  if (!request.contains("logit_bias")) return {};
+  const json& biases = request.at("logit_bias");
+  if (!biases.is_object()) return bad_field("logit_bias", "is not an object");
+  for (const auto& [key, value] : biases.items()) {
+    cria::token_id token = 0;
+    const auto [end, code] = std::from_chars(key.data(), key.data() + key.size(), token);
+    if (code != std::errc{} || end != key.data() + key.size()) return bad_field("logit_bias", cria::printable(key) + " is not the number of a token");
+    if (!value.is_number()) return bad_field("logit_bias", "of " + key + " is not a number");
+    const float bias = value.get<float>();
+    out.logit_bias.emplace_back(token, bias <= -100 ? -std::numeric_limits<float>::infinity() : bias);
+  }
+  return {};
+}
+
+const std::vector<foreign_wish>& foreign_wishes() {
+  static const std::vector<foreign_wish> wishes = {
+      {"logprobs", "are not done here", false},  {"top_logprobs", "are not done here", 0}, {"best_of", "is not done here", 1},
+      {"echo", "is not done here", false},       {"suffix", "is not done here", ""},       {"functions", "is called tools now", {}},
+      {"function_call", "is called tool_choice now", "auto"}};
+  return wishes;
+}
+
+/// What the template of a chat is given beside the messages: tools, and the variables of chat_template_kwargs.
+result<void> read_rendering(const json& request, cria::render_options& out) {
+  out.now = local_now();
+  const json choice = request.value("tool_choice", json("auto"));
+  if (choice != "auto" && choice != "none") return bad_field("tool_choice", "is neither \"auto\" nor \"none\", which are done here");
+  if (request.contains("tools") && !request.at("tools").empty() && choice != "none") {
+    CRIA_TRY(out.tools, cria::json::parse(request.at("tools").dump()));
+  }
+  if (!request.contains("chat_template_kwargs")) return {};
+  const json& variables = request.at("chat_template_kwargs");
+  if (!variables.is_object()) return bad_field("chat_template_kwargs", "is not an object");
+  for (const auto& [key, value] : variables.items()) {
+    CRIA_TRY(auto parsed, cria::json::parse(value.dump()));
+    out.variables.push_back({key, std::move(parsed)});
+  }
+  return {};
+}
+
+/// Contents may be lists of parts: texts are joined, other parts are for models that see and hear.
+result<void> join_parts(json& messages) {
+  for (json& message : messages) {
+    if (!message.is_object() || !message.contains("content") || !message.at("content").is_array()) continue;
+    std::string text;
+    for (const json& part : message.at("content")) {
+      const bool is_text = part.is_object() && part.value("type", json()) == "text" && part.contains("text") && part.at("text").is_string();
+      if (!is_text) return bad_field("messages", "have content that is no text");
+      text += part.at("text").get_ref<const std::string&>();
+    }
+    message["content"] = std::move(text);
+  }
+  return {};
+}
+
+/// Makes n choices of one request. Each has random numbers of its own.
+void repeat(choice_request first, std::size_t n, std::vector<choice_request>& out) {
+  for (std::size_t i = 0; i + 1 < n; ++i) {
+    out.push_back(first);
+    ++first.generation.sampling.seed;
+  }
+  out.push_back(std::move(first));
+}
+
+}  // namespace
+
+result<completion_request> request_translator::chat(std::string_view body) {
+  CRIA_TRY(json request, read_body(body));
+  if (!format_) return error{errc::bad_argument, "messages", "the model's file has no chat template; the server's --chat-template names one"};
+  if (!request.contains("messages") || !request.at("messages").is_array() || request.at("messages").empty()) {
+    return bad_field("messages", "is not a list of messages");
+  }
+  completion_request out;
+  out.is_chat = true;
+  cria::chat_options options;
+  options.generation = usual_;
+  options.history.policy = cria::history_policy::stop;   // what does not fit is the client's to shorten
+  CRIA_TRY(const std::size_t n, read_common(request, out, options.generation));
+  CRIA_CHECK(read_rendering(request, options.rendering));
+  CRIA_CHECK(join_parts(request.at("messages")));
+  CRIA_TRY(const auto talk, cria::conversation::parse(request.at("messages").dump()));
+  CRIA_TRY(auto asked, format_->prepare(talk, options, capacity_));
+  repeat({std::move(asked.prompt), std::move(asked.generation), std::move(asked.reader)}, n, out.choices);
+  return out;
+}
+
+result<completion_request> request_translator::completion(std::string_view body) {
+  CRIA_TRY(const json request, read_body(body));
+  completion_request out;
+  cria::generation_options options = usual_;
+  if (!request.contains("prompt")) return bad_field("prompt", "is missing");
+  CRIA_TRY(const std::size_t n, read_common(request, out, options));
+  const json& prompt = request.at("prompt");
+  const bool is_list_of_one = prompt.is_array() && prompt.size() == 1 && !prompt.at(0).is_number();
+  CRIA_TRY(auto tokens, read_prompt(is_list_of_one ? prompt.at(0) : prompt, "prompt"));
+  repeat({std::move(tokens), std::move(options), {}}, n, out.choices);
+  return out;
+}
+
+result<embedding_request> request_translator::embedding(std::string_view body) const {
+  CRIA_TRY(const json request, read_body(body));
+  if (!request.contains("input")) return bad_field("input", "is missing");
+  const json& input = request.at("input");
+  const bool is_one = !input.is_array() || input.empty() || input.at(0).is_number();
+  const json list = is_one ? json::array({input}) : input;
+  if (list.size() > most_inputs) return bad_field("input", "has more than " + std::to_string(most_inputs) + " texts");
+  embedding_request out;
+  for (const json& one : list) {
+    CRIA_TRY(auto tokens, read_prompt(one, "input"));
+    out.inputs.push_back(std::move(tokens));
+  }
+  const json format = request.value("encoding_format", json("float"));
+  if (format != "float" && format != "base64") return bad_field("encoding_format", "is neither \"float\" nor \"base64\"");
+  out.is_base64 = format == "base64";
+  return out;
+}
+
+result<std::size_t> request_translator::read_common(const json& request, completion_request& out, cria::generation_options& options) {
+  CRIA_CHECK(refuse_wishes(request, foreign_wishes()));
+  CRIA_CHECK(read_number(request, "max_tokens", 1, 1e9, options.max_tokens));
+  CRIA_CHECK(read_number(request, "max_completion_tokens", 1, 1e9, options.max_tokens));
+  CRIA_CHECK(read_sampling(request, options.sampling));
+  if (!has_seed_ && !request.contains("seed")) options.sampling.seed = random_seed();
+  CRIA_CHECK(read_bias(request, options.sampling));
+  CRIA_CHECK(read_stop(request, options.stop_strings));
+  CRIA_CHECK(read_format(request, options));
+  CRIA_TRY(out.streams, read_flag(request, "stream"));
+  if (const auto with = request.find("stream_options"); with != request.end() && with->is_object()) {
+    CRIA_TRY(out.tells_usage, read_flag(*with, "include_usage"));
+  }
+  std::size_t n = 1;
+  CRIA_CHECK(read_number(request, "n", 1, static_cast<double>(most_choices), n));
+  return n;
+}
+
+result<void> request_translator::read_format(const json& request, cria::generation_options& options) {
+  if (request.contains("grammar")) {
+    if (!request.at("grammar").is_string()) return bad_field("grammar", "is not a text in GBNF notation");
+    auto made = cria::grammar::parse(request.at("grammar").get_ref<const std::string&>());
+    if (!made) return bad_field("grammar " + made.error().where, made.error().message);
+    options.grammar = *std::move(made);
+  }
+  const json format = request.value("response_format", json{{"type", "text"}});
+  const json type = format.is_object() ? format.value("type", json()) : json();
+  if (type == "text") return {};
+  if (options.grammar) return bad_field("response_format", "cannot be combined with a grammar");
+  if (type == "json_object") {
+    CRIA_TRY(options.grammar, schemas_.get({{"type", "object"}}, "response_format"));
+  } else if (type == "json_schema" && format.contains("json_schema") && format.at("json_schema").is_object() && format.at("json_schema").contains("schema")) {
+    CRIA_TRY(options.grammar, schemas_.get(format.at("json_schema").at("schema"), "response_format"));
+  } else {
+    return bad_field("response_format", "is none of {\"type\": \"text\"}, \"json_object\" and \"json_schema\" with a json_schema.schema");
+  }
+  return {};
+}
+
+result<std::vector<cria::token_id>> request_translator::read_prompt(const json& prompt, const char* where) const {
+  if (prompt.is_string()) return model_.tokenizer().encode(prompt.get_ref<const std::string&>(), usual_.encode);
+  if (!prompt.is_array() || prompt.empty()) return bad_field(where, "is neither a text nor a list of tokens");
+  std::vector<cria::token_id> tokens;
+  for (const json& token : prompt) {
+    if (!token.is_number_integer() || token < 0 || token >= model_.vocab_size()) return bad_field(where, "has numbers that are no tokens");
+    tokens.push_back(token.get<cria::token_id>());
+  }
+  return tokens;
+}
+
+}  // namespace cria_program

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+// What clients of `cria serve` ask for, in the JSON of OpenAI's API (v1): chat/completions, completions, embeddings.
+//
+// Errors    bad_value and bad_argument (`where` is the field), context_full, those of the chat template, the tokenizer and schemas: the client's fault, all
+//           of them but out_of_memory
+// Threads   request_translator is immutable: any number of connections at once
+#pragma once
+
+#include "request_fields.hpp"
+
+#include <cria/cria.hpp>
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace cria_program {
+
+/// One of the answers that a client wants: what the batch engine generates, and for chats, what reads it.
+struct choice_request {
+  std::vector<cria::token_id> prompt;
+  cria::generation_options generation;
+  std::optional<cria::reply_reader> reader;   ///< none: the text is the answer
+};
+
+/// A request, and how the client wants to be answered.
+struct completion_request {
+  std::vector<choice_request> choices;
+  bool is_chat = false;
+  bool streams = false, tells_usage = false;   ///< tells_usage: of a stream; whole answers always do
+};
+
+struct embedding_request {
+  std::vector<std::vector<cria::token_id>> inputs;
+  bool is_base64 = false;   ///< floats in little-endian order; otherwise numbers
+};
+
+class request_translator {
+ public:
+  /// capacity: positions of a sequence. usual: what a request changes. No format: the model's file has no chat template. has_seed: usual has one for all
+  /// requests; otherwise each that names none draws its own.
+  request_translator(cria::model model, std::optional<cria::chat_format> format, std::size_t capacity, cria::generation_options usual, bool has_seed)
+      : model_(std::move(model)), format_(std::move(format)), capacity_(capacity), usual_(std::move(usual)), has_seed_(has_seed) {}
+
+  [[nodiscard]] result<completion_request> chat(std::string_view body);
+  [[nodiscard]] result<completion_request> completion(std::string_view body);
+  [[nodiscard]] result<embedding_request> embedding(std::string_view body) const;
+
+  static constexpr std::size_t most_choices = 16, most_inputs = 256;
+
+ private:
+  /// Reads what both kinds of completions have; returns how many choices there are to be.
+  [[nodiscard]] result<std::size_t> read_common(const nlohmann::ordered_json& request, completion_request& out, cria::generation_options& options);
+  [[nodiscard]] result<void> read_format(const nlohmann::ordered_json& request, cria::generation_options& options);
+  /// Reads a text, or a list of numbers of tokens.
+  [[nodiscard]] result<std::vector<cria::token_id>> read_prompt(const nlohmann::ordered_json& prompt, const char* where) const;
+
+  cria::model model_;
+  std::optional<cria::chat_format> format_;
+  std::size_t capacity_;
+  cria::generation_options usual_;
+  bool has_seed_;
+  schema_grammars schemas_;
+};
+
+}  // namespace cria_program

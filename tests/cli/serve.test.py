@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: MIT
+"""`cria serve`: answers are those of `cria run`, whole or as a stream, alone or beside others; wrong requests, full queues, clients that leave, signals."""
+
+import base64
+import concurrent.futures
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import unittest
+
+CRIA = os.path.join(os.environ["CRIA_EXAMPLES_DIR"], "cria")
+TMP = os.environ["CRIA_TEST_TMP"]
+STORIES = os.path.join(os.environ["CRIA_TEST_DATA"], "models/stories260K.gguf")
+SMOLLM2 = os.environ.get("CRIA_TEST_SMOLLM2", "")
+PROMPTS = ["Once upon a time", "The dog", "Tom and Sue", "Lily had a red", "One day, a big", "There was a cat"]
+
+# Writes tools and calls as Hermes does; any model calls once a grammar lets it do nothing else.
+TOOL_TEMPLATE = """{%- if tools %}{{ 'tools:' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{{ '\\n' }}{% endif %}
+{%- for m in messages %}{{ m.role + ': ' + (m.content or '') + '\\n' }}
+{%- for call in m.tool_calls or [] %}{{ '<tool_call>\\n' }}{{ call.function | tojson }}{{ '\\n</tool_call>' }}{% endfor %}{% endfor %}
+{%- if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"""
+ONLY_A_CALL = r'''root ::= "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"" [a-z]{3} "\"}}</tool_call>"'''
+
+
+class Server:
+    """A server on a port of its own."""
+
+    def __init__(self, *more, model=STORIES):
+        self.process = subprocess.Popen([CRIA, "serve", "-m", model, "--port", "0", "-t", "1", *more], stderr=subprocess.PIPE)
+        said = b""
+        while b"listening" not in said:
+            line = self.process.stderr.readline()
+            assert line, "the server has ended: %s" % said.decode()
+            said += line
+        self.port = int(re.search(rb"http://127.0.0.1:(\d+)", said).group(1))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+
+    def stop(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        return self.process.wait(timeout=30)
+
+    def connect(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def ask(self, method, path, body=None, headers=None):
+        """Status, headers and body of a reply."""
+        connection = self.connect()
+        text = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
+        connection.request(method, path, text, {"Content-Type": "application/json", **(headers or {})})
+        reply = connection.getresponse()
+        done = reply.status, reply.headers, reply.read()
+        connection.close()
+        return done
+
+    def post(self, path, body, status=200):
+        got, _, text = self.ask("POST", path, body)
+        assert got == status, "%d, not %d: %s" % (got, status, text)
+        return json.loads(text)
+
+    def stream(self, path, body):
+        """The events of a stream, which ends as it should."""
+        status, headers, text = self.ask("POST", path, {**body, "stream": True})
+        assert status == 200 and headers["Content-Type"] == "text/event-stream", text
+        events = [event for event in text.decode().split("\n\n") if event != ":"]   # comments say that it goes on
+        assert events[-2:] == ["data: [DONE]", ""], events[-2:]
+        return [json.loads(event[len("data: "):]) for event in events[:-2]]
+
+    def metric(self, name):
+        text = self.ask("GET", "/metrics")[2].decode()
+        return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+
+def text_of(prompt, n=24, *more):
+    """What `cria run` writes."""
+    done = subprocess.run([CRIA, "run", "-m", STORIES, "-p", prompt, "-n", str(n), "--temp", "0", "-t", "1", *more], stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode()
+
+
+def greedy(prompt, tokens=24, **more):
+    return {"prompt": prompt, "max_tokens": tokens, "temperature": 0, **more}
+
+
+def chat(content, **more):
+    return {"messages": [{"role": "user", "content": content}], "temperature": 0, **more}
+
+
+@unittest.skipUnless(os.path.exists(STORIES), "no stories260K.gguf")
+class Completions(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        shutil.rmtree(TMP, ignore_errors=True)
+        os.makedirs(TMP)
+        cls.template = os.path.join(TMP, "tools.jinja")
+        with open(cls.template, "w", encoding="utf-8") as file:
+            file.write(TOOL_TEMPLATE)
+        cls.server = Server("--chat-template", cls.template, "-c", "512")
+        cls.addClassCleanup(cls.server.__exit__)
+
+    def test_text_is_that_of_cria_run(self):
+        for prompt in PROMPTS[:3]:
+            done = self.server.post("/v1/completions", greedy(prompt))
+            self.assertEqual(done["choices"][0]["text"], text_of(prompt))
+            self.assertEqual(done["choices"][0]["finish_reason"], "length")
+            self.assertEqual(done["usage"]["completion_tokens"], 24)
+            self.assertEqual(done["usage"]["total_tokens"], 24 + done["usage"]["prompt_tokens"])
+
+    def test_a_prompt_may_be_tokens_or_a_list_of_one_text(self):
+        ids = subprocess.run([CRIA, "tokenize", "-m", STORIES, "-p", PROMPTS[0]], stdout=subprocess.PIPE, check=True).stdout
+        tokens = [int(n) for n in re.findall(rb"\d+", ids)]
+        for prompt in (tokens, [tokens], [PROMPTS[0]]):
+            self.assertEqual(self.server.post("/v1/completions", greedy(prompt))["choices"][0]["text"], text_of(PROMPTS[0]))
+
+    def test_a_stream_has_the_same_text(self):
+        chunks = self.server.stream("/v1/completions", greedy(PROMPTS[0], stream_options={"include_usage": True}))
+        self.assertEqual("".join(c["choices"][0]["text"] for c in chunks[:-1]), text_of(PROMPTS[0]))
+        self.assertEqual([c["choices"][0]["finish_reason"] for c in chunks[:-1]], [None] * (len(chunks) - 2) + ["length"])
+        self.assertEqual((chunks[-1]["choices"], chunks[-1]["usage"]["completion_tokens"]), ([], 24))
+        self.assertEqual(len({c["id"] for c in chunks}), 1)
+        self.assertGreater(len(chunks), 10)
+        self.assertNotIn("usage", self.server.stream("/v1/completions", greedy(PROMPTS[0]))[-1])
+
+    def test_many_at_once_are_each_as_alone(self):
+        alone = {p: text_of(p) for p in PROMPTS}
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            asked = [(p, pool.submit(self.server.post, "/v1/completions", greedy(p))) for p in PROMPTS * 8]
+            for prompt, reply in asked:
+                self.assertEqual(reply.result()["choices"][0]["text"], alone[prompt])
+
+    def test_choices_have_the_seeds_that_follow(self):
+        random = {"prompt": PROMPTS[0], "max_tokens": 16, "temperature": 1}
+        three = self.server.post("/v1/completions", {**random, "seed": 7, "n": 3})["choices"]
+        self.assertEqual([c["index"] for c in three], [0, 1, 2])
+        for c in three:
+            self.assertEqual(c["text"], self.server.post("/v1/completions", {**random, "seed": 7 + c["index"]})["choices"][0]["text"])
+        self.assertEqual(len({c["text"] for c in three}), 3)
+        streamed = ["", "", ""]
+        for chunk in self.server.stream("/v1/completions", {**random, "seed": 7, "n": 3}):
+            for c in chunk["choices"]:
+                streamed[c["index"]] += c["text"]
+        self.assertEqual(streamed, [c["text"] for c in three])
+
+    def test_seeds(self):
+        random = {"prompt": PROMPTS[0], "max_tokens": 24, "temperature": 1}
+        texts = {self.server.post("/v1/completions", random)["choices"][0]["text"] for _ in range(4)}
+        self.assertGreater(len(texts), 1)   # each request that names none has its own
+        with Server("--seed", "5", "--temp", "1", "-n", "24") as server:
+            texts = {server.post("/v1/completions", {"prompt": PROMPTS[0]})["choices"][0]["text"] for _ in range(3)}
+            self.assertEqual(texts, {server.post("/v1/completions", {**random, "seed": 5})["choices"][0]["text"]})
+
+    def test_stops_biases_and_schemas(self):
+        whole = text_of(PROMPTS[0])
+        word = whole.split()[3]
+        done = self.server.post("/v1/completions", greedy(PROMPTS[0], stop=word))["choices"][0]
+        self.assertEqual((done["text"], done["finish_reason"]), (whole[:whole.index(word)], "stop"))
+        banned = {str(i): -100 for i in range(512) if i not in (2, 300)}
+        self.assertEqual(self.server.post("/v1/completions", greedy(PROMPTS[0], 4, logit_bias=banned))["choices"][0]["finish_reason"], "length")
+        only = self.server.post("/v1/completions", greedy(PROMPTS[0], 4, logit_bias=banned))["choices"][0]["text"]
+        self.assertEqual(only, only[:len(only) // 4] * 4)
+        schema = {"type": "object", "properties": {"n": {"enum": [1, 22]}}, "required": ["n"], "additionalProperties": False}
+        form = {"type": "json_schema", "json_schema": {"name": "number", "schema": schema}}
+        done = self.server.post("/v1/completions", greedy(PROMPTS[0], 60, response_format=form))["choices"][0]
+        self.assertIn(json.loads(done["text"]), [{"n": 1}, {"n": 22}])
+        self.assertEqual(done["finish_reason"], "stop")
+
+    def test_members_that_are_null_are_absent(self):
+        nulls = dict.fromkeys(["stop", "n", "seed", "logit_bias", "stream", "stream_options", "response_format", "logprobs", "tools"])
+        self.assertEqual(self.server.post("/v1/completions", greedy(PROMPTS[0], **nulls))["choices"][0]["text"], text_of(PROMPTS[0]))
+
+    def test_calls_have_names_ids_and_arguments(self):
+        tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
+        asked = chat("Weather?", tools=tools, grammar=ONLY_A_CALL)
+        choice = self.server.post("/v1/chat/completions", asked)["choices"][0]
+        call = choice["message"]["tool_calls"][0]
+        self.assertEqual((choice["finish_reason"], choice["message"]["content"], call["type"], call["function"]["name"]),
+                         ("tool_calls", None, "function", "get_weather"))
+        self.assertRegex(json.loads(call["function"]["arguments"])["city"], "^[a-z]{3}$")
+        chunks = self.server.stream("/v1/chat/completions", asked)
+        self.assertEqual([c["choices"][0]["delta"].get("tool_calls") for c in chunks if "tool_calls" in c["choices"][0]["delta"]], [[{"index": 0, **call}]])
+        self.assertEqual((chunks[0]["choices"][0]["delta"]["role"], chunks[-1]["choices"][0]["finish_reason"]), ("assistant", "tool_calls"))
+        self.assertEqual("".join(c["choices"][0]["delta"].get("content", "") for c in chunks), "")
+        # What a client sends back after it has run the function.
+        messages = [*asked["messages"], choice["message"], {"role": "tool", "tool_call_id": call["id"], "content": "rain"}]
+        self.server.post("/v1/chat/completions", {"messages": messages, "tools": tools, "max_tokens": 4})
+        without = chat("x", tools=tools, tool_choice="none", max_tokens=4)
+        self.assertNotIn("tool_calls", self.server.post("/v1/chat/completions", without)["choices"][0]["message"])
+
+    def test_content_may_be_parts_of_text(self):
+        parts = [{"type": "text", "text": "Once upon "}, {"type": "text", "text": "a time"}]
+        asked = {"max_tokens": 12}
+        self.assertEqual(self.server.post("/v1/chat/completions", chat(parts, **asked))["choices"], self.server.post(
+            "/v1/chat/completions", chat("Once upon a time", **asked))["choices"])
+
+    def test_vectors_are_those_of_cria_embed(self):
+        printed = subprocess.run([CRIA, "embed", "-m", STORIES, "-p", PROMPTS[1], "-t", "1"], stdout=subprocess.PIPE, check=True).stdout
+        wanted = [float(x) for x in printed.split()]
+        done = self.server.post("/v1/embeddings", {"input": [PROMPTS[0], PROMPTS[1]]})
+        self.assertEqual([d["index"] for d in done["data"]], [0, 1])
+        self.assertEqual([struct.pack("<f", x) for x in done["data"][1]["embedding"]], [struct.pack("<f", x) for x in wanted])
+        packed = base64.b64decode(self.server.post("/v1/embeddings", {"input": PROMPTS[1], "encoding_format": "base64"})["data"][0]["embedding"])
+        self.assertEqual(packed, struct.pack("<%df" % len(wanted), *wanted))
+
+    def test_wrong_requests_name_the_field(self):
+        words = [{"role": "user", "content": "a"}]
+        wrong = [("/v1/completions", {"max_tokens": 3}, "prompt"), ("/v1/completions", greedy(5), "prompt"), ("/v1/completions", greedy([512]), "prompt"),
+                 ("/v1/completions", greedy([-1]), "prompt"), ("/v1/completions", greedy(["a", "b"]), "prompt"), ("/v1/completions", greedy([]), "prompt"),
+                 ("/v1/completions", greedy("a", n=0), "n"), ("/v1/completions", greedy("a", n=17), "n"), ("/v1/completions", greedy("a", n=1.5), "n"),
+                 ("/v1/completions", greedy("a", max_tokens=0), "max_tokens"), ("/v1/completions", greedy("a", stream=1), "stream"),
+                 ("/v1/completions", greedy("a", temperature=-1), "temperature"), ("/v1/completions", greedy("a", top_p="1"), "top_p"),
+                 ("/v1/completions", greedy("a", stop=[""]), "stop"), ("/v1/completions", greedy("a", logprobs=2), "logprobs"),
+                 ("/v1/completions", greedy("a", logit_bias={"x": 1}), "logit_bias"), ("/v1/completions", greedy("a", logit_bias={"512": 1}), "logit_bias"),
+                 ("/v1/completions", greedy("a", grammar="root ::= ("), "grammar"), ("/v1/completions", greedy("a", response_format="json"), "response_format"),
+                 ("/v1/completions", greedy("a", response_format={"type": "json_schema", "json_schema": {"schema": {"type": "wrong"}}}), "response_format"),
+                 ("/v1/chat/completions", {}, "messages"), ("/v1/chat/completions", {"messages": []}, "messages"),
+                 ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
+                 ("/v1/chat/completions", {"messages": words, "tools": [{}], "tool_choice": "required"}, "tool_choice"),
+                 ("/v1/chat/completions", {"messages": words, "chat_template_kwargs": 3}, "chat_template_kwargs"),
+                 ("/v1/embeddings", {}, "input"), ("/v1/embeddings", {"input": "a", "encoding_format": "x"}, "encoding_format"),
+                 ("/v1/embeddings", {"input": ["a"] * 257}, "input")]
+        for path, body, field in wrong:
+            with self.subTest(body=body):
+                e = self.server.post(path, body, status=400)["error"]
+                self.assertEqual(e["type"], "invalid_request_error")
+                self.assertTrue(e["param"].startswith(field), e)
+        for body in ("", "{", "[]", "7", '{"prompt": "\xff"}'.encode("latin-1"), "[" * 100000):
+            with self.subTest(body=body[:20]):
+                self.assertEqual(self.server.post("/v1/completions", body, status=400)["error"]["param"], "body")
+        long = self.server.post("/v1/completions", greedy("word " * 2000), status=400)["error"]
+        self.assertEqual(long["code"], "context_length_exceeded")
+        long = self.server.post("/v1/chat/completions", chat("word " * 2000), status=400)["error"]
+        self.assertEqual(long["code"], "context_length_exceeded")
+
+    def test_other_paths_and_methods(self):
+        for method, path in (("GET", "/"), ("GET", "/v1/chat/completions"), ("POST", "/v1/models"), ("DELETE", "/v1/models")):
+            status, _, body = self.server.ask(method, path)
+            self.assertIn(status, (400, 404))
+            self.assertIn("message", json.loads(body)["error"])
+        self.assertEqual(json.loads(self.server.ask("GET", "/v1/models")[2])["data"][0]["id"], "stories260K")
+        self.assertEqual(self.server.ask("GET", "/health")[0], 200)
+        for method in ("GET", "OPTIONS", "POST"):   # what matches paths must not use the stack for each letter
+            self.assertIn(self.server.ask(method, "/" + "a" * 8000)[0], (204, 400, 404, 414))
+        status, _, body = self.server.ask("POST", "/v1/completions", b" " * (17 << 20))
+        self.assertEqual((status, "message" in json.loads(body)["error"]), (413, True))
+
+    def test_bytes_that_are_no_http(self):
+        for sent in (b"\0" * 100, b"GET\r\n\r\n", b"POST /v1/completions HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", b"A" * 100000):
+            with socket.create_connection(("127.0.0.1", self.server.port), timeout=30) as s:
+                try:
+                    s.sendall(sent)
+                    s.shutdown(socket.SHUT_WR)
+                    s.recv(1000)
+                except OSError:
+                    pass
+        self.assertEqual(self.server.ask("GET", "/health")[0], 200)
+
+
+@unittest.skipUnless(os.path.exists(STORIES), "no stories260K.gguf")
+class Running(unittest.TestCase):
+    def test_a_full_queue_says_when_to_come_again(self):
+        with Server("--parallel", "1", "--queue", "1") as server:
+            status, headers, body = server.ask("POST", "/v1/completions", {"prompt": "a", "n": 16, "max_tokens": 100})
+            self.assertEqual((status, headers["Retry-After"], json.loads(body)["error"]["type"]), (503, "1", "server_error"))
+            self.assertEqual(server.post("/v1/completions", greedy(PROMPTS[0]))["choices"][0]["text"], text_of(PROMPTS[0]))
+
+    def test_without_a_template_chats_are_refused(self):
+        with Server() as server:
+            self.assertIn("chat template", server.post("/v1/chat/completions", chat("a"), status=400)["error"]["message"])
+
+    def test_keys_and_origins(self):
+        key = os.path.join(TMP, "key")
+        os.makedirs(TMP, exist_ok=True)
+        with open(key, "w", encoding="utf-8") as file:
+            file.write("s3cret\nnot this\n")
+        with Server("--api-key-file", key, "--allow-origin", "http://example.org") as server:
+            for given, status in ((None, 401), ("Bearer s3cre", 401), ("Bearer s3cretX", 401), ("s3cret", 401), ("Bearer s3cret", 200)):
+                got, headers, _ = server.ask("GET", "/v1/models", headers={"Authorization": given} if given else {})
+                self.assertEqual((got, headers["Access-Control-Allow-Origin"]), (status, "http://example.org"))
+            self.assertEqual(server.ask("GET", "/health")[0], 200)
+            self.assertEqual(server.ask("OPTIONS", "/v1/chat/completions")[0], 204)
+        with Server() as server:
+            got, headers, _ = server.ask("GET", "/v1/models", headers={"Authorization": "Bearer anything"})
+            self.assertEqual((got, headers["Access-Control-Allow-Origin"]), (200, None))
+
+    def test_wrong_beginnings(self):
+        empty = os.path.join(TMP, "empty")
+        os.makedirs(TMP, exist_ok=True)
+        with open(empty, "w", encoding="utf-8") as file:
+            file.write("\n")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            for more, status, said in ((["--port", port], 1, port), (["--api-key-file", empty], 1, "empty line"), (["--host", "256.1.1.1"], 1, "256.1.1.1"),
+                                       (["--port", "70000"], 2, "70000"), (["-m", "/nowhere.gguf"], 1, "nowhere"),
+                                       (["--chat-template", "/nowhere"], 1, "nowhere")):
+                model = [] if "-m" in more else ["-m", STORIES]
+                done = subprocess.run([CRIA, "serve", "--port", "0", *model, *more] if "--port" not in more else [CRIA, "serve", *model, *more],
+                                      stderr=subprocess.PIPE, timeout=60)
+                self.assertEqual(done.returncode, status, done.stderr)
+                self.assertIn(said, done.stderr.decode())
+
+    def test_signals_end_it_in_order(self):
+        for how in (signal.SIGTERM, signal.SIGINT):
+            with Server() as server:
+                self.assertEqual(server.ask("GET", "/health")[0], 200)
+                self.assertEqual(server.stop(how), 0)
+
+
+@unittest.skipUnless(os.path.exists(SMOLLM2), "CRIA_TEST_SMOLLM2 names no model")
+class Chats(unittest.TestCase):
+    def setUp(self):
+        self.server = Server("-c", "4096", model=SMOLLM2)
+        self.addCleanup(self.server.__exit__)
+
+    def test_an_answer(self):
+        question = chat("What is the capital of France?", max_tokens=40)
+        whole = self.server.post("/v1/chat/completions", question)["choices"][0]
+        self.assertEqual((whole["message"]["role"], whole["finish_reason"]), ("assistant", "stop"))
+        self.assertIn("Paris", whole["message"]["content"])
+        chunks = self.server.stream("/v1/chat/completions", question)
+        self.assertEqual("".join(c["choices"][0]["delta"].get("content", "") for c in chunks), whole["message"]["content"])
+
+    def wait_until(self, holds):
+        for _ in range(600):   # 30 s and more
+            if holds():
+                return
+            time.sleep(0.05)
+        self.fail("it does not happen")
+
+    def leave(self, body):
+        """Asks, and goes away when the request is on its way."""
+        connection = self.server.connect()
+        connection.request("POST", "/v1/chat/completions", json.dumps(body))
+        self.wait_until(lambda: self.server.metric("cria_requests_running") == 1)
+        connection.sock.shutdown(socket.SHUT_RDWR)
+        connection.close()
+
+    def test_who_leaves_is_no_longer_computed(self):
+        long = {"messages": [{"role": "user", "content": "Tell me all about llamas."}], "max_tokens": 4000, "logit_bias": {"2": -100}}
+        for i, body in enumerate(({**long, "stream": True}, long, {**long, "messages": [{"role": "user", "content": "word " * 3000}]})):
+            with self.subTest(i):
+                self.leave(body)
+                self.wait_until(lambda i=i: self.server.metric('cria_requests_finished_total{model="SmolLM2-135M-Instruct.Q4_1",reason="cancelled"}') == i + 1)
+                self.assertEqual(self.server.metric("cria_requests_running"), 0)
+
+    def test_a_signal_ends_streams(self):
+        connection = self.server.connect()
+        connection.request("POST", "/v1/chat/completions", json.dumps(chat("Tell me all about llamas.", stream=True, logit_bias={"2": -100})))
+        reply = connection.getresponse()
+        line = b":"
+        while line in (b":", b":\n", b"\n"):   # comments while the prompt is read
+            line = reply.readline()
+        self.assertTrue(line.startswith(b"data: "), line)
+        self.assertEqual(self.server.stop(), 0)
+        try:
+            rest = reply.read()
+        except http.client.IncompleteRead as e:
+            rest = e.partial
+        self.assertIn(b"is shutting down", rest)
+        self.assertNotIn(b"[DONE]", rest)
+        connection.close()
+
+
+if __name__ == "__main__":
+    if b"\n  serve " not in subprocess.run([CRIA, "--help"], stdout=subprocess.PIPE, check=True).stdout:
+        print("SKIPPED: cpp-httplib (Debian, Ubuntu: libcpp-httplib-dev) is not installed")
+        sys.exit(77)
+    unittest.main()
