@@ -3,11 +3,14 @@
 
 #include <cria/generate/embedding.hpp>
 
+#include <algorithm>
+#include <cmath>
+
 namespace cria_program {
 
 static error shutting_down() { return {errc::cancelled, "server", "is shutting down"}; }
 
-answer::answer(completion_request asked) : choices_(std::move(asked.choices)) {
+answer::answer(completion_request asked) : choices_(std::move(asked.choices)), n_best_(asked.n_best) {
   for (choice_request& c : choices_) c.generation.stop = stop_.get_token();
 }
 
@@ -27,23 +30,40 @@ void answer::put(answer_event event) {
   changed_.notify_one();
 }
 
-bool answer::read(std::size_t choice, const cria::token_event& event) {
-  const auto show = [&](cria::reply_part part, std::string_view text) {
-    if (!text.empty()) put({answer_event::kind::piece, choice, part, std::string(text), {}});
-  };
+void answer::show(std::size_t choice, cria::reply_part part, std::string_view text) {
+  if (!text.empty()) put({answer_event::kind::piece, choice, part, std::string(text), {}, {}});
+}
+
+/// Returns how likely a token was; inside the engine's callback.
+static result<token_score> score_of(cria::token_id token, std::size_t n_best, const cria::batch_engine& engine) {
+  CRIA_TRY(const auto best, engine.top_logits(std::max<std::size_t>(n_best, 1)));
+  const auto log_of = [](float probability) { return std::log(static_cast<double>(probability)); };
+  const cria::tokenizer& t = engine.model().tokenizer();
+  token_score made;
+  made.text = t.piece(token).empty() ? t.token_text(token) : t.piece(token);
+  made.logprob = static_cast<double>(engine.logits()[static_cast<std::size_t>(token)] - best[0].logit) + log_of(best[0].probability);
+  for (std::size_t i = 0; i < n_best && i < best.size(); ++i) made.best.emplace_back(best[i].text, log_of(best[i].probability));
+  return made;
+}
+
+bool answer::read(std::size_t choice, const cria::token_event& event, const cria::batch_engine& engine) {
   choice_request& c = choices_[choice];
-  if (c.reader) return c.reader->read(event, [&](const cria::reply_piece& piece) { show(piece.part, piece.text); });
-  show(cria::reply_part::text, event.text);
+  const auto& ends = c.generation.stop_tokens;
+  const bool is_end = event.token == cria::no_token || engine.model().tokenizer().is_end_of_generation(event.token) ||
+                      std::find(ends.begin(), ends.end(), event.token) != ends.end();
+  if (n_best_ && !is_end) {
+    if (auto score = score_of(event.token, *n_best_, engine)) put({answer_event::kind::score, choice, {}, {}, *std::move(score), {}});
+  }
+  if (c.reader) return c.reader->read(event, [&](const cria::reply_piece& piece) { show(choice, piece.part, piece.text); });
+  show(choice, cria::reply_part::text, event.text);
   return true;
 }
 
 void answer::finish(std::size_t choice, result<cria::generation> outcome) {
   choice_request& c = choices_[choice];
-  answer_event end{answer_event::kind::end, choice, {}, {}, {}};
+  answer_event end{answer_event::kind::end, choice, {}, {}, {}, {}};
   if (c.reader) {
-    end.outcome = c.reader->finish(std::move(outcome), [&](const cria::reply_piece& piece) {
-      if (!piece.text.empty()) put({answer_event::kind::piece, choice, piece.part, std::string(piece.text), {}});
-    });
+    end.outcome = c.reader->finish(std::move(outcome), [&](const cria::reply_piece& piece) { show(choice, piece.part, piece.text); });
   } else if (outcome) {
     cria::chat_reply whole;
     whole.text = outcome->text;
@@ -55,7 +75,7 @@ void answer::finish(std::size_t choice, result<cria::generation> outcome) {
   put(std::move(end));
 }
 
-void answer::fail(std::size_t choice, const error& why) { put({answer_event::kind::end, choice, {}, {}, result<cria::chat_reply>(why)}); }
+void answer::fail(std::size_t choice, const error& why) { put({answer_event::kind::end, choice, {}, {}, {}, result<cria::chat_reply>(why)}); }
 
 result<std::unique_ptr<serve_engine>> serve_engine::create(const cria::model& model, const cria::batch_options& options) {
   CRIA_TRY(auto engine, cria::batch_engine::create(model, options));
@@ -134,7 +154,7 @@ void serve_engine::begin(const std::shared_ptr<answer>& asked) {
   std::vector<cria::batch_id> begun;
   for (std::size_t i = 0; i < asked->choices_.size(); ++i) {
     const choice_request& c = asked->choices_[i];
-    auto id = engine_.add(c.prompt, c.generation, [asked, i](const cria::token_event& event) { return asked->read(i, event); });
+    auto id = engine_.add(c.prompt, c.generation, [this, asked, i](const cria::token_event& event) { return asked->read(i, event, engine_); });
     if (!id) {   // all choices or none
       for (const cria::batch_id other : begun) {
         engine_.cancel(other);

@@ -24,12 +24,20 @@
 
 namespace cria_program {
 
-/// What happens to a request: it begins, choices say something, choices end.
+/// A token that was chosen, and logarithms of probabilities by the softmax over all logits: its own, and those of the likeliest.
+struct token_score {
+  std::string text;
+  double logprob = 0;
+  std::vector<std::pair<std::string, double>> best;
+};
+
+/// What happens to a request: it begins, choices choose a token, say something, end.
 struct answer_event {
-  enum class kind : std::uint8_t { begun, piece, end } what = kind::begun;
+  enum class kind : std::uint8_t { begun, score, piece, end } what = kind::begun;
   std::size_t choice = 0;
   cria::reply_part part = cria::reply_part::text;         ///< of a piece
   std::string text;
+  token_score score;                                      ///< if the request asks for them; its text comes in a piece, now or later
   std::optional<result<cria::chat_reply>> outcome;        ///< of an end. An error before `begun` concerns the whole request.
 };
 
@@ -48,11 +56,13 @@ class answer {
 
   void put(answer_event event);
   /// Takes a choice's token; returns whether to go on.
-  bool read(std::size_t choice, const cria::token_event& event);
+  bool read(std::size_t choice, const cria::token_event& event, const cria::batch_engine& engine);
+  void show(std::size_t choice, cria::reply_part part, std::string_view text);
   void finish(std::size_t choice, result<cria::generation> outcome);
   void fail(std::size_t choice, const error& why);
 
   std::vector<choice_request> choices_;   // the engine's thread alone uses them
+  std::optional<std::size_t> n_best_;
   cria::stop_source stop_;
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -102,12 +102,14 @@ completion_writer::completion_writer(std::string model, const completion_request
       created_(seconds_now()),
       is_chat_(asked.is_chat),
       tells_usage_(asked.tells_usage),
+      tells_scores_(asked.n_best.has_value()),
       choices_(asked.choices.size()) {}
 
 std::vector<json> completion_writer::take(const answer_event& event) {
   std::vector<json> chunks;
   choice& c = choices_[event.choice];
-  if (event.what == answer_event::kind::begun) return chunks;
+  if (event.what == answer_event::kind::score) c.scores.push_back(event.score);
+  if (event.what == answer_event::kind::begun || event.what == answer_event::kind::score) return chunks;
   if (is_chat_ && !std::exchange(c.has_begun, true)) chunks.push_back(chunk(event.choice, {{"role", "assistant"}, {"content", ""}}, nullptr));
   if (event.what == answer_event::kind::end) {
     end(event.choice, event.outcome->value(), chunks);
@@ -146,15 +148,43 @@ json completion_writer::with_head(const char* object, json choices) const {
   return {{"id", id_}, {"object", object}, {"created", created_}, {"model", model_}, {"choices", std::move(choices)}};
 }
 
-json completion_writer::chunk(std::size_t index, json delta, json finish_reason) const {
+json completion_writer::chunk(std::size_t index, json delta, json finish_reason) {
   json one = {{"index", index}, {is_chat_ ? "delta" : "text", std::move(delta)}, {"finish_reason", std::move(finish_reason)}};
+  choice& c = choices_[index];
+  if (c.n_scores_told < c.scores.size()) one["logprobs"] = scores_of(std::span(c.scores).subspan(c.n_scores_told));
+  c.n_scores_told = c.scores.size();
   return with_head(is_chat_ ? "chat.completion.chunk" : "text_completion", json::array({std::move(one)}));
+}
+
+/// Chats have an object for each token, texts a list for each property.
+json completion_writer::scores_of(std::span<const token_score> scores) const {
+  const auto scored = [](const std::string& text, double logprob) -> json {
+    json bytes = json::array();
+    for (const char c : text) bytes.push_back(static_cast<unsigned char>(c));
+    return {{"token", text}, {"logprob", logprob}, {"bytes", std::move(bytes)}};
+  };
+  json content = json::array(), tokens = json::array(), logprobs = json::array(), tops = json::array();
+  for (const token_score& score : scores) {
+    json one = scored(score.text, score.logprob), best = json::array(), top = json::object();
+    for (const auto& [text, logprob] : score.best) {
+      best.push_back(scored(text, logprob));
+      top[text] = logprob;
+    }
+    one["top_logprobs"] = std::move(best);
+    content.push_back(std::move(one));
+    tokens.push_back(score.text);
+    logprobs.push_back(score.logprob);
+    tops.push_back(std::move(top));
+  }
+  if (is_chat_) return {{"content", std::move(content)}};
+  return {{"tokens", std::move(tokens)}, {"token_logprobs", std::move(logprobs)}, {"top_logprobs", std::move(tops)}};
 }
 
 json completion_writer::whole() const {
   json choices = json::array();
   for (const choice& c : choices_) {
     choices.push_back({{"index", choices.size()}, {is_chat_ ? "message" : "text", c.message}, {"finish_reason", c.finish_reason}});
+    if (tells_scores_) choices.back()["logprobs"] = scores_of(c.scores);
   }
   json out = with_head(is_chat_ ? "chat.completion" : "text_completion", std::move(choices));
   out["usage"] = usage();

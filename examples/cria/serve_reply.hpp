@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,17 +44,21 @@ class completion_writer {
   struct choice {
     bool has_begun = false;
     nlohmann::ordered_json message;   ///< or text
+    std::vector<token_score> scores;
+    std::size_t n_scores_told = 0;    ///< in chunks
     std::string finish_reason;
   };
 
-  [[nodiscard]] nlohmann::ordered_json chunk(std::size_t index, nlohmann::ordered_json delta, nlohmann::ordered_json finish_reason) const;
+  /// Makes a chunk, which also tells the scores that were not told yet.
+  [[nodiscard]] nlohmann::ordered_json chunk(std::size_t index, nlohmann::ordered_json delta, nlohmann::ordered_json finish_reason);
+  [[nodiscard]] nlohmann::ordered_json scores_of(std::span<const token_score> scores) const;
   [[nodiscard]] nlohmann::ordered_json with_head(const char* object, nlohmann::ordered_json choices) const;
   [[nodiscard]] nlohmann::ordered_json usage() const;
   void end(std::size_t index, const cria::chat_reply& reply, std::vector<nlohmann::ordered_json>& chunks);
 
   std::string model_, id_;
   std::int64_t created_;
-  bool is_chat_, tells_usage_;
+  bool is_chat_, tells_usage_, tells_scores_;
   std::vector<choice> choices_;
   std::size_t n_ended_ = 0, n_prompt_ = 0, n_reused_ = 0, n_generated_ = 0;
 };

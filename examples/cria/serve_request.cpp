@@ -50,10 +50,27 @@ result<void> read_bias(const json& request, cria::sampler_config& out) {
 
 const std::vector<foreign_wish>& foreign_wishes() {
   static const std::vector<foreign_wish> wishes = {
-      {"logprobs", "are not done here", false},  {"top_logprobs", "are not done here", 0}, {"best_of", "is not done here", 1},
-      {"echo", "is not done here", false},       {"suffix", "is not done here", ""},       {"functions", "is called tools now", {}},
+      {"best_of", "is not done here", 1},
+      {"echo", "is not done here", false},
+      {"suffix", "is not done here", ""},
+      {"functions", "is called tools now", {}},
       {"function_call", "is called tool_choice now", "auto"}};
   return wishes;
+}
+
+/// Of chats: "logprobs": true, "top_logprobs": N. Of texts: "logprobs": N.
+result<void> read_scores(const json& request, completion_request& out) {
+  std::size_t n = 0;
+  if (out.is_chat) {
+    CRIA_TRY(const bool wanted, read_flag(request, "logprobs"));
+    CRIA_CHECK(read_number(request, "top_logprobs", 0, static_cast<double>(request_translator::most_best), n));
+    if (n > 0 && !wanted) return bad_field("top_logprobs", "needs \"logprobs\": true");
+    if (wanted) out.n_best = n;
+  } else if (request.contains("logprobs") && request.at("logprobs") != false) {
+    CRIA_CHECK(read_number(request, "logprobs", 0, static_cast<double>(request_translator::most_best), n));
+    out.n_best = n;
+  }
+  return {};
 }
 
 /// What the template of a chat is given beside the messages: tools, and the variables of chat_template_kwargs.
@@ -160,6 +177,7 @@ result<std::size_t> request_translator::read_common(const json& request, complet
   CRIA_CHECK(read_bias(request, options.sampling));
   CRIA_CHECK(read_stop(request, options.stop_strings));
   CRIA_CHECK(read_format(request, options));
+  CRIA_CHECK(read_scores(request, out));
   CRIA_TRY(out.streams, read_flag(request, "stream"));
   if (const auto with = request.find("stream_options"); with != request.end() && with->is_object()) {
     CRIA_TRY(out.tells_usage, read_flag(*with, "include_usage"));

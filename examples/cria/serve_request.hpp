@@ -30,6 +30,7 @@ struct completion_request {
   std::vector<choice_request> choices;
   bool is_chat = false;
   bool streams = false, tells_usage = false;   ///< tells_usage: of a stream; whole answers always do
+  std::optional<std::size_t> n_best;           ///< tell how likely each token was, and so many of the likeliest
 };
 
 struct embedding_request {
@@ -48,7 +49,7 @@ class request_translator {
   [[nodiscard]] result<completion_request> completion(std::string_view body);
   [[nodiscard]] result<embedding_request> embedding(std::string_view body) const;
 
-  static constexpr std::size_t most_choices = 16, most_inputs = 256;
+  static constexpr std::size_t most_choices = 16, most_inputs = 256, most_best = 20;
 
  private:
   /// Reads what both kinds of completions have; returns how many choices there are to be.

@@ -177,6 +177,30 @@ class Completions(unittest.TestCase):
         self.assertIn(json.loads(done["text"]), [{"n": 1}, {"n": 22}])
         self.assertEqual(done["finish_reason"], "stop")
 
+    def test_how_likely_tokens_were(self):
+        done = self.server.post("/v1/completions", greedy(PROMPTS[0], 5, logprobs=3))["choices"][0]
+        told = done["logprobs"]
+        self.assertEqual("".join(told["tokens"]), done["text"])
+        # The same from `cria logits`, which computes the prompt and the text in one pass.
+        lines = subprocess.run([CRIA, "logits", "-m", STORIES, "-p", PROMPTS[0] + done["text"], "--top", "3", "-t", "1"], stdout=subprocess.PIPE, check=True)
+        positions = json.loads(lines.stdout)["cases"][0]["positions"][-6:-1]
+        for token, logprob, top, wanted in zip(told["tokens"], told["token_logprobs"], told["top_logprobs"], positions):
+            self.assertEqual(len(top), 3)
+            self.assertEqual(logprob, top[token])   # greedy
+            for value, (_, logit) in zip(sorted(top.values(), reverse=True), wanted["top"]):
+                self.assertAlmostEqual(value, logit - wanted["logsumexp"], delta=1e-4)
+        rare = self.server.post("/v1/completions", greedy(PROMPTS[0], 2, logprobs=1, logit_bias={"300": 100}))["choices"][0]["logprobs"]
+        for value, top in zip(rare["token_logprobs"], rare["top_logprobs"]):   # the model's own, before biases
+            self.assertLess(value, min(top.values()))
+        asked = chat("Once", logprobs=True, top_logprobs=2, max_tokens=6)
+        whole = self.server.post("/v1/chat/completions", asked)["choices"][0]
+        streamed = []
+        for chunk in self.server.stream("/v1/chat/completions", asked):
+            streamed += chunk["choices"][0].get("logprobs", {"content": []})["content"]
+        self.assertEqual(streamed, whole["logprobs"]["content"])
+        self.assertEqual((len(streamed), {len(token["top_logprobs"]) for token in streamed}), (6, {2}))
+        self.assertEqual(b"".join(bytes(token["bytes"]) for token in streamed).decode(), whole["message"]["content"])
+
     def test_members_that_are_null_are_absent(self):
         nulls = dict.fromkeys(["stop", "n", "seed", "logit_bias", "stream", "stream_options", "response_format", "logprobs", "tools"])
         self.assertEqual(self.server.post("/v1/completions", greedy(PROMPTS[0], **nulls))["choices"][0]["text"], text_of(PROMPTS[0]))
@@ -221,7 +245,7 @@ class Completions(unittest.TestCase):
                  ("/v1/completions", greedy("a", n=0), "n"), ("/v1/completions", greedy("a", n=17), "n"), ("/v1/completions", greedy("a", n=1.5), "n"),
                  ("/v1/completions", greedy("a", max_tokens=0), "max_tokens"), ("/v1/completions", greedy("a", stream=1), "stream"),
                  ("/v1/completions", greedy("a", temperature=-1), "temperature"), ("/v1/completions", greedy("a", top_p="1"), "top_p"),
-                 ("/v1/completions", greedy("a", stop=[""]), "stop"), ("/v1/completions", greedy("a", logprobs=2), "logprobs"),
+                 ("/v1/completions", greedy("a", stop=[""]), "stop"), ("/v1/completions", greedy("a", logprobs=21), "logprobs"),
                  ("/v1/completions", greedy("a", logit_bias={"x": 1}), "logit_bias"), ("/v1/completions", greedy("a", logit_bias={"512": 1}), "logit_bias"),
                  ("/v1/completions", greedy("a", grammar="root ::= ("), "grammar"), ("/v1/completions", greedy("a", response_format="json"), "response_format"),
                  ("/v1/completions", greedy("a", response_format={"type": "json_schema", "json_schema": {"schema": {"type": "wrong"}}}), "response_format"),
@@ -229,6 +253,7 @@ class Completions(unittest.TestCase):
                  ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
                  ("/v1/chat/completions", {"messages": words, "tools": [{}], "tool_choice": "required"}, "tool_choice"),
                  ("/v1/chat/completions", {"messages": words, "chat_template_kwargs": 3}, "chat_template_kwargs"),
+                 ("/v1/chat/completions", {"messages": words, "top_logprobs": 2}, "top_logprobs"),
                  ("/v1/embeddings", {}, "input"), ("/v1/embeddings", {"input": "a", "encoding_format": "x"}, "encoding_format"),
                  ("/v1/embeddings", {"input": ["a"] * 257}, "input")]
         for path, body, field in wrong:
