@@ -30,7 +30,8 @@ struct vec<avx512bw> : batch_vec<avx512bw::arch> {
     return _mm512_cvtph_ps(_mm256_set1_epi16(h));
   }
   static CRIA_ALWAYS_INLINE void store_f16(void* p, f x) noexcept {
-    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    // All lanes by a mask: without optimisation, GCC 12 makes _mm512_cvtps_ph a macro that has -1 for it, of which -Wsign-conversion warns in the host.
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_maskz_cvtps_ph(0xffff, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
   static CRIA_ALWAYS_INLINE f load_bf16(const void* p) noexcept {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(static_cast<const __m256i*>(p))), 16));
