@@ -41,10 +41,10 @@ int main(int argc, char** argv) {
   options.generation.max_tokens = 100;
   options.generation.sampling = cria::sampler_config::greedy();
   // A model that was never taught to call functions is made to: its first reply can be nothing but a call.
-  auto only_a_call =
-      cria::grammar::parse(R"(root ::= "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"" [A-Z] [a-z ]{2,20} "\"}}</tool_call>")");
-  if (!only_a_call) return fail(only_a_call.error());
-  if (!knows_tools) options.generation.grammar = *only_a_call;
+  cria::chat_options first = options;
+  if (!knows_tools) {
+    if (auto done = cria::require_call(first, "get_weather"); !done) return fail(done.error());
+  }
 
   const auto show = [](const cria::reply_piece& piece) {
     if (piece.part == cria::reply_part::text) std::cout << piece.text << std::flush;
@@ -52,9 +52,8 @@ int main(int argc, char** argv) {
   };
   const std::string question = argc > 2 ? argv[2] : "What is the weather in Lima?";
   std::cout << "> " << question << '\n';
-  auto reply = chat->say(question, options, show);
+  auto reply = chat->say(question, first, show);
   for (int round = 0; round < 3 && reply && !reply->calls.empty(); ++round) {
-    options.generation.grammar.reset();
     std::vector<cria::chat_message> answers;
     for (const cria::tool_call& call : reply->calls) answers.push_back(cria::tool_answer(call, run(call)));
     reply = chat->say_all(std::move(answers), options, show);

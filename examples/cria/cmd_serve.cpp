@@ -269,8 +269,8 @@ void add_serve(CLI::App& app, action& chosen) {
   flags->engine.add_to(c, usual_context);
   c.footer(
       "POST /v1/chat/completions and /v1/completions take messages or prompt, max_tokens, stop, stream, n, seed, logit_bias, logprobs, response_format,\n"
-      "tools, grammar (GBNF), chat_template_kwargs and the numbers of cria::sampler_config; what else would change the answer is an error. Options of\n"
-      "sampling are what requests leave open. POST /v1/embeddings; GET /v1/models, /health, /metrics. SIGTERM and ctrl-C end it in order.");
+      "tools, tool_choice, grammar (GBNF), chat_template_kwargs and the numbers of cria::sampler_config; what else would change the answer is an error.\n"
+      "Options of sampling are what requests leave open. POST /v1/embeddings; GET /v1/models, /health, /metrics. SIGTERM and ctrl-C end it in order.");
   c.callback([flags, &chosen] {
     flags->usual.sampling = flags->sampling.checked();
     if (flags->n_tokens != 0) flags->usual.max_tokens = flags->n_tokens;

@@ -73,12 +73,29 @@ result<void> read_scores(const json& request, completion_request& out) {
   return {};
 }
 
-/// What the template of a chat is given beside the messages: tools, and the variables of chat_template_kwargs.
-result<void> read_rendering(const json& request, cria::render_options& out) {
-  out.now = local_now();
+/// Which tools a reply may call, and whether it must.
+struct tool_choice {
+  bool has_tools = true, is_required = false;
+  std::string name = {};   ///< of the one that must be called
+};
+
+/// "auto", "none", "required" or {"type": "function", "function": {"name": NAME}}.
+result<tool_choice> read_tool_choice(const json& request) {
   const json choice = request.value("tool_choice", json("auto"));
-  if (choice != "auto" && choice != "none") return bad_field("tool_choice", "is neither \"auto\" nor \"none\", which are done here");
-  if (request.contains("tools") && !request.at("tools").empty() && choice != "none") {
+  if (choice == "auto") return tool_choice{};
+  if (choice == "none") return tool_choice{.has_tools = false};
+  if (choice == "required") return tool_choice{.is_required = true};
+  const json name = choice.is_object() && choice.value("type", json()) == "function" ? choice.value(json::json_pointer("/function/name"), json()) : json();
+  if (!name.is_string() || name == "") {
+    return bad_field("tool_choice", "is none of \"auto\", \"none\", \"required\" and {\"type\": \"function\", \"function\": {\"name\": NAME}}");
+  }
+  return tool_choice{.is_required = true, .name = name.get<std::string>()};
+}
+
+/// What the template of a chat is given beside the messages: tools, and the variables of chat_template_kwargs.
+result<void> read_rendering(const json& request, bool has_tools, cria::render_options& out) {
+  out.now = local_now();
+  if (request.contains("tools") && !request.at("tools").empty() && has_tools) {
     CRIA_TRY(out.tools, cria::json::parse(request.at("tools").dump()));
   }
   if (!request.contains("chat_template_kwargs")) return {};
@@ -129,7 +146,9 @@ result<completion_request> request_translator::chat(std::string_view body) {
   options.generation = usual_;
   options.history.policy = cria::history_policy::stop;   // what does not fit is the client's to shorten
   CRIA_TRY(const std::size_t n, read_common(request, out, options.generation));
-  CRIA_CHECK(read_rendering(request, options.rendering));
+  CRIA_TRY(const tool_choice choice, read_tool_choice(request));
+  CRIA_CHECK(read_rendering(request, choice.has_tools, options.rendering));
+  if (choice.is_required) CRIA_CHECK(require_call(choice.name, options));
   CRIA_CHECK(join_parts(request.at("messages")));
   CRIA_TRY(const auto talk, cria::conversation::parse(request.at("messages").dump()));
   CRIA_TRY(auto asked, format_->prepare(talk, options, capacity_));
@@ -185,6 +204,16 @@ result<std::size_t> request_translator::read_common(const json& request, complet
   std::size_t n = 1;
   CRIA_CHECK(read_number(request, "n", 1, static_cast<double>(most_choices), n));
   return n;
+}
+
+result<void> request_translator::require_call(const std::string& name, cria::chat_options& options) {
+  if (options.generation.grammar) return bad_field("tool_choice", "cannot require a call beside a grammar or a response_format");
+  if (!options.rendering.tools) return bad_field("tool_choice", "requires a call, but there are no tools");
+  const auto schema = cria::call_schema(*options.rendering.tools, name);
+  if (!schema) return bad_field(schema.error().code == errc::bad_argument ? "tool_choice" : "tools", schema.error().message);
+  CRIA_TRY(options.generation.grammar, schemas_.get(json::parse(schema->dump()), "tools"));
+  options.syntax = cria::reply_syntax::calls_alone();
+  return {};
 }
 
 result<void> request_translator::read_format(const json& request, cria::generation_options& options) {

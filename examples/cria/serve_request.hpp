@@ -54,6 +54,8 @@ class request_translator {
  private:
   /// Reads what both kinds of completions have; returns how many choices there are to be.
   [[nodiscard]] result<std::size_t> read_common(const nlohmann::ordered_json& request, completion_request& out, cria::generation_options& options);
+  /// Makes the reply a call of one of the tools, or of the one of this name. As cria::require_call, but requests with the same tools share a grammar.
+  [[nodiscard]] result<void> require_call(const std::string& name, cria::chat_options& options);
   [[nodiscard]] result<void> read_format(const nlohmann::ordered_json& request, cria::generation_options& options);
   /// Reads a text, or a list of numbers of tokens.
   [[nodiscard]] result<std::vector<cria::token_id>> read_prompt(const nlohmann::ordered_json& prompt, const char* where) const;

@@ -15,7 +15,7 @@
 //                  generate/session_file.hpp sessions as files             sampling/grammar/grammar.hpp  what a text must look like
 //                  chat/chat_session.hpp     chats: replies, history, undo tokenizer/tokenizer.hpp       text to tokens and back
 //                  chat/tool_call.hpp        functions for the model       chat/reply_parser.hpp         thinking, text and calls in a reply
-//                  chat/chat_format.hpp      chats through a batch engine
+//                  chat/required_call.hpp    a reply that is a call    chat/chat_format.hpp          chats through a batch engine
 //                  kv/kv_cache.hpp, sampling/sampler.hpp, core/executor.hpp: what a host may bring itself
 // Errors           core/result.hpp; nothing prints, exits or reads the environment
 #pragma once
@@ -31,6 +31,7 @@
 #include <cria/chat/reply_parser.hpp>
 #include <cria/chat/reply_reader.hpp>
 #include <cria/chat/reply_syntax.hpp>
+#include <cria/chat/required_call.hpp>
 #include <cria/chat/tool_call.hpp>
 #include <cria/core/byte_source.hpp>
 #include <cria/core/config.hpp>

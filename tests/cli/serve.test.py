@@ -223,6 +223,26 @@ class Completions(unittest.TestCase):
         without = chat("x", tools=tools, tool_choice="none", max_tokens=4)
         self.assertNotIn("tool_calls", self.server.post("/v1/chat/completions", without)["choices"][0]["message"])
 
+    def test_calls_can_be_required(self):
+        def tool(name, **properties):
+            parameters = {"type": "object", "properties": properties, "required": list(properties), "$defs": {"City": {"enum": ["Lima", "Cusco"]}}}
+            return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+        tools = [tool("get_weather", city={"$ref": "#/$defs/City"}), tool("set_light", on={"type": "boolean"})]
+        for choice, names in (("required", {"get_weather", "set_light"}), ({"type": "function", "function": {"name": "set_light"}}, {"set_light"}),
+                              ({"type": "function", "function": {"name": "get_weather"}}, {"get_weather"})):
+            with self.subTest(choice=choice):
+                asked = chat("Weather?", tools=tools, tool_choice=choice, max_tokens=60)
+                whole = self.server.post("/v1/chat/completions", asked)["choices"][0]
+                [call] = whole["message"]["tool_calls"]
+                self.assertEqual((whole["finish_reason"], whole["message"]["content"]), ("tool_calls", None))
+                self.assertIn(call["function"]["name"], names)
+                arguments = json.loads(call["function"]["arguments"])
+                self.assertIn(arguments, [{"city": "Lima"}, {"city": "Cusco"}] if call["function"]["name"] == "get_weather" else [{"on": True}, {"on": False}])
+                deltas = [c["choices"][0]["delta"] for c in self.server.stream("/v1/chat/completions", asked)]
+                self.assertEqual([d["tool_calls"] for d in deltas if "tool_calls" in d], [[{"index": 0, **call}]])
+                self.assertEqual("".join(d.get("content", "") for d in deltas), "")
+
     def test_content_may_be_parts_of_text(self):
         parts = [{"type": "text", "text": "Once upon "}, {"type": "text", "text": "a time"}]
         asked = {"max_tokens": 12}
@@ -251,7 +271,16 @@ class Completions(unittest.TestCase):
                  ("/v1/completions", greedy("a", response_format={"type": "json_schema", "json_schema": {"schema": {"type": "wrong"}}}), "response_format"),
                  ("/v1/chat/completions", {}, "messages"), ("/v1/chat/completions", {"messages": []}, "messages"),
                  ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
-                 ("/v1/chat/completions", {"messages": words, "tools": [{}], "tool_choice": "required"}, "tool_choice"),
+                 ("/v1/chat/completions", {"messages": words, "tools": [{}], "tool_choice": "required"}, "tools"),
+                 ("/v1/chat/completions", {"messages": words, "tool_choice": "required"}, "tool_choice"),
+                 ("/v1/chat/completions", {"messages": words, "tools": [{"name": "f"}], "tool_choice": "any"}, "tool_choice"),
+                 ("/v1/chat/completions", {"messages": words, "tools": [{"name": "f"}], "tool_choice": {"type": "function"}}, "tool_choice"),
+                 ("/v1/chat/completions", {"messages": words, "tools": [{"name": "f"}], "tool_choice": {"type": "function", "function": "f"}}, "tool_choice"),
+                 ("/v1/chat/completions", {"messages": words, "tools": [{"name": "f"}],
+                                           "tool_choice": {"type": "function", "function": {"name": "g"}}}, "tool_choice"),
+                 ("/v1/chat/completions", {"messages": words, "tools": [{"name": "f", "parameters": {"type": "object", "if": {}}}],
+                                           "tool_choice": "required"}, "tools"),
+                 ("/v1/chat/completions", {"messages": words, "tools": [{"name": "f"}], "tool_choice": "required", "grammar": "root ::= \"x\""}, "tool_choice"),
                  ("/v1/chat/completions", {"messages": words, "chat_template_kwargs": 3}, "chat_template_kwargs"),
                  ("/v1/chat/completions", {"messages": words, "top_logprobs": 2}, "top_logprobs"),
                  ("/v1/embeddings", {}, "input"), ("/v1/embeddings", {"input": "a", "encoding_format": "x"}, "encoding_format"),

@@ -64,6 +64,14 @@ struct reply_syntax {
     return s;
   }
 
+  /// Returns that of replies that are JSON of calls and nothing else.
+  [[nodiscard]] static reply_syntax calls_alone() {
+    reply_syntax s;
+    s.has_thinking = false;
+    s.has_bare_calls = true;
+    return s;
+  }
+
   /// Returns the tags to look for, which may be control tokens of a vocabulary.
   [[nodiscard]] std::vector<std::string_view> tags() const {
     std::vector<std::string_view> out;
