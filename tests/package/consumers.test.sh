@@ -74,7 +74,8 @@ xsimd=()
 
 if [ "$(uname -m)" = x86_64 ]; then
   echo "== the same warnings, AVX-512, without optimisation: then GCC's intrinsics are macros, and what they expand to is the host's"
-  "$CXX" "${flags[@]}" -std=c++20 -O0 -march=x86-64-v4 -mavx512vnni -fsyntax-only "${every_warning[@]}" -Werror -I moved/include "${xsimd[@]}" "$here/version.cpp"
+  "$CXX" "${flags[@]}" -std=c++20 -O0 -march=x86-64-v4 -mavx512vnni "${every_warning[@]}" -Werror -I moved/include "${xsimd[@]}" -fsyntax-only \
+    "$here/version.cpp"
 fi
 
 echo "== one file, C++23, and another version of the library in the same program"
