@@ -69,11 +69,10 @@ namespace detail {
 
 [[nodiscard]] inline std::uint64_t activation_bytes_of(const nn::activation_shape& s, precision p) noexcept {
   const std::size_t queries = s.n_heads * s.head_dim, keys = s.n_kv_heads * s.head_dim;
-  std::uint64_t per_token = 0;
-  for (const std::size_t width : {s.dim, s.dim, queries, queries, keys, keys, 2 * s.n_angles * s.rope_dim, s.n_experts, nn::low_rank_pair::max_rank}) {
-    per_token += round_up(width, kernels::panel_rows);
-  }
-  const std::uint64_t per_ffn_row = 2 * round_up(s.ffn_dim, kernels::panel_rows) + (s.n_experts == 0 ? 0 : round_up(s.dim, kernels::panel_rows));
+  std::uint64_t per_token = nn::low_rank_pair::max_rank;
+  for (const std::size_t width : {s.dim, s.dim, queries, queries, keys, keys, s.n_experts}) per_token += nn::row_stride(width);
+  per_token += s.n_angles * nn::row_stride(2 * s.rope_dim);
+  const std::uint64_t per_ffn_row = 2 * nn::row_stride(s.ffn_dim) + (s.n_experts == 0 ? 0 : nn::row_stride(s.dim));
   return 4 * (s.max_tokens * per_token + s.ffn_rows() * per_ffn_row + s.quantised_words(p) + s.mixed_words(p) + s.gate_words(p));
 }
 

@@ -50,4 +50,15 @@ inline constexpr std::size_t most_padding = 11;
   return (n_tokens + most_padding) * (k / group_size) * activation_words(p);
 }
 
+/// The most tokens that a product takes at once.
+inline constexpr std::size_t most_tokens_at_once = 128;
+
+/// Returns how many tokens, in whole tiles, a product with `k` columns takes at once: those whose activations fit the second-level cache beside a panel.
+[[nodiscard]] CRIA_ALWAYS_INLINE constexpr std::size_t tokens_at_once(std::size_t k, precision p, token_tiles tiles) noexcept {
+  constexpr std::size_t cached_words = 512 * 1024 / 4;
+  const std::size_t fitting = cached_words / ((k < group_size ? 1 : k / group_size) * activation_words(p));
+  const std::size_t most = fitting < most_tokens_at_once ? fitting : most_tokens_at_once;
+  return most < tiles.widest ? tiles.widest : most / tiles.widest * tiles.widest;
+}
+
 }  // namespace cria::inline v0_1_0::kernels

@@ -67,7 +67,7 @@ struct gemm {
 
   /// Loops over panels outside and over tiles of tokens inside, so that a panel is read from memory once for all tokens whose activations fit the cache.
   static void run(const gemm_args& a) noexcept {
-    const std::size_t step = tokens_at_once(a);
+    const std::size_t step = tokens_at_once(a.k, a.activations_precision, tiles_of<Isa>);
     for (std::size_t begin = 0; begin < a.n_tokens; begin += step) {
       const std::size_t end = begin + step < a.n_tokens ? begin + step : a.n_tokens;
       if constexpr (dot::is_direct) {
@@ -112,14 +112,6 @@ struct gemm {
   template <std::size_t Sub>
   static constexpr std::size_t which = layout::subs == 1 ? 0 : Sub + 1;
   static constexpr std::int32_t no_bias[16] = {};
-
-  /// Returns how many tokens, in whole tiles, have activations that fit the second-level cache beside a panel.
-  static std::size_t tokens_at_once(const gemm_args& a) noexcept {
-    constexpr std::size_t cached_bytes = 512 * 1024, widest = Isa::tile_tokens;
-    const std::size_t fitting = cached_bytes / (a.n_groups * activation_words(a.activations_precision) * sizeof(std::int32_t));
-    const std::size_t most = dot::is_direct || fitting < gemm_unpacked<Isa>::max_tokens ? fitting : gemm_unpacked<Isa>::max_tokens;
-    return most < widest ? widest : most / widest * widest;
-  }
 
   /// How far ahead a tile of several tokens prefetches weights.
   static constexpr std::size_t bytes_ahead = 4096;

@@ -160,7 +160,7 @@ struct gemm_unpacked {
             one_token, &panel_blocks<Format, Isa>::bytes, panel<Format>::groups};
   }
 
-  /// Multiplies tokens [begin, end), at most max_tokens, which begin and end where tiles of all tokens do.
+  /// Multiplies tokens [begin, end), at most most_tokens_at_once, which begin and end where tiles of all tokens do.
   static CRIA_NOINLINE void run(const gemm_args& a, std::size_t begin, std::size_t end, const parts& format) noexcept {
     const std::size_t tiles_end = end_of_tiles(a, begin, end);
     for (std::size_t p = a.panel_begin; p < a.panel_end; ++p) {
@@ -168,8 +168,6 @@ struct gemm_unpacked {
       for (std::size_t t = tiles_end; t < end; ++t) format.one_token(a, p, t);
     }
   }
-
-  static constexpr std::size_t max_tokens = 128;
 
  private:
   /// Returns the first token from `begin` on that is a tile of its own.
@@ -185,7 +183,7 @@ struct gemm_unpacked {
   static void tiles(const gemm_args& a, std::size_t p, std::size_t begin, std::size_t end, const parts& format) noexcept {
     using op = isa::vec<Isa>;
     unpacked_columns w;
-    alignas(64) float sums[(max_tokens + widest) * panel_rows];
+    alignas(64) float sums[(most_tokens_at_once + widest) * panel_rows];
     std::memset(sums, 0, (end - begin + widest) * panel_rows * sizeof *sums);
     const std::size_t block_bytes = format.block_bytes(a);
     const std::byte* block = a.weights + p * (a.n_groups / format.block_groups) * block_bytes;

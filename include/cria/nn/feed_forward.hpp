@@ -57,44 +57,64 @@ inline constexpr std::size_t unit_panels = kernels::group_size / kernels::panel_
 /// in turn, as suits many tokens, one thread decoded 35.3 tokens/s of TinyLlama q4_0 instead of 39.7.
 inline std::size_t gated_units(std::size_t n_tokens) noexcept { return n_tokens < 64 ? 64 / n_tokens : 1; }
 
+/// Calls fn(some tokens of `in`, the first of them, unit, next unit) for units [begin, end) and all tokens. More tokens than a product takes at once are
+/// divided, and each part meets several units whose weights fit the second-level cache: so activations come from memory for all of these, not for each of
+/// them, and outputs are still in the cache when they are joined (512 tokens of TinyLlama q4_0 on two threads, AVX-512: joining takes 1.1 instead of 2.4 % of
+/// the time, and the whole is 1.02 to 1.03 times as fast; one unit at a time 1.01, all of a thread's units 1.00).
+template <class F>
+void for_each_part(const compute& c, const prepared_input& in, std::size_t unit_bytes, std::size_t begin, std::size_t end, F&& fn) {
+  constexpr std::size_t cached_bytes = 256 * 1024;
+  const std::size_t n_tokens = in.x.n_tokens, block = kernels::tokens_at_once(in.x.k, c.precision, c.kernels.tiles);
+  const std::size_t n_units = gated_units(n_tokens), chunk = n_tokens > block ? cached_bytes / unit_bytes + 1 : end - begin;
+  for (std::size_t first = begin; first < end; first += chunk) {
+    const std::size_t last = std::min(end, first + chunk);
+    for (std::size_t t = 0; t < n_tokens; t += block) {
+      const prepared_input x = tokens_of(c, in, t, std::min(n_tokens, t + block));
+      for (std::size_t unit = first; unit < last; unit += n_units) fn(x, t, unit, std::min(last, unit + n_units));
+    }
+  }
+}
+
+/// Returns the bytes of a unit's weights.
+inline std::size_t unit_bytes(const weight& w) noexcept { return unit_panels * (w.panels.size() / w.n_panels()); }
+
 }  // namespace detail
 
 /// gate = act(gate_w norm(h)) * (up_w norm(h)), and its integers. A thread computes both products for its rows, and joins them in its cache.
 inline void gated_inner(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const weight& gate_w, const weight& up_w, gate_function act) {
   const prepared_input in = prepare_norm(c, a, n_tokens, n, gate_w.is_quantised() || up_w.is_quantised());
-  const product gate{&gate_w, a.gate.memory.data(), a.gate.stride()}, up{&up_w, a.up.memory.data(), a.up.stride()};
   const prepared_input out = a.gate_input(n_tokens);
   const std::size_t n_panels = gate_w.n_panels(), n_units = (n_panels + detail::unit_panels - 1) / detail::unit_panels;
-  const std::size_t at_once = detail::gated_units(n_tokens);
+  const std::size_t unit_bytes = detail::unit_bytes(gate_w) + detail::unit_bytes(up_w);
   parallel_for(c.executor, n_units, 1 + detail::panel_grain(gate_w) / 4, [&](std::size_t, std::size_t begin, std::size_t end) {
-    for (std::size_t unit = begin; unit < end; unit += at_once) {
-      const std::size_t next = std::min(end, unit + at_once), first = detail::unit_panels * unit;
-      const std::size_t last = std::min(n_panels, detail::unit_panels * next);
-      detail::multiply_panels(c, in, gate, first, last);
-      detail::multiply_panels(c, in, up, first, last);
+    detail::for_each_part(c, in, unit_bytes, begin, end, [&](const prepared_input& x, std::size_t t, std::size_t unit, std::size_t next) {
+      const std::size_t first = detail::unit_panels * unit, last = std::min(n_panels, detail::unit_panels * next);
+      detail::multiply_panels(c, x, {&gate_w, a.gate.row(t), a.gate.stride()}, first, last);
+      detail::multiply_panels(c, x, {&up_w, a.up.row(t), a.up.stride()}, first, last);
       const std::size_t part = kernels::panel_rows * first, size = kernels::panel_rows * (last - first);
-      for (std::size_t t = 0; t < n_tokens; ++t) {
+      for (const std::size_t t_end = t + x.x.n_tokens; t < t_end; ++t) {
         detail::join_gate(c, act, a.gate.row(t) + part, a.up.row(t) + part, size);
         if (out.quantised != nullptr) quantize_groups(c, out.x, t, unit, next, a.gate_quantised.data());
       }
-    }
+    });
   });
 }
 
 /// gate = gelu(up_w norm(h)), and its integers.
 inline void gelu_inner(const compute& c, activations& a, std::size_t n_tokens, const norm& n, const weight& up_w) {
   const prepared_input in = prepare_norm(c, a, n_tokens, n, up_w.is_quantised());
-  const product up{&up_w, a.gate.memory.data(), a.gate.stride()};
   const prepared_input out = a.gate_input(n_tokens);
-  const std::size_t n_units = (up_w.n_panels() + detail::unit_panels - 1) / detail::unit_panels;
+  const std::size_t n_panels = up_w.n_panels(), n_units = (n_panels + detail::unit_panels - 1) / detail::unit_panels;
   parallel_for(c.executor, n_units, 1 + detail::panel_grain(up_w) / 2, [&](std::size_t, std::size_t begin, std::size_t end) {
-    const std::size_t first = detail::unit_panels * begin, last = std::min(up_w.n_panels(), detail::unit_panels * end);
-    detail::multiply_panels(c, in, up, first, last);
-    const std::size_t part = kernels::panel_rows * first, size = kernels::panel_rows * (last - first);
-    for (std::size_t t = 0; t < n_tokens; ++t) {
-      c.kernels.gelu(a.gate.row(t) + part, size, a.gate.row(t) + part);
-      if (out.quantised != nullptr) quantize_groups(c, out.x, t, begin, end, a.gate_quantised.data());
-    }
+    detail::for_each_part(c, in, detail::unit_bytes(up_w), begin, end, [&](const prepared_input& x, std::size_t t, std::size_t unit, std::size_t next) {
+      const std::size_t first = detail::unit_panels * unit, last = std::min(n_panels, detail::unit_panels * next);
+      detail::multiply_panels(c, x, {&up_w, a.gate.row(t), a.gate.stride()}, first, last);
+      const std::size_t part = kernels::panel_rows * first, size = kernels::panel_rows * (last - first);
+      for (const std::size_t t_end = t + x.x.n_tokens; t < t_end; ++t) {
+        c.kernels.gelu(a.gate.row(t) + part, size, a.gate.row(t) + part);
+        if (out.quantised != nullptr) quantize_groups(c, out.x, t, unit, next, a.gate_quantised.data());
+      }
+    });
   });
 }
 

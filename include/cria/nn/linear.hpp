@@ -62,6 +62,12 @@ inline std::size_t panel_grain(const weight& w, std::size_t n_panels, std::size_
   return std::min(panel_grain(w), std::max(even, worth_waking));
 }
 
+/// Returns tokens [begin, end) of an input; begin is a multiple of the widest tile.
+inline prepared_input tokens_of(const compute& c, const prepared_input& in, std::size_t begin, std::size_t end) noexcept {
+  const std::size_t words = in.x.k / kernels::group_size * kernels::activation_words(c.precision);
+  return {{in.x.row(begin), in.x.stride, end - begin, in.x.k}, in.quantised == nullptr ? nullptr : in.quantised + begin * words};
+}
+
 /// Multiplies panels [begin, end) of one product.
 inline void multiply_panels(const compute& c, const prepared_input& in, const product& p, std::size_t begin, std::size_t end) noexcept {
   c.kernels.gemm[p.w->format]({.weights = p.w->panels.data(),
