@@ -87,6 +87,21 @@ TEST_CASE("activations: d q is within half a step of the value, planes and sums 
   }
 }
 
+TEST_CASE("activations: a product takes whole tiles at once, as many as fit half a megabyte, and at least one") {
+  for (const kernel_table* table : tables()) {
+    for (const precision p : {precision::exact, precision::fast}) {
+      for (const std::size_t k : {1u, 32u, 576u, 2048u, 5632u, 28672u, 1u << 20}) {
+        const std::size_t n = tokens_at_once(k, p, table->tiles);
+        CAPTURE(k);
+        CHECK(n % table->tiles.widest == 0);
+        CHECK(n >= table->tiles.widest);
+        CHECK(n <= cria::kernels::most_tokens_at_once);
+        CHECK((n == table->tiles.widest || n * (k / 32) * cria::kernels::activation_words(p) * 4 <= 512 * 1024));
+      }
+    }
+  }
+}
+
 TEST_CASE("activations: every table makes the same numbers, however the tokens are split over calls") {
   for (const precision p : both) {
     for (const std::size_t n_tokens : sizes{1, 3, 4, 6, 11, 12, 17, 30}) {

@@ -50,6 +50,20 @@ TEST_CASE("activations: each buffer has the width of its rows, rounded up to who
   }
 }
 
+TEST_CASE("activations: rows are whole panels, and never a multiple of 4 KB apart") {
+  for (std::size_t width = 1; width < 20'000; width += width < 4'200 ? 1 : 61) {
+    const std::size_t stride = nn::row_stride(width);
+    REQUIRE(stride >= width);
+    REQUIRE(stride < width + 32);
+    REQUIRE(stride % 16 == 0);
+    REQUIRE(stride * sizeof(float) % 4096 != 0);
+  }
+  CHECK(nn::row_stride(0) == 0);
+  CHECK(nn::row_stride(2000) == 2000);
+  CHECK(nn::row_stride(2048) == 2064);
+  CHECK(nn::row_stride(2033) == 2064);
+}
+
 TEST_CASE("activations: exact needs more room for integers than fast") {
   CHECK(nn::activations::create(small, precision::exact, 1, 1)->quantised.size() > nn::activations::create(small, precision::fast, 1, 1)->quantised.size());
 }

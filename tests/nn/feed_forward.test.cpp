@@ -8,6 +8,7 @@
 
 #include <tests/nn/activation_samples.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <vector>
@@ -42,6 +43,41 @@ TEST_CASE("feed_forward: gated_inner is silu of one product times the other, for
           CHECK(worst_of(want, a.gate.row(t)) < (p == precision::exact ? 2e-4 : 3e-2));
         }
         check_integers(c, a.gate_input(6), width % 32 == 0);
+      }
+    }
+  }
+}
+
+TEST_CASE("feed_forward: more tokens than a product takes at once have the bits that each has alone") {
+  constexpr std::size_t n_tokens = 2 * kernels::most_tokens_at_once + 21, dim = 2048, width = 96;
+  nn::activation_shape s = shape;
+  s.max_tokens = n_tokens;
+  s.dim = dim;
+  s.ffn_dim = width;
+  const auto norm_values = random_floats(dim, 4);
+  const array_buffer<float> norm = buffer_of(norm_values);
+  thread_pool pool(2);
+  for (const precision p : {precision::exact, precision::fast}) {
+    const nn::compute c{best_table(), pool, p};
+    REQUIRE(kernels::tokens_at_once(dim, p, c.kernels.tiles) < n_tokens / 2);
+    for (const tensor_type type : {tensor_type::q8_0, tensor_type::f32}) {   // of which a thread takes two units, and one, at a time
+      const sample_weight gate = make_weight(type, width, dim, 5, true), up = make_weight(type, width, dim, 6);
+      for (const bool is_gated : {true, false}) {
+        CAPTURE(is_gated);
+        const auto run = [&](nn::activations& a, std::size_t n) {
+          if (is_gated) return nn::gated_inner(c, a, n, {&norm, 1e-5f}, gate.packed, up.packed, nn::gate_function::silu);
+          nn::gelu_inner(c, a, n, {&norm, 1e-5f}, up.packed);
+        };
+        auto all = *nn::activations::create(s, p, 2, 1), alone = *nn::activations::create(s, p, 2, 1);
+        fill(all.h, 1, 3);
+        run(all, n_tokens);
+        check_integers(c, all.gate_input(n_tokens), true);
+        for (std::size_t t = 0; t < n_tokens; t += 1 + t % 11) {
+          CAPTURE(t);
+          std::copy_n(all.h.row(t), dim, alone.h.row(0));
+          run(alone, 1);
+          CHECK(std::equal(all.gate.row(t), all.gate.row(t) + width, alone.gate.row(0)));
+        }
       }
     }
   }
