@@ -7,7 +7,8 @@
 //
 // A reply to the answers of a call needs options without this: the model could say nothing but call again.
 // Ensures   One call, with arguments that validate against the function's parameters as far as json_schema.hpp says. It is written as JSON alone, without
-//           thinking before it, whatever notation the model's template has. A reply that is cut (max_tokens, a stop) has what there is as its text.
+//           thinking before it, whatever notation the model's template has. A reply that is cut (max_tokens, a stop) has what there is as its text, and so has
+//           one whose parameters, by $ref, anyOf, oneOf or allOf, turn out to be not of an object.
 // Errors    bad_argument (no tools, none of that name, or the reply has a grammar already), bad_value (a tool without a name, parameters that are not of an
 //           object); those of json_schema_to_grammar, where `where` points into call_schema()
 // Threads   values; nothing is shared
@@ -83,9 +84,9 @@ class reference_mover {
       if (key != "$schema" && key != "$id") kept.emplace_back(key, value);   // of a whole schema, which this will be no longer
     }
   }
-  const auto has = [&](std::string_view key) { return json(kept).find(key) != nullptr; };
-  if (!has("type") && !has("$ref") && !has("anyOf") && !has("oneOf") && !has("allOf")) kept.emplace_back("type", "object");
   json schema(std::move(kept));
+  const auto has = [&](std::string_view key) { return schema.find(key) != nullptr; };
+  if (!has("type") && !has("$ref") && !has("anyOf") && !has("oneOf") && !has("allOf")) schema.set("type", "object");
   reference_mover(place).move(schema);
   return schema;
 }

@@ -59,8 +59,8 @@ inline std::size_t gated_units(std::size_t n_tokens) noexcept { return n_tokens 
 
 /// Calls fn(some tokens of `in`, the first of them, unit, next unit) for units [begin, end) and all tokens. More tokens than a product takes at once are
 /// divided, and each part meets several units whose weights fit the second-level cache: so activations come from memory for all of these, not for each of
-/// them, and outputs are still in the cache when they are joined (512 tokens of TinyLlama q4_0 on two threads, AVX-512: joining takes 1.1 instead of 2.4 % of
-/// the time, and the whole is 1.02 to 1.03 times as fast; one unit at a time 1.01, all of a thread's units 1.00).
+/// them, and outputs are still in the cache when they are joined. 512 tokens of TinyLlama q4_0 on two threads, AVX-512: `fast` 0.99 to 1.06 of the speed, the
+/// more the busier the machine, `exact` 1.03; one unit at a time 1.01 and 1.03, all of a thread's units 1.00. AVX2: `fast` 1.11, `exact` 1.01.
 template <class F>
 void for_each_part(const compute& c, const prepared_input& in, std::size_t unit_bytes, std::size_t begin, std::size_t end, F&& fn) {
   constexpr std::size_t cached_bytes = 256 * 1024;
