@@ -82,7 +82,7 @@ void register_tokenizer();
 /// What one core does at most; measured when first asked.
 [[nodiscard]] inline double read_ceiling() {
   static const double rate = [] {
-    auto measured = measure_read_bandwidth(1, processor_seconds);
+    auto measured = measure_read_bandwidth();
     return measured ? *measured : 0;
   }();
   return rate;
@@ -90,7 +90,7 @@ void register_tokenizer();
 [[nodiscard]] inline double dot_ceiling(cria::isa::id set) {
   static std::map<cria::isa::id, double> rates;
   const auto [at, is_new] = rates.try_emplace(set, 0);
-  if (is_new) at->second = measure_dot_peak(1, set, processor_seconds);
+  if (is_new) at->second = measure_dot_peak(set);
   return at->second;
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "bench_rows.hpp"
 
+#include "bench_ceilings.hpp"
+
 #include <cria/core/random.hpp>
+#include <cria/core/thread_pool.hpp>
 #include <cria/model/file_type.hpp>
 
 #include <algorithm>
@@ -48,7 +51,7 @@ std::vector<cria::token_id> random_tokens(std::size_t n, std::size_t vocab_size)
 template <class Session>
 class row_runner {
  public:
-  row_runner(Session& session, const cria::stop_token& stop) : session_(session), stop_(stop) {}
+  row_runner(Session& session, ceiling_meter& machine, const cria::stop_token& stop) : session_(session), machine_(machine), stop_(stop) {}
 
   result<void> measure(bench_row& row, const bench_plan& plan) {
     row.time = utc_now();
@@ -59,11 +62,16 @@ class row_runner {
       CRIA_CHECK(sample(unused));
     }
     double first_token_ns = 0;
+    machine_.forget();
+    machine_.both();
     for (std::size_t n = 0; n < plan.repetitions; ++n) {
       CRIA_CHECK(sample(row));
       first_token_ns += row.first_token_ns;
+      machine_.both();
     }
     row.first_token_ns = first_token_ns / static_cast<double>(plan.repetitions);
+    row.read_bandwidth = machine_.read_bandwidth();
+    row.dot_peak = machine_.dot_peak();
     row.peak_memory_bytes = cria_bench::peak_memory();
     return {};
   }
@@ -82,31 +90,40 @@ class row_runner {
     const auto tokens = random_tokens(row.n_tokens(), session_.model().vocab_size());
     const auto all = std::span<const cria::token_id>(tokens);
     CRIA_CHECK(session_.truncate(row.n_depth));
-    const double start = cria_bench::seconds_now();
+    row.samples_ns.push_back(0);
     if (row.n_prompt > 0) {
+      const double start = cria_bench::seconds_now();
       CRIA_CHECK(session_.evaluate(all, stop_));
-    } else {
-      for (std::size_t i = 0; i < all.size(); ++i) CRIA_CHECK(session_.evaluate(all.subspan(i, 1), stop_));
-    }
-    const double end = cria_bench::seconds_now();
-    row.samples_ns.push_back((end - start) * 1e9);
-    if (row.n_prompt > 0) {
+      row.samples_ns.back() = nanoseconds_since(start);
       const auto best = std::max_element(session_.logits().begin(), session_.logits().end());
       likeliest_ = static_cast<std::size_t>(best - session_.logits().begin());
-      row.first_token_ns = (cria_bench::seconds_now() - start) * 1e9;
+      row.first_token_ns = nanoseconds_since(start);
+    }
+    for (std::size_t i = 0; i < row.n_gen;) {
+      if (i > 0) machine_.read();
+      const std::size_t end = std::min(i + tokens_between_readings, row.n_gen);
+      const double start = cria_bench::seconds_now();
+      for (; i < end; ++i) CRIA_CHECK(session_.evaluate(all.subspan(i, 1), stop_));
+      row.samples_ns.back() += nanoseconds_since(start);
     }
     return session_.truncate(row.n_depth);
   }
 
+  static constexpr std::size_t tokens_between_readings = 16;
+
+  [[nodiscard]] static double nanoseconds_since(double start) noexcept { return (cria_bench::seconds_now() - start) * 1e9; }
+
   Session& session_;
+  ceiling_meter& machine_;
   const cria::stop_token& stop_;
   volatile std::size_t likeliest_ = 0;  // keeps the search from being left out
 };
 
 /// Measures the rows of the plan with one session.
 template <class Session>
-result<void> measure_session(const bench_plan& plan, Session& session, bench_row& known, const cria::stop_token& stop, const row_callback& done) {
-  row_runner runner(session, stop);
+result<void> measure_session(const bench_plan& plan, Session& session, ceiling_meter& machine, bench_row& known, const cria::stop_token& stop,
+                             const row_callback& done) {
+  row_runner runner(session, machine, stop);
   known.n_batch = session.max_batch();
   const auto measure = [&](std::size_t n_prompt, std::size_t n_gen, std::size_t n_depth) -> result<void> {
     if (n_prompt + n_gen == 0) return {};
@@ -181,18 +198,18 @@ std::optional<double> bench_row::percent_of_dot_peak() const {
   return 100 * tokens_per_second() * steps * (model->token_macs + model->head_macs / static_cast<double>(n_prompt)) / dot_peak;
 }
 
-result<void> measure_rows(const bench_plan& plan, const cria::model& model, const bench_row& known, std::span<const machine_ceilings> ceilings,
-                          const cria::stop_token& stop, const row_callback& done) {
-  for (const machine_ceilings& machine : ceilings) {
+result<void> measure_rows(const bench_plan& plan, const cria::model& model, const bench_row& known, const cria::stop_token& stop,
+                          const row_callback& done) {
+  for (const std::size_t n_threads : plan.threads) {
+    cria::thread_pool pool(n_threads);
+    ceiling_meter machine(model, pool);
     cria::session_options options;
-    options.n_threads = machine.n_threads;
+    options.executor = pool;
     options.max_batch = plan.batch;
     options.context_size = std::max(plan.context, plan.needed_context());
     bench_row row = known;
-    row.n_threads = machine.n_threads;
-    row.read_bandwidth = machine.read_bandwidth;
-    row.dot_peak = machine.dot_peak;
-    CRIA_CHECK(with_session(known.cache, model, options, [&](auto& session) { return measure_session(plan, session, row, stop, done); }));
+    row.n_threads = n_threads;
+    CRIA_CHECK(with_session(known.cache, model, options, [&](auto& session) { return measure_session(plan, session, machine, row, stop, done); }));
   }
   return {};
 }

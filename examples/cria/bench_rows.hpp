@@ -5,7 +5,8 @@
 //   tg N @ d D   N single tokens, one after another, behind D positions
 //
 // Units     bytes, nanoseconds, tokens per second
-// Ensures   the tokens are random but the same in every run; positions before a row's own are computed once and not timed
+// Ensures   the tokens are random but the same in every run; positions before a row's own are computed once and not timed. What the machine can do is
+//           measured before and after each repetition, and after every 16 of a row's single tokens (bench_ceilings.hpp), in no sample's time.
 #pragma once
 
 #include "command.hpp"
@@ -51,7 +52,7 @@ struct bench_row {
   std::vector<double> samples_ns;
   double load_ns = 0, first_token_ns = 0;  ///< first token: the prompt and the choice of the likeliest token; 0 for rows without a prompt
   std::uint64_t peak_memory_bytes = 0;
-  double read_bandwidth = 0, dot_peak = 0;  ///< of the machine with as many threads, 0 unknown
+  double read_bandwidth = 0, dot_peak = 0;  ///< of the machine with as many threads, at the time of the samples; 0 unknown
 
   [[nodiscard]] std::size_t n_tokens() const noexcept { return n_prompt + n_gen; }
   [[nodiscard]] std::vector<double> samples_ts() const {
@@ -91,14 +92,8 @@ struct bench_row {
 /// Takes rows as they are measured.
 using row_callback = std::function<result<void>(const bench_row&)>;
 
-/// What the machine can do with so many threads.
-struct machine_ceilings {
-  std::size_t n_threads;
-  double read_bandwidth, dot_peak;
-};
-
-/// Measures every row of the plan on a loaded model, for each of the thread counts of `ceilings`. `known` has what rows have in common.
-[[nodiscard]] result<void> measure_rows(const bench_plan& plan, const cria::model& model, const bench_row& known,
-                                        std::span<const machine_ceilings> ceilings, const cria::stop_token& stop, const row_callback& done);
+/// Measures every row of the plan on a loaded model. `known` has what rows have in common.
+[[nodiscard]] result<void> measure_rows(const bench_plan& plan, const cria::model& model, const bench_row& known, const cria::stop_token& stop,
+                                        const row_callback& done);
 
 }  // namespace cria_program

@@ -117,14 +117,8 @@ result<void> run_targets(const bench_flags& flags, const bench_order& order) {
   return print(table_of(targets));
 }
 
-/// Measures the machine, loads the model and measures its rows, for one precision.
+/// Loads the model and measures its rows, for one precision.
 result<void> run_precision(const bench_flags& flags, const bench_order& order, cria::precision precision, report& out, const cria::stop_token& stop) {
-  CRIA_TRY(const auto* kernels, cria::kernels::select(order.set));
-  std::vector<machine_ceilings> ceilings;
-  for (const std::size_t n : order.plan.threads) {
-    CRIA_TRY(const double bandwidth, cria_bench::measure_read_bandwidth(n));
-    ceilings.push_back({n, bandwidth, cria_bench::measure_dot_peak(n, kernels->set)});
-  }
   cria_bench::forget_peak_memory();
   const double start = cria_bench::seconds_now();
   CRIA_TRY(const auto file, open_model(flags, order));
@@ -137,8 +131,8 @@ result<void> run_precision(const bench_flags& flags, const bench_order& order, c
   known.model = &facts;
   known.precision = precision;
   known.cache = order.cache;
-  known.set = kernels->set;
-  return measure_rows(order.plan, model, known, ceilings, stop, [&](const bench_row& r) { return print(out.row(r)); });
+  known.set = model.kernels().set;
+  return measure_rows(order.plan, model, known, stop, [&](const bench_row& r) { return print(out.row(r)); });
 }
 
 result<void> run_parallel(const bench_flags& flags, const bench_order& order) {

@@ -81,6 +81,14 @@ class Rows(unittest.TestCase):
             self.assertRegex(c[8], r"^[0-9.]+ ± [0-9.]+$")
         self.assertTrue(any("GB/s" in line for line in lines[4:]))
 
+    def test_the_machine_is_measured_beside_each_row_and_in_no_sample(self):
+        rows = json.loads(bench(*TINY, "-p", "0", "-n", "16,96", "-r", "5", "--precision", "fast", "-o", "json"))
+        self.assertEqual(len({r["read_bandwidth"] for r in rows}), 2)
+        self.assertEqual(len({r["dot_peak"] for r in rows}), 1 if rows[0]["dot_peak"] == 0 else 2)
+        # 96 tokens have five readings among them, which take several times as long as they do; 16 have none.
+        few, many = (max(r["samples_ts"]) for r in rows)
+        self.assertGreater(many, few / 2)
+
     def test_context_batch_cache_and_instruction_set_are_used(self):
         rows = json.loads(bench(*TINY, "-p", "16", "-n", "0", "-c", "64", "-b", "8", "--cache", "f32", "--precision", "exact", "-o", "json"))
         self.assertEqual((rows[0]["n_batch"], rows[0]["type_k"], rows[0]["type_v"]), (8, "f32", "f32"))
