@@ -69,11 +69,13 @@
 #else
 #define CRIA_FORGET(pointer) static_cast<void>(pointer)
 #endif
-// Prefetches the cache line of an address, which need not be valid, into the second-level cache.
+// Prefetches the cache line of an address, which need not be valid, into the second-level cache, or into the first.
 #if defined(__GNUC__)
 #define CRIA_PREFETCH(address) __builtin_prefetch(address, 0, 2)
+#define CRIA_PREFETCH_NEAR(address) __builtin_prefetch(address, 0, 3)
 #else
 #define CRIA_PREFETCH(address) static_cast<void>(address)
+#define CRIA_PREFETCH_NEAR(address) static_cast<void>(address)
 #endif
 // Keeps a chain of integer vector additions in its order. Compilers turn such chains into trees, which need more registers than x86 has.
 #if defined(__GNUC__) && defined(__x86_64__)
