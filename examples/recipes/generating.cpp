@@ -5,11 +5,14 @@
 #include <cria/core/executor.hpp>
 #include <cria/generate/load.hpp>
 #include <cria/generate/model_slot.hpp>
+#include <cria/generate/scoring.hpp>
 #include <cria/generate/session.hpp>
 #include <cria/generate/session_file.hpp>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
 #include <filesystem>
 #include <functional>
@@ -19,6 +22,7 @@
 #include <numeric>
 #include <queue>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -230,6 +234,23 @@ int save_a_session(const char* path) {
   const int status = open_and_go_on(*model, file);   // here: in a process that has seen nothing of the first
   std::filesystem::remove(file);
   return status;
+}
+// end
+
+// recipe
+// Which of some answers the model finds likeliest, and how sure of it it is: a classifier without training.
+int choose_an_answer(const char* path) {
+  auto model = cria::load_model(path);
+  if (!model) return fail(model.error());
+  auto session = cria::session::create(*model);
+  if (!session) return fail(session.error());
+  constexpr std::array<std::string_view, 3> answers = {" seven", " time", " little boy"};
+  auto scores = cria::score_continuations(*session, "Once upon a", answers);   // the prompt is processed once
+  if (!scores) return fail(scores.error());
+  double sum = 0;
+  for (const cria::continuation_score& s : *scores) sum += std::exp(s.total());   // mean() if longer answers shall not be at a disadvantage
+  for (std::size_t i = 0; i < answers.size(); ++i) std::cout << answers[i] << ": " << std::exp((*scores)[i].total()) / sum << '\n';
+  return 0;
 }
 // end
 

@@ -16,8 +16,9 @@ int main(int argc, char** argv) {
       {"react_to_errors", recipes::react_to_errors}, {"stream_and_cancel", recipes::stream_and_cancel},
       {"use_own_threads", recipes::use_own_threads}, {"share_a_model", recipes::share_a_model},
       {"swap_the_model", recipes::swap_the_model}, {"save_a_session", recipes::save_a_session},
-      {"compare_texts", recipes::compare_texts}, {"serve_requests", recipes::serve_requests},
-      {"answer_as_json", recipes::answer_as_json}, {"chat_within_limits", recipes::chat_within_limits},
+      {"choose_an_answer", recipes::choose_an_answer}, {"compare_texts", recipes::compare_texts},
+      {"serve_requests", recipes::serve_requests}, {"answer_as_json", recipes::answer_as_json},
+      {"chat_within_limits", recipes::chat_within_limits},
   };
   if (argc == 4 && std::string_view(argv[1]) == "apply_adapters") return recipes::apply_adapters(argv[2], argv[3]);
   for (const recipe& r : all) {

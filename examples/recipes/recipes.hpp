@@ -21,6 +21,7 @@ int use_own_threads(const char* path);
 int share_a_model(const char* path);
 int swap_the_model(const char* path);
 int save_a_session(const char* path);
+int choose_an_answer(const char* path);
 int compare_texts(const char* path);
 int apply_adapters(const char* path, const char* adapter_path);
 

@@ -15,7 +15,8 @@
 //                  generate/session_file.hpp sessions as files             sampling/grammar/grammar.hpp  what a text must look like
 //                  chat/chat_session.hpp     chats: replies, history, undo tokenizer/tokenizer.hpp       text to tokens and back
 //                  chat/tool_call.hpp        functions for the model       chat/reply_parser.hpp         thinking, text and calls in a reply
-//                  chat/required_call.hpp    a reply that is a call    chat/chat_format.hpp          chats through a batch engine
+//                  chat/required_call.hpp    a reply that is a call        chat/chat_format.hpp          chats through a batch engine
+//                  generate/scoring.hpp      how likely given texts are    generate/embedding.hpp        texts as vectors
 //                  kv/kv_cache.hpp, sampling/sampler.hpp, core/executor.hpp: what a host may bring itself
 // Errors           core/result.hpp; nothing prints, exits or reads the environment
 #pragma once
@@ -49,6 +50,7 @@
 #include <cria/generate/metrics.hpp>
 #include <cria/generate/model_slot.hpp>
 #include <cria/generate/options.hpp>
+#include <cria/generate/scoring.hpp>
 #include <cria/generate/session.hpp>
 #include <cria/generate/session_file.hpp>
 #include <cria/generate/speculative.hpp>

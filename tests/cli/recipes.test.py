@@ -24,6 +24,7 @@ EXPECTED = {
     "share_a_model": r"Once upon a time.{20,}\nThe dog.{20,}\nOne day.{20,}\n",
     "swap_the_model": r"replaced 1 time; the old session's model is another: yes\n",
     "save_a_session": r"(2\d) of 2\d tokens were in the file\nOnce upon a time, there was .{40,}\n",
+    "choose_an_answer": r" seven: \S+\n time: 0\.[5-9]\d*\n little boy: \S+\n",
     "compare_texts": r"the two dogs (\S+), the first dog and she (\S+)\n",
     "serve_requests": r"(\.\.\..{20,}\n){3}",
     "answer_as_json": r'\{"city": ?"[^\n]{0,80}", ?"sunny": ?(true|false)\}\n',

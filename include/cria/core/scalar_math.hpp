@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// core/scalar_math.hpp - exp, log, pow, sin, cos in double with the same bits on every platform and under every compiler flag.
+// core/scalar_math.hpp - exp, log, pow, sin, cos, log_sum_exp in double with the same bits on every platform and under every compiler flag.
 //
 // Requires  IEEE 754 double, round to nearest; not -ffast-math. -ffp-contract, -mfma and the optimisation level do not matter:
 //           fusing a*b + c changes the result only if a*b is inexact, and below every product that meets an addition is either exact
@@ -17,9 +17,11 @@
 #include <cria/core/bit_cast.hpp>
 #include <cria/core/config.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <span>
 
 /// Elementary functions; a namespace of their own, so that `using namespace cria` leaves the C library's exp unambiguous.
 namespace cria::inline v0_1_0::math {
@@ -197,5 +199,13 @@ CRIA_ALWAYS_INLINE double sin(double x) noexcept { return sin_cos(x).sine; }
 
 /// Returns cos(x).
 CRIA_ALWAYS_INLINE double cos(double x) noexcept { return sin_cos(x).cosine; }
+
+/// Returns the logarithm of the sum of e^x; NaN or infinity if one of the numbers is. Requires at least one.
+[[nodiscard]] inline double log_sum_exp(std::span<const float> numbers) noexcept {
+  const auto highest = static_cast<double>(*std::max_element(numbers.begin(), numbers.end()));
+  double sum = 0;
+  for (const float x : numbers) sum += exp(static_cast<double>(x) - highest);   // in double: divergences are as small as 1e-7
+  return highest + log(sum);
+}
 
 }  // namespace cria::inline v0_1_0::math

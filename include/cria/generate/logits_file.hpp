@@ -195,7 +195,7 @@ CRIA_INLINE result<void> logits_file::add(const scored_position& p, divergence& 
                  "row " + std::to_string(p.index + 1) + " of window " + std::to_string(p.window + 1) + " is damaged", offset};
   }
   for (std::size_t i = 0; i < log_p_.size(); ++i) log_p_[i] = low + step * static_cast<float>(load_le<std::uint16_t>(codes.data() + 2 * i));
-  const double reference_sum = detail::log_sum_exp(log_p_);   // 0 but for the rounding of codes
+  const double reference_sum = math::log_sum_exp(log_p_);   // 0 but for the rounding of codes
   double kl = 0;
   for (std::size_t i = 0; i < log_p_.size(); ++i) {
     const double reference = static_cast<double>(log_p_[i]) - reference_sum, model = static_cast<double>(p.logits[i]) - p.log_sum_exp;

@@ -122,18 +122,6 @@ struct no_observer {
   result<void> operator()(const scored_position&) const noexcept { return {}; }
 };
 
-namespace detail {
-
-/// Returns the logarithm of the sum of e^x; NaN or infinity if one of the numbers is.
-[[nodiscard]] inline double log_sum_exp(std::span<const float> logits) noexcept {
-  const auto highest = static_cast<double>(*std::max_element(logits.begin(), logits.end()));
-  double sum = 0;
-  for (const float x : logits) sum += math::exp(static_cast<double>(x) - highest);   // in double: divergences are as small as 1e-7
-  return highest + math::log(sum);
-}
-
-}  // namespace detail
-
 /// Measures the perplexity of the windows with a session, which is reset. The observer gets every scored position in order and returns a result<void>.
 template <class Session, class Observer = no_observer>
   requires std::is_invocable_r_v<result<void>, Observer&, const scored_position&>
@@ -158,7 +146,7 @@ template <class Session, class Observer = no_observer>
           if (next < 0 || static_cast<std::size_t>(next) >= n_vocab) {
             return error{errc::bad_argument, "tokens", "token " + std::to_string(next) + " is not in the vocabulary of " + std::to_string(n_vocab)};
           }
-          const scored_position position{w, done, logits, detail::log_sum_exp(logits), next};
+          const scored_position position{w, done, logits, math::log_sum_exp(logits), next};
           if (!std::isfinite(position.log_sum_exp)) return error{errc::non_finite, "logits", "the model gave inf or NaN"};
           sum.nll.add(position.log_sum_exp - static_cast<double>(logits[static_cast<std::size_t>(position.next)]));
           CRIA_CHECK(observer(position));
