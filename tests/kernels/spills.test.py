@@ -3,7 +3,7 @@
 
 A tile is made so that its accumulators stay in registers (kernels/gemm.hpp, gemm_unpacked.hpp); a compiler that keeps something else there instead spills
 them, and the tile runs at the speed of the first-level cache. Prints the counts of every tile, worst first; fails where one has more than its set's limit
-of accesses a dot step.
+of accesses a dot step, or does not prefetch what kernels/gemm.hpp says that it does: no result would tell, and speed is not tested.
 
 A tile's loop is what lies between the innermost backward jump around all its dot steps and that jump's target: everything that runs once a group of 32
 values. What runs once a block of eight groups may use the stack: decoded scales lie there.
@@ -49,6 +49,8 @@ SETS = (
          "2ul, false, 32, 2ul": 0.6},
     ),
 )
+# A single token's activations into the first-level cache, the weights of several tokens into the second.
+PREFETCHES = {"row_tile": "prefetcht0", "wide_tile": "prefetcht1"}
 JUMP = re.compile(r"j\w+\s+([0-9a-f]+)\b")
 
 
@@ -85,6 +87,12 @@ def traffic(instructions, isa):
     return len(steps), loads, stores
 
 
+def lacks_prefetch(function, instructions):
+    """Whether a tile has no prefetch of the kind that it should have."""
+    wanted = PREFETCHES.get(function.partition("<")[0])
+    return wanted is not None and not any(text.startswith(wanted) for _, text in instructions)
+
+
 def self_test():
     listing = """0000000000000000 <cria::v0_1_0::kernels::gemm<cria::v0_1_0::q4_0, cria::v0_1_0::isa::avx512_vnni>::tile_of<12ul, true>(int)>:
    0:\tvmovaps %zmm1,0x40(%rsp)
@@ -113,7 +121,8 @@ cria::v0_1_0::kernels::code_kind<1ul, false, 0, 0ul>, 4ul>::run(int)>:
         found = tiles(text, isa)
         if list(found) != [tile] or traffic(found[tile], isa) != counts:
             return False
-    return True
+    some = [(0, "prefetcht0 (%rax)")]
+    return [lacks_prefetch(f, some) for f in ("row_tile<true>", "wide_tile<12ul>", "run")] == [False, True, False] and lacks_prefetch("row_tile<true>", [])
 
 
 def check(isa, listing):
@@ -128,7 +137,7 @@ def check(isa, listing):
             failures.append("%s, %s, %s: %d loads and %d stores of vectors on the stack in the loop of %d dot steps" %
                             (isa.name, name, tile, loads, stores, steps))
     print("%d tiles" % len(rows))
-    return failures
+    return failures + ["%s, %s, %s: prefetches nothing" % (isa.name, *key) for key, text in found.items() if lacks_prefetch(key[-1], text)]
 
 
 def main():
