@@ -27,6 +27,7 @@ namespace {
 using json = nlohmann::ordered_json;
 
 constexpr std::chrono::milliseconds look_around{500};   // how often those who wait look whether they still should
+constexpr std::chrono::seconds last_words{2};           // how long clients that do not read can delay the end
 
 struct serve_flags {
   std::string model, chat_template, name, host = "127.0.0.1", api_key_file, allow_origin;
@@ -41,7 +42,8 @@ struct serve_flags {
 /// An answer on its way to its client.
 class delivery {
  public:
-  delivery(completion_writer writer, std::shared_ptr<answer> from, bool streams) : writer_(std::move(writer)), from_(std::move(from)), streams_(streams) {}
+  delivery(completion_writer writer, std::shared_ptr<answer> from, bool streams, std::shared_ptr<const void> presence)
+      : writer_(std::move(writer)), from_(std::move(from)), streams_(streams), presence_(std::move(presence)) {}
 
   /// Writes what comes next; false ends the connection.
   bool go_on(httplib::DataSink& sink) {
@@ -76,6 +78,7 @@ class delivery {
   completion_writer writer_;
   std::shared_ptr<answer> from_;
   bool streams_;
+  std::shared_ptr<const void> presence_;   // of the request, until its answer has been written
   std::chrono::steady_clock::time_point last_written_ = std::chrono::steady_clock::now();
 };
 
@@ -101,6 +104,12 @@ class http_service {
     server.Post("/v1/chat/completions", [this](const auto& asked, auto& reply) { complete(translator_.chat(asked.body), reply); });
     server.Post("/v1/completions", [this](const auto& asked, auto& reply) { complete(translator_.completion(asked.body), reply); });
     server.Post("/v1/embeddings", [this](const auto& asked, auto& reply) { embed(asked, reply); });
+  }
+
+  /// Waits until every completion that was begun has been written to its end, for `at_most` so long.
+  void wait_for_deliveries(std::chrono::milliseconds at_most) const {
+    const auto end = std::chrono::steady_clock::now() + at_most;
+    while (presence_.use_count() > 1 && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
 
  private:
@@ -142,6 +151,7 @@ class http_service {
 
   void complete(result<completion_request> asked, httplib::Response& reply) {
     if (!asked) return send(reply, asked.error());
+    const std::shared_ptr<const void> presence = presence_;
     completion_writer writer(name_, *asked);
     const bool streams = asked->streams;
     const auto on_its_way = engine_.submit(*std::move(asked));
@@ -149,7 +159,7 @@ class http_service {
     const auto first = on_its_way->wait(std::chrono::hours(24));
     if (!first) return send(reply, {errc::cancelled, "server", "is busy"});
     if (first->what == answer_event::kind::end) return send(reply, first->outcome->error());
-    const auto going = std::make_shared<delivery>(std::move(writer), on_its_way, streams);
+    const auto going = std::make_shared<delivery>(std::move(writer), on_its_way, streams, presence);
     reply.set_chunked_content_provider(streams ? "text/event-stream" : "application/json",
                                        [going](std::size_t, httplib::DataSink& sink) { return going->go_on(sink); },
                                        [on_its_way](bool) { on_its_way->abandon(); });
@@ -171,6 +181,7 @@ class http_service {
   std::int64_t started_ = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   serve_engine& engine_;
   request_translator& translator_;
+  std::shared_ptr<const void> presence_ = std::make_shared<char>();   // shared by all completions that are under way
 };
 
 /// Reads the key: the file's first line.
@@ -232,6 +243,7 @@ result<void> run(serve_flags& flags) {
   std::thread closer([&, stop = ctrl_c.token()] {
     while (!stop.stop_requested() && !has_ended) std::this_thread::sleep_for(look_around);
     engine->shut_down();   // connections that wait for it hear so, and end
+    service.wait_for_deliveries(last_words);   // server.stop() cuts what is being written
     server.stop();
   });
   const bool has_listened = server.listen_after_bind();

@@ -410,21 +410,25 @@ class Chats(unittest.TestCase):
                 self.assertEqual(self.server.metric("cria_requests_running"), 0)
 
     def test_a_signal_ends_streams(self):
-        connection = self.server.connect()
-        connection.request("POST", "/v1/chat/completions", json.dumps(chat("Tell me all about llamas.", stream=True, logit_bias={"2": -100})))
-        reply = connection.getresponse()
-        line = b":"
-        while line in (b":", b":\n", b"\n"):   # comments while the prompt is read
-            line = reply.readline()
-        self.assertTrue(line.startswith(b"data: "), line)
+        streams = []
+        for _ in range(8):   # the more there are, the more are behind with what they have to write
+            connection = self.server.connect()
+            connection.request("POST", "/v1/chat/completions", json.dumps(chat("Tell me all about llamas.", stream=True, logit_bias={"2": -100})))
+            streams.append((connection, connection.getresponse()))
+        for _, reply in streams:
+            line = b":"
+            while line in (b":", b":\n", b"\n"):   # comments while the prompt is read
+                line = reply.readline()
+            self.assertTrue(line.startswith(b"data: "), line)
         self.assertEqual(self.server.stop(), 0)
-        try:
-            rest = reply.read()
-        except http.client.IncompleteRead as e:
-            rest = e.partial
-        self.assertIn(b"is shutting down", rest)
-        self.assertNotIn(b"[DONE]", rest)
-        connection.close()
+        for connection, reply in streams:
+            try:
+                rest = reply.read()
+            except http.client.IncompleteRead as e:
+                rest = e.partial
+            self.assertIn(b"is shutting down", rest)
+            self.assertNotIn(b"[DONE]", rest)
+            connection.close()
 
 
 if __name__ == "__main__":
