@@ -10,7 +10,7 @@ namespace {
 std::vector<std::span<const std::byte>> matrices_of(const cria::decoder_weights& weights) {
   std::vector<std::span<const std::byte>> out;
   const auto add = [&](const cria::nn::weight& w) {
-    if (!w.empty()) out.push_back({w.panels.data(), w.panels.size()});
+    if (!w.empty()) out.push_back(w.panels);
   };
   for (const cria::decoder_layer& l : weights.layers) {
     for (const auto* w : {&l.attn_q, &l.attn_k, &l.attn_v, &l.attn_output, &l.ffn_gate, &l.ffn_up, &l.ffn_down}) add(*w);

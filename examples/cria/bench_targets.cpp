@@ -73,8 +73,9 @@ class square_product {
     p.weight_.type = type;
     p.weight_.format = *cria::format_index_of(type);
     p.weight_.rows = p.weight_.columns = n;
-    CRIA_TRY(p.weight_.panels, cria::aligned_buffer::allocate(rows.size()));
-    cria::kernels::pack(p.weight_.format, {.rows = rows.data(), .n_rows = n, .k = n, .n_panels = n / 16, .panels = p.weight_.panels.data()});
+    CRIA_TRY(p.panels_, cria::aligned_buffer::allocate(rows.size()));
+    cria::kernels::pack(p.weight_.format, {.rows = rows.data(), .n_rows = n, .k = n, .n_panels = n / 16, .panels = p.panels_.data()});
+    p.weight_.panels = p.panels_.span();
     CRIA_TRY(p.x_, cria::array_buffer<float>::allocate(n_tokens * n));
     std::copy_n(values.begin(), n_tokens * n, p.x_.data());
     CRIA_TRY(p.y_, cria::array_buffer<float>::allocate(n_tokens * n));
@@ -95,6 +96,7 @@ class square_product {
 
   const cria::model* model_;
   std::size_t n_, n_tokens_;
+  cria::aligned_buffer panels_;
   cria::nn::weight weight_;
   cria::array_buffer<float> x_, y_;
   cria::array_buffer<std::int32_t> quantised_;

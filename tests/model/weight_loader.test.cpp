@@ -4,14 +4,18 @@
 
 #include <doctest/doctest.h>
 
+#include <tests/support/family_models.hpp>
+#include <tests/support/load_parts.hpp>
 #include <tests/support/run_model.hpp>
 #include <tests/support/sanitized.hpp>
 #include <tests/support/tiny_model.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <mutex>
 #include <span>
@@ -76,6 +80,35 @@ TEST_CASE("weight_loader: each byte of each tensor is read once, and nothing els
       for (std::size_t i = 0; i < t.size_bytes; ++i) ++want[static_cast<std::size_t>(t.offset) + i];
     }
     CHECK(source->reads == want);
+  }
+}
+
+TEST_CASE("weight_loader: matrices lie one after another in one piece of memory, also experts and those that share a tensor") {
+  for (const member& each : family()) {
+    CAPTURE(each.name);
+    const cria::model m = model_of(each.parts);
+    const cria::decoder_weights& w = m.weights();
+    const auto memory = w.matrices.span();
+    std::vector<std::span<const std::byte>> all;
+    const auto add = [&](const cria::nn::weight& matrix) {
+      if (!matrix.empty()) all.push_back(matrix.panels);
+      CHECK(matrix.panels.size() == matrix.packed_bytes());
+    };
+    for (const cria::decoder_layer& l : w.layers) {
+      for (const auto* matrix : {&l.attn_q, &l.attn_k, &l.attn_v, &l.attn_output, &l.ffn_gate, &l.ffn_up, &l.ffn_down, &l.ffn_gate_inp}) add(*matrix);
+      for (const auto* experts : {&l.ffn_gate_exps, &l.ffn_up_exps, &l.ffn_down_exps}) {
+        for (const cria::nn::weight& matrix : *experts) add(matrix);
+      }
+    }
+    add(w.output);
+    std::sort(all.begin(), all.end(), [](auto a, auto b) { return std::less<>{}(a.data(), b.data()); });
+    const std::byte* next = memory.data();
+    for (const auto matrix : all) {
+      CHECK(matrix.data() == next);
+      next += cria::round_up(matrix.size(), cria::matrix_alignment);
+    }
+    CHECK(next == memory.data() + memory.size());
+    CHECK(all.size() >= 4 * w.layers.size() + 1);
   }
 }
 

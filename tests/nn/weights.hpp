@@ -29,6 +29,7 @@ inline std::vector<float> random_floats(std::size_t n, std::uint32_t seed, doubl
 
 /// A weight and its dequantised values, [rows][columns]; random codes where cria makes none of values.
 struct sample_weight {
+  cria::aligned_buffer memory;   // of the panels
   cria::nn::weight packed;
   std::vector<float> values;
 };
@@ -48,9 +49,9 @@ inline sample_weight make_weight(cria::tensor_type type, std::size_t rows, std::
   w.packed.format = *cria::format_index_of(type);
   w.packed.rows = rows;
   w.packed.columns = columns;
-  w.packed.panels = *cria::aligned_buffer::allocate(w.packed.n_panels() * 16 * cria::row_bytes(type, columns));
-  cria::kernels::pack(w.packed.format,
-                      {.rows = blocks.data(), .n_rows = rows, .k = columns, .n_panels = w.packed.n_panels(), .panels = w.packed.panels.data()});
+  w.memory = *cria::aligned_buffer::allocate(w.packed.packed_bytes());
+  w.packed.panels = w.memory.span();
+  cria::kernels::pack(w.packed.format, {.rows = blocks.data(), .n_rows = rows, .k = columns, .n_panels = w.packed.n_panels(), .panels = w.memory.data()});
   if (has_bias) {
     w.packed.bias = *cria::array_buffer<float>::allocate(cria::round_up(rows, 16));
     const auto bias = random_floats(rows, seed + 1000);

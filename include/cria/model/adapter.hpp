@@ -131,10 +131,13 @@ class adapter {
     for (const target& t : targets) {
       for (std::size_t first = 0; first < rank; first += nn::low_rank_pair::max_rank) {
         const std::size_t n = std::min<std::size_t>(static_cast<std::size_t>(rank) - first, nn::low_rank_pair::max_rank);
-        nn::low_rank_pair pair{t.to, {}, {}};
-        CRIA_TRY(pair.a, packed(std::span(a_values).subspan(first * columns), columns, n, columns));
-        CRIA_TRY(pair.b,
-                 packed(std::span(b_values).subspan(t.first_row * static_cast<std::size_t>(rank) + first), static_cast<std::size_t>(rank), t.to->rows, n));
+        nn::low_rank_pair pair{t.to, shaped(n, columns), shaped(t.to->rows, n), {}};
+        CRIA_TRY(pair.memory, aligned_buffer::allocate(pair.a.packed_bytes() + pair.b.packed_bytes()));
+        const std::span<std::byte> memory = pair.memory.span();
+        pack(std::span(a_values).subspan(first * columns), columns, memory.first(pair.a.packed_bytes()), pair.a);
+        pack(std::span(b_values).subspan(t.first_row * static_cast<std::size_t>(rank) + first), static_cast<std::size_t>(rank),
+             memory.subspan(pair.a.packed_bytes()), pair.b);
+        static_cast<void>(pair.memory.make_read_only());   // as a model's own weights are
         set.pairs.push_back(std::move(pair));
       }
     }
@@ -168,20 +171,25 @@ class adapter {
     return values;
   }
 
-  /// Returns rows of `columns` values that lie `stride` apart as a weight.
-  static result<nn::weight> packed(std::span<const float> from, std::size_t stride, std::size_t rows, std::size_t columns) {
-    std::vector<float> dense(rows * columns);
-    for (std::size_t r = 0; r < rows; ++r) std::copy_n(from.data() + r * stride, columns, dense.data() + r * columns);
+  /// Returns a weight in float32 that has no panels yet.
+  static nn::weight shaped(std::size_t rows, std::size_t columns) {
     nn::weight w;
     w.format = *format_index_of(w.type);
     w.rows = rows;
     w.columns = columns;
-    CRIA_TRY(w.panels, aligned_buffer::allocate(w.n_panels() * 16 * columns * sizeof(float)));
-    kernels::pack(
-        w.format,
-        {.rows = reinterpret_cast<const std::byte*>(dense.data()), .n_rows = rows, .k = columns, .n_panels = w.n_panels(), .panels = w.panels.data()});
-    static_cast<void>(w.panels.make_read_only());   // as a model's own weights are
     return w;
+  }
+
+  /// Makes rows that lie `stride` values apart the panels of a weight.
+  static void pack(std::span<const float> from, std::size_t stride, std::span<std::byte> panels, nn::weight& w) {
+    std::vector<float> dense(w.rows * w.columns);
+    for (std::size_t r = 0; r < w.rows; ++r) std::copy_n(from.data() + r * stride, w.columns, dense.data() + r * w.columns);
+    kernels::pack(w.format, {.rows = reinterpret_cast<const std::byte*>(dense.data()),
+                             .n_rows = w.rows,
+                             .k = w.columns,
+                             .n_panels = w.n_panels(),
+                             .panels = panels.data()});
+    w.panels = panels;
   }
 
   /// Returns the weights of the model that a tensor of it became.

@@ -27,6 +27,7 @@ struct row_table {
 };
 
 struct decoder_weights {
+  aligned_buffer matrices;                                 ///< where the panels of all nn::weights lie
   std::vector<decoder_layer> layers;
   array_buffer<float> output_norm;                         ///< [D]
   array_buffer<float> output_norm_bias;                    ///< [D], where the norms are LayerNorms; zeros where those have no biases
@@ -78,6 +79,7 @@ struct decoder_weights {
     }
     w.rope = nn::make_rope(c.rope, divisors.span());
     if (from.find("rope_factors_long.weight") != nullptr || from.find("rope_factors_short.weight") != nullptr) CRIA_CHECK(load_factors(c, from, w.rope));
+    w.matrices = from.take_matrices();
     return w;
   }
 

@@ -118,10 +118,10 @@ class model {
     CRIA_TRY(auto tokenizer, cria::tokenizer::from_metadata(file.metadata()));
     CRIA_TRY(auto decoder, cria::decoder::from_metadata(file.metadata(), tokenizer.vocab_size()));
     thread_pool pool(options.n_threads);
-    weight_loader checker(load_pass::check, file, *kernels, pool, options.progress, options.stop);
-    CRIA_CHECK(decoder_weights::load(decoder.config(), checker));
-    CRIA_CHECK(checker.check_all_used());
-    weight_loader loader(load_pass::read, file, *kernels, pool, options.progress, options.stop);
+    weight_loader loader(file, *kernels, pool, options.progress, options.stop);
+    CRIA_CHECK(decoder_weights::load(decoder.config(), loader));
+    CRIA_CHECK(loader.check_all_used());
+    CRIA_CHECK(loader.start_reading());
     CRIA_TRY(auto weights, decoder_weights::load(decoder.config(), loader));
     decoder.set_weights(std::move(weights));
     CRIA_TRY(const std::uint64_t fingerprint, fingerprint_of(file));

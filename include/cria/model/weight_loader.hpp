@@ -4,7 +4,7 @@
 // Requires  a file that was opened (its tensors lie inside it)
 // Ensures   Takes at most one staging buffer of about 1 MiB for each thread besides the result. Nothing of the file stays mapped. The result is read-only
 //           memory if the system grants it, so that a stray write into a weight faults instead of giving another text.
-//           A loader that only checks reads no bytes: the whole model is checked before its first tensor is read.
+//           A loader reads no bytes before start_reading(): the whole model is checked before its first tensor is read.
 // Errors    missing_tensor, bad_shape, unsupported_type, non_finite, bad_value, io, truncated, out_of_memory, cancelled; `where` is the tensor
 // Threads   reads and packs on the executor; if the file is not in memory, a thread_pool may leave it to one thread (thread_pool.hpp).
 //           Progress is reported, and cancellation checked, on the calling thread, between tensors.
@@ -49,14 +49,17 @@ enum class values_check : std::uint8_t {
   positive,  ///< and none a number that is not above zero; vectors only
 };
 
-/// Returns how many bytes a tensor takes once it is loaded: rows are padded to a multiple of 16, and each of its matrices begins a page. Nothing if that
-/// exceeds 2^64.
+/// Each matrix begins at a multiple of this many bytes.
+inline constexpr std::size_t matrix_alignment = 64;
+
+/// Returns how many bytes a tensor takes once it is loaded: a vector is floats in pages of its own, the rows of a matrix are padded to a multiple of 16.
+/// Nothing if that exceeds 2^64.
 [[nodiscard]] inline std::optional<std::uint64_t> loaded_bytes(const gguf::tensor_info& t) noexcept {
   constexpr std::uint64_t page = 4096;
   if (t.elements == 0) return 0;
   if (t.rank < 2) return (checked_u64(t.elements).rounded_up(kernels::panel_rows) * sizeof(float)).rounded_up(page).get();
   const std::uint64_t rows = t.shape[1], matrices = t.elements / (t.shape[0] * rows), row = t.size_bytes / (rows * matrices);
-  return ((checked_u64(rows).rounded_up(kernels::panel_rows) * row).rounded_up(page) * matrices).get();
+  return ((checked_u64(rows).rounded_up(kernels::panel_rows) * row).rounded_up(matrix_alignment) * matrices).get();
 }
 
 /// Fails if padding would blow up a small file, such as one with thousands of experts of one row each. No real model comes near.
@@ -72,14 +75,11 @@ enum class values_check : std::uint8_t {
   return error{errc::limit_exceeded, "tensors", "would take more than four times their size: their rows are too few, or their matrices too many and too small"};
 }
 
-/// Whether a loader reads the tensors, or only checks that they exist and have the right shapes and types.
-enum class load_pass : std::uint8_t { check, read };
-
+/// Is asked for every tensor of a model twice: first it checks that they exist and have the right shapes and types, then, after start_reading(), it loads them.
 class weight_loader {
  public:
-  weight_loader(load_pass pass, const gguf::file& file, const kernels::kernel_table& kernels, executor_ref executor, const load_callback& progress,
-                stop_token stop)
-      : pass_(pass), file_(file), kernels_(kernels), executor_(executor), progress_(progress), stop_(std::move(stop)), is_used_(file.tensors().size()) {
+  weight_loader(const gguf::file& file, const kernels::kernel_table& kernels, executor_ref executor, const load_callback& progress, stop_token stop)
+      : file_(file), kernels_(kernels), executor_(executor), progress_(progress), stop_(std::move(stop)), is_used_(file.tensors().size()) {
     for (const gguf::tensor_info& t : file.tensors()) total_ += t.size_bytes;
   }
 
@@ -97,6 +97,21 @@ class weight_loader {
       }
     }
     return {};
+  }
+
+  /// Allocates the memory of all matrices that have been asked for. What is asked for from now on, which must be the same, is loaded.
+  result<void> start_reading() {
+    const auto needed = matrix_bytes_.get();
+    if (!needed || *needed > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "tensors", "are larger than the address space"};
+    CRIA_TRY(matrices_, named("tensors", aligned_buffer::allocate(static_cast<std::size_t>(*needed))));
+    free_ = matrices_.span();
+    reads_ = true;
+    return {};
+  }
+  /// Returns the memory of all matrices, read-only; nothing before start_reading(). Requires that all have been loaded.
+  [[nodiscard]] aligned_buffer take_matrices() noexcept {
+    seal(matrices_);
+    return std::move(matrices_);
   }
 
   /// A matrix, and how many rows of a tensor belong to it.
@@ -126,7 +141,7 @@ class weight_loader {
     std::vector<nn::weight> all(n);
     std::vector<part> each(n);
     for (std::size_t i = 0; i < n; ++i) each[i] = {&all[i], rows};
-    CRIA_CHECK(pack_parts(*info, name, columns, each, values_check::none));
+    CRIA_CHECK(pack_parts(*info, columns, each, values_check::none));
     CRIA_CHECK(expert_biases(name + ".bias", rows, each));
     return all;
   }
@@ -134,7 +149,7 @@ class weight_loader {
   /// Returns n numbers as floats, padded with zeros to a multiple of 16.
   result<array_buffer<float>> vector(const std::string& name, std::size_t n, values_check check = values_check::none) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name, n, 1));
-    if (pass_ == load_pass::check) return array_buffer<float>{};
+    if (!reads_) return array_buffer<float>{};
     CRIA_TRY(auto values, named(name, array_buffer<float>::allocate(round_up(n, kernels::panel_rows))));
     CRIA_TRY(auto bytes, named(name, aligned_buffer::allocate(row_bytes(info->type, n))));
     CRIA_CHECK(file_.read(*info, 0, bytes.span()));
@@ -154,7 +169,7 @@ class weight_loader {
   result<aligned_buffer> raw_rows(const std::string& name, std::size_t rows, std::size_t columns, tensor_type& type) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name, columns, rows));
     type = info->type;
-    if (pass_ == load_pass::check) return aligned_buffer{};
+    if (!reads_) return aligned_buffer{};
     CRIA_TRY(auto bytes, named(name, aligned_buffer::allocate(static_cast<std::size_t>(info->size_bytes))));
     CRIA_CHECK(file_.read(*info, 0, bytes.span()));
     CRIA_CHECK(advance(*info));
@@ -193,14 +208,14 @@ class weight_loader {
 
   result<void> panels(const std::string& name, std::size_t columns, std::span<const part> parts, values_check check) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name + ".weight", columns, rows_of(parts)));
-    return pack_parts(*info, name, columns, parts, check);
+    return pack_parts(*info, columns, parts, check);
   }
 
   /// Divides a vector among the matrices; if the file has none, they have no bias.
   result<void> biases(const std::string& name, std::span<const part> parts) {
     if (find(name) == nullptr) return {};
     CRIA_TRY(array_buffer<float> bias, vector(name, rows_of(parts)));
-    if (pass_ == load_pass::check) return {};
+    if (!reads_) return {};
     if (parts.size() == 1) {
       parts.front().to->bias = std::move(bias);   // sealed already
       return {};
@@ -220,7 +235,7 @@ class weight_loader {
     if (find(name) == nullptr) return {};
     tensor_type type = tensor_type::f32;
     CRIA_TRY(const aligned_buffer bytes, raw_rows(name, experts.size(), rows, type));
-    if (pass_ == load_pass::check) return {};
+    if (!reads_) return {};
     for (std::size_t i = 0; i < experts.size(); ++i) {
       array_buffer<float>& bias = experts[i].to->bias;
       CRIA_TRY(bias, named(name, array_buffer<float>::allocate(round_up(rows, kernels::panel_rows))));
@@ -243,7 +258,7 @@ class weight_loader {
     return memory;
   }
 
-  result<void> pack_parts(const gguf::tensor_info& info, const std::string& name, std::size_t columns, std::span<const part> parts, values_check check) {
+  result<void> pack_parts(const gguf::tensor_info& info, std::size_t columns, std::span<const part> parts, values_check check) {
     std::size_t first_row = 0;
     for (const part& p : parts) {
       nn::weight& w = *p.to;
@@ -251,24 +266,29 @@ class weight_loader {
       w.format = *format_index_of(info.type);
       w.rows = p.rows;
       w.columns = columns;
-      if (pass_ == load_pass::check) continue;
-      CRIA_TRY(w.panels, named(name, aligned_buffer::allocate(w.n_panels() * kernels::panel_rows * row_bytes(info.type, columns))));
-      CRIA_CHECK(pack(info, first_row, w, check));
-      seal(w.panels);
+      if (!reads_) {
+        matrix_bytes_ = (matrix_bytes_ + w.packed_bytes()).rounded_up(matrix_alignment);
+        continue;
+      }
+      CRIA_ASSERT(w.packed_bytes() <= free_.size());
+      const std::span<std::byte> panels = free_.first(w.packed_bytes());
+      w.panels = panels;
+      free_ = free_.subspan(round_up(panels.size(), matrix_alignment));
+      CRIA_CHECK(pack(info, first_row, w, panels, check));
       first_row += p.rows;
     }
-    return pass_ == load_pass::check ? result<void>{} : advance(info);
+    return reads_ ? advance(info) : result<void>{};
   }
 
   /// Packs the tensor's rows from first_row on.
-  result<void> pack(const gguf::tensor_info& info, std::size_t first_row, nn::weight& w, values_check check) {
+  result<void> pack(const gguf::tensor_info& info, std::size_t first_row, const nn::weight& w, std::span<std::byte> panels, values_check check) {
     const std::size_t panel_bytes = kernels::panel_rows * row_bytes(info.type, w.columns);
     const std::size_t chunk = std::max<std::size_t>(1, (1 << 20) / panel_bytes);
     std::vector<result<void>> failures(executor_.concurrency());
     parallel_for(executor_, w.n_panels(), chunk, [&](std::size_t worker, std::size_t begin, std::size_t end) {
       aligned_buffer staging;
       for (std::size_t p = begin; p < end && failures[worker]; p += chunk) {
-        failures[worker] = pack_panels(info, first_row, w, p, std::min(end, p + chunk), staging, check);
+        failures[worker] = pack_panels(info, first_row, w, panels, p, std::min(end, p + chunk), staging, check);
       }
     });
     for (result<void>& f : failures) {
@@ -277,8 +297,8 @@ class weight_loader {
     return {};
   }
 
-  result<void> pack_panels(const gguf::tensor_info& info, std::size_t first_row, nn::weight& w, std::size_t begin, std::size_t end, aligned_buffer& staging,
-                           values_check check) const {
+  result<void> pack_panels(const gguf::tensor_info& info, std::size_t first_row, const nn::weight& w, std::span<std::byte> panels, std::size_t begin,
+                           std::size_t end, aligned_buffer& staging, values_check check) const {
     const std::size_t row_size = row_bytes(info.type, w.columns), begin_row = kernels::panel_rows * begin, row = first_row + begin_row;
     const std::size_t n_rows = std::min(w.rows, kernels::panel_rows * end) - begin_row;
     if (staging.size() < n_rows * row_size) {
@@ -297,7 +317,7 @@ class weight_loader {
                              .n_rows = n_rows,
                              .k = w.columns,
                              .n_panels = end - begin,
-                             .panels = w.panels.data() + begin_row * row_size});
+                             .panels = panels.data() + begin_row * row_size});
     return {};
   }
 
@@ -307,7 +327,6 @@ class weight_loader {
     return {};
   }
 
-  load_pass pass_;
   const gguf::file& file_;
   const kernels::kernel_table& kernels_;
   executor_ref executor_;
@@ -315,6 +334,10 @@ class weight_loader {
   stop_token stop_;
   std::vector<bool> is_used_;
   std::uint64_t done_ = 0, total_ = 0;
+  checked_u64 matrix_bytes_ = 0;
+  aligned_buffer matrices_;
+  std::span<std::byte> free_;   // of matrices_
+  bool reads_ = false;
 };
 
 }  // namespace cria::inline v0_1_0

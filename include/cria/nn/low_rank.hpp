@@ -26,6 +26,7 @@ struct low_rank_pair {
   static constexpr std::size_t max_rank = 128;
   const weight* base;
   weight a, b;
+  aligned_buffer memory;   ///< of both
 };
 
 /// What an adapter adds to the weights of one model.
