@@ -51,11 +51,28 @@ struct plain_kv_storage {
   }
   static void write_key(std::byte* panel, std::size_t lane, const float* k, std::size_t head_dim) noexcept {
     auto* out = reinterpret_cast<Element*>(panel) + lane;
-    for (std::size_t c = 0; c < head_dim; ++c) out[kv_panel * c] = stored(k[c]);
+    for_each_piece(k, head_dim, [&](std::size_t first, std::span<const Element> piece) {
+      for (std::size_t c = 0; c < piece.size(); ++c) out[kv_panel * (first + c)] = piece[c];
+    });
   }
   static void write_value(std::byte* row, const float* v, std::size_t head_dim) noexcept {
-    auto* out = reinterpret_cast<Element*>(row);
-    for (std::size_t c = 0; c < head_dim; ++c) out[c] = stored(v[c]);
+    for_each_piece(v, head_dim, [&](std::size_t first, std::span<const Element> piece) {
+      std::memcpy(row + first * sizeof(Element), piece.data(), piece.size_bytes());
+    });
+  }
+
+  /// Calls fn(channel of the first, elements) for pieces of x as they are stored. Compilers make vectors of a loop of known length into memory of its own.
+  template <class F>
+  static CRIA_ALWAYS_INLINE void for_each_piece(const float* x, std::size_t n, F&& fn) noexcept {
+    constexpr std::size_t size = 16;
+    Element piece[size];
+    std::size_t first = 0;
+    for (; first + size <= n; first += size) {
+      for (std::size_t c = 0; c < size; ++c) piece[c] = stored(x[first + c]);
+      fn(first, piece);
+    }
+    for (std::size_t c = first; c < n; ++c) piece[c - first] = stored(x[c]);
+    fn(first, std::span<const Element>(piece).first(n - first));
   }
 
   static std::size_t part_bytes(std::size_t head_dim) noexcept { return head_dim * sizeof(Element); }
