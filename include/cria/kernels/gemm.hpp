@@ -33,7 +33,7 @@
 //   - fetching biases and scales ahead as well: q4_0 0.98 to 1.0, q6_k 0.89 to 0.97, q8_0 0.95 to 1.09
 //   - two panels side by side: half of the speed
 //   - prefetching weights 0.5 to 16 KB ahead, into any cache: 0.72 to 1.0; only the first one to eight lines of the next page, once per page: 0.75 to 0.96
-//     (AVX2, two threads)
+//     (AVX2, two threads); the first two to six, one thread, AVX-512: q4_0 0.99 to 1.03, q8_0 1.02 to 1.06, q6_k 0.88 to 0.91
 //   - two or four accumulators for each plane: 1.05 from the cache, nothing from memory
 //   - a part of K for several panels in turn, so that its activations stay in the first-level cache: 0.59; with the next part fetched ahead as a whole: 0.98
 //   - broadcasting the activations by vpdpbusd itself (inline assembly, a quarter fewer instructions): exact 1.01 to 1.17 from the cache, 0.98 to 1.01 from

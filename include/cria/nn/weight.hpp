@@ -4,8 +4,8 @@
 // Shapes    N rows (outputs), K columns, both >= 1; memory as in kernels/panel.hpp
 // Ensures   immutable once loaded; row(n) gives row n's dequantised values
 // Threads   shared freely
-// Lifetime  The panels lie in memory that somebody else owns: all matrices of a model in one piece. Only whole stretches of 2 MiB get huge pages, so if each had
-//           memory of its own, its last part, or all of a small one, would lie in small pages: one thread decoded 0.95 (TinyLlama Q4_0), 0.92 (Q8_0), and
+// Lifetime  The panels lie in memory that somebody else owns: all matrices of a model in one piece. Only whole stretches of 2 MiB get huge pages, so if each
+//           had memory of its own, its last part, or all of a small one, would lie in small pages: one thread decoded 0.95 (TinyLlama Q4_0), 0.92 (Q8_0), and
 //           0.83 (SmolLM2-135M) of the tokens.
 #pragma once
 
