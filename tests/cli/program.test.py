@@ -3,6 +3,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 import signal
 import struct
@@ -379,6 +380,9 @@ class Cpu(unittest.TestCase):
         lines = dict(line.split(":", 1) for line in cria("cpu").stdout.decode().splitlines())
         self.assertIn(lines["chosen"].strip(), lines["compiled"].split())
         self.assertGreaterEqual(int(lines["threads"]), 1)
+        setting = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+        if setting.exists():
+            self.assertIn("[%s]" % lines["huge pages"].split()[0], setting.read_text())
         foreign = "neon64" if "sse4_2" in lines["compiled"] or "avx2" in lines["compiled"] else "avx2"
         self.assertIn("cria: error: ", run(*ONCE, "--isa", foreign, status=1))
 
