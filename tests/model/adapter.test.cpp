@@ -114,6 +114,34 @@ TEST_CASE("adapter: in every architecture logits are those of the model merged w
   }
 }
 
+TEST_CASE("adapter: q, k and v are adapted together or each on its own, however the model's file has them") {
+  model_parts parted = tiny_model(), joined = parted;
+  for (const std::string blk : {"blk.0.", "blk.1."}) {
+    model_parts::tensor all = parted.at(blk + "attn_q.weight");
+    all.name = blk + "attn_qkv.weight";
+    for (const char* const part : {"attn_k.weight", "attn_v.weight"}) {
+      all.data += parted.at(blk + part).data;
+      all.shape.back() += parted.at(blk + part).shape.back();
+    }
+    for (const char* const part : {"attn_q.weight", "attn_k.weight", "attn_v.weight"}) joined.erase_tensor(blk + part);
+    joined.tensors.push_back(std::move(all));
+  }
+  const std::vector<token_id> tokens = some_tokens(9, model_of(parted).vocab_size());
+  const adapter_parts of_parts(parted, {"blk.0.attn_q.weight", "blk.1.attn_v.weight"}, 3, 6, 5), of_all(joined, {"blk.1.attn_qkv.weight"}, 3, 6, 5);
+  for (const adapter_parts* each : {&of_parts, &of_all}) {
+    model_parts merged = each == &of_parts ? parted : joined;
+    each->merge_into(merged, 0.5);
+    const std::vector<float> truth = logits_of<kv_type::f32>(model_of(merged), tokens);
+    for (const model_parts& base : {parted, joined}) {
+      const cria::model m = model_of(base);
+      const cria::adapter a = adapter_of(each->file, m);
+      const cria::nn::low_rank_use use[] = {a.use(0.5f)};
+      CHECK(distance(truth, adapted_logits(m, tokens, use)) <= 1e-4);
+      CHECK(distance(truth, adapted_logits(m, tokens, {})) > 1e-3);
+    }
+  }
+}
+
 TEST_CASE("adapter: one without an alpha is scaled by what the user says alone, as with an alpha of its rank") {
   model_parts base = tiny_model();
   const cria::model m = model_of(base);

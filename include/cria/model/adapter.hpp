@@ -2,7 +2,8 @@
 // model/adapter.hpp - a LoRA adapter of a model, from a GGUF file. Which sequences use it, and how strongly, is chosen for each pass.
 //
 // Shapes    "<tensor>.lora_a" [R,K] and "<tensor>.lora_b" [N,R] for a matrix "<tensor>" [N,K] of a layer, or for an output.weight that is not tied.
-//           Adapters that have others (token_embd.weight, experts, routers) are refused.
+//           q, k and v may be joined as attn_qkv or on their own, whatever the model's file has. Adapters that have others (token_embd.weight, experts,
+//           routers) are refused.
 // Ensures   Nothing of the model is copied or changed. An adapter is a handle: copies share its weights, and keep the model alive.
 // Errors    load: io and those of gguf::file::open; missing_key, bad_value (not an adapter, or half of a pair); unsupported_architecture (not the model's);
 //           missing_tensor (also for a tensor that cannot be adapted), bad_shape (`where` is the tensor: an adapter of another model); unsupported_type,
@@ -132,7 +133,9 @@ class adapter {
       for (std::size_t first = 0; first < rank; first += nn::low_rank_pair::max_rank) {
         const std::size_t n = std::min<std::size_t>(static_cast<std::size_t>(rank) - first, nn::low_rank_pair::max_rank);
         nn::low_rank_pair pair{t.to, shaped(n, columns), shaped(t.to->rows, n), {}};
-        CRIA_TRY(pair.memory, aligned_buffer::allocate(pair.a.packed_bytes() + pair.b.packed_bytes()));
+        auto allocated = aligned_buffer::allocate(pair.a.packed_bytes() + pair.b.packed_bytes());
+        if (!allocated) return error{errc::out_of_memory, printable(a.name), "no memory for it"};
+        pair.memory = *std::move(allocated);
         const std::span<std::byte> memory = pair.memory.span();
         pack(std::span(a_values).subspan(first * columns), columns, memory.first(pair.a.packed_bytes()), pair.a);
         pack(std::span(b_values).subspan(t.first_row * static_cast<std::size_t>(rank) + first), static_cast<std::size_t>(rank),
@@ -200,8 +203,11 @@ class adapter {
     if (layer >= 0 && static_cast<std::uint64_t>(layer) < weights.layers.size()) {
       const auto i = static_cast<std::size_t>(layer);
       const std::string blk = "blk." + std::to_string(i) + ".";
-      for (const layer_tensor* t : base.config().architecture->layer) {
-        if (t == nullptr) break;
+      std::vector<const layer_tensor*> known(base.config().architecture->layer.begin(), base.config().architecture->layer.end());
+      // Files join or part q, k and v otherwise than those of their architecture usually do, and so do adapters.
+      known.insert(known.end(), {&tensor::attn_qkv, &tensor::attn_q, &tensor::attn_k, &tensor::attn_v});
+      for (const layer_tensor* t : known) {
+        if (t == nullptr) continue;
         if (t->vector != nullptr || t->experts != nullptr || name != blk + std::string(t->name) + ".weight" || t == &tensor::ffn_gate_inp) continue;
         std::vector<target> targets;
         std::size_t first_row = 0;
