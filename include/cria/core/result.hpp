@@ -8,6 +8,7 @@
 
 #include <cria/core/config.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>

@@ -200,7 +200,7 @@ CRIA_ALWAYS_INLINE double sin(double x) noexcept { return sin_cos(x).sine; }
 /// Returns cos(x).
 CRIA_ALWAYS_INLINE double cos(double x) noexcept { return sin_cos(x).cosine; }
 
-/// Returns the logarithm of the sum of e^x; NaN or infinity if one of the numbers is. Requires at least one.
+/// Returns the logarithm of the sum of e^x; NaN if one is NaN or infinity, or all are -infinity. Requires at least one.
 [[nodiscard]] inline double log_sum_exp(std::span<const float> numbers) noexcept {
   const auto highest = static_cast<double>(*std::max_element(numbers.begin(), numbers.end()));
   double sum = 0;

@@ -194,16 +194,18 @@ class page_pool {
         slack_(options.slack),
         window_(shape.widest_window()),
         v_stride_(round_up(shape.head_dim, storage::v_step)) {
-    k_bytes_ = page_size_ / kv_panel * storage::k_panel_bytes(shape.head_dim);
-    head_bytes_ = k_bytes_ + page_size_ * storage::v_row_bytes(v_stride_);
     if (window_ != 0) n_slots_ = options.n_windowed_pages == 0 ? options.n_pages : std::min(options.n_windowed_pages, options.n_pages);
   }
 
   [[nodiscard]] result<void> allocate(std::size_t n_pages) {
-    const auto layer_bytes = (checked_u64(head_bytes_) * checked_u64(shape_.n_kv_heads)).get();
+    const checked_u64 k_bytes = checked_u64(page_size_ / kv_panel) * storage::k_panel_bytes(shape_.head_dim);
+    const checked_u64 head_bytes = k_bytes + checked_u64(page_size_) * storage::v_row_bytes(v_stride_);
+    const auto layer_bytes = (head_bytes * checked_u64(shape_.n_kv_heads)).get();
     const std::size_t n_windowed =
         window_ == 0 ? 0 : shape_.n_layers - static_cast<std::size_t>(std::count(shape_.windows->begin(), shape_.windows->end(), std::size_t{0}));
     if (!layer_bytes || *layer_bytes > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "n_pages"};
+    k_bytes_ = static_cast<std::size_t>(*k_bytes.get());
+    head_bytes_ = static_cast<std::size_t>(*head_bytes.get());
     CRIA_CHECK(whole_.allocate(n_pages, shape_.n_layers - n_windowed, static_cast<std::size_t>(*layer_bytes)));
     CRIA_CHECK(windowed_.allocate(n_slots_, n_windowed, static_cast<std::size_t>(*layer_bytes)));
     references_.resize(n_pages);

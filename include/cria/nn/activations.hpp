@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cria/core/aligned_buffer.hpp>
+#include <cria/core/checked.hpp>
 #include <cria/core/result.hpp>
 #include <cria/core/types.hpp>
 #include <cria/kernels/activation_size.hpp>
@@ -17,6 +18,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <utility>
 #include <vector>
 
 namespace cria::inline v0_1_0::nn {
@@ -151,6 +154,10 @@ struct activations {
 #if CRIA_HAS_DEFINITIONS
 
 CRIA_INLINE result<activations> activations::create(const activation_shape& s, precision p, std::size_t n_workers, std::size_t max_segments) {
+  // On 32-bit systems nothing below may wrap: no buffer has more elements than this.
+  const std::uint64_t widest = row_stride(std::max({s.dim, s.n_heads * s.head_dim, s.ffn_dim, s.n_experts, 2 * s.rope_dim, low_rank_pair::max_rank}));
+  const auto most = ((checked_u64(s.max_tokens) * s.n_used + checked_u64(kernels::most_padding) * (s.n_experts + 1)) * widest * sizeof(float)).get();
+  if (!most || *most > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "activations"};
   activations a;
   a.shape = s;
   const auto allocate = [](float_rows& r, std::size_t n_rows, std::size_t width) -> result<void> {
