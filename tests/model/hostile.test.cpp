@@ -369,6 +369,31 @@ TEST_CASE("hostile: a small file whose padding would fill the memory is refused 
   check_refused(bytes, errc::limit_exceeded, "tensors");
   const auto file = open_bytes(bytes).value();
   CHECK(cria::estimate_memory(file).value().weights >= std::uint64_t{60'000} * 16 * 128);
+
+  parts.tensors.back() = {"blk.0.ffn_up_exps.bias", cria::tensor_type::f32, {1, 400'000}, {}};   // a bias for each expert, of 16 floats
+  const std::string biases = parts.build();
+  check_refused(biases, errc::limit_exceeded, "tensors");
+  CHECK(cria::estimate_memory(open_bytes(biases).value()).value().weights >= std::uint64_t{400'000} * 16 * sizeof(float));
+
+  // The shape [n, 1] may be a vector's or that of a matrix of one row, which is padded to 16. What is loaded is counted before it is allocated.
+  const auto of_rows = [](std::size_t n_layers, std::size_t ffn_dim) {
+    return tiny_model({.dim = 65'536, .n_layers = n_layers, .n_heads = 1, .head_dim = 2, .ffn_dim = ffn_dim, .blank = true}).build();
+  };
+  check_refused(of_rows(8, 1), errc::limit_exceeded, "tensors");
+  CHECK(cria::check_loaded_bytes(open_bytes(of_rows(8, 1)).value()).has_value());
+  CHECK(outcome(of_rows(1, 1)).empty());
+}
+
+TEST_CASE("hostile: thousands of vectors and small biases take no page each") {
+  // As vectors may be written, too: with a second dimension of 1.
+  auto parts = tiny_model({.n_layers = 1'000, .biases = true});
+  for (auto& t : parts.tensors) {
+    if (t.shape.size() == 1) t.shape.push_back(1);
+  }
+  const std::string bytes = parts.build();
+  const cria::model m = load_bytes(bytes).value();
+  CHECK(m.weights().memory.size() <= 4 * bytes.size());
+  CHECK(cria::estimate_memory(open_bytes(bytes).value()).value().weights >= m.weights().memory.size());
 }
 
 TEST_CASE("hostile: a missing key is named where the model needs it") {
@@ -633,6 +658,14 @@ TEST_CASE("hostile: cancelling at any progress call ends the load there") {
   REQUIRE(cria::model::load(*file, counting).has_value());
   CHECK(n_total == file->tensors().size());
   CHECK(done_before == last_total);
+  auto old = tiny_model({.biases = true});   // with angles that nothing reads
+  old.tensors.push_back({"blk.0.attn_rot_embd.weight", cria::tensor_type::f32, {8}, {}});
+  const std::string old_bytes = old.build();
+  const std::size_t n_read = n_total;
+  done_before = 0;
+  REQUIRE(cria::model::load(*open_bytes(old_bytes), counting).has_value());
+  CHECK(done_before == last_total);
+  n_total = n_read;
   for (std::size_t k = 1; k <= n_total; ++k) {
     for (const bool by_token : {false, true}) {
       std::stop_source stop;

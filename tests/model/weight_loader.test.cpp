@@ -83,32 +83,62 @@ TEST_CASE("weight_loader: each byte of each tensor is read once, and nothing els
   }
 }
 
-TEST_CASE("weight_loader: matrices lie one after another in one piece of memory, also experts and those that share a tensor") {
+TEST_CASE("weight_loader: all weights lie one after another in one piece of memory, also experts, vectors, biases, and what shares a tensor") {
   for (const member& each : family()) {
     CAPTURE(each.name);
     const cria::model m = model_of(each.parts);
     const cria::decoder_weights& w = m.weights();
-    const auto memory = w.matrices.span();
+    const auto memory = w.memory.span();
     std::vector<std::span<const std::byte>> all;
+    const auto add_bytes = [&](std::span<const std::byte> bytes) {
+      if (!bytes.empty()) all.push_back(bytes);
+    };
+    const auto add_floats = [&](std::span<const float> floats) {
+      const std::size_t padded = cria::round_up(floats.size(), 16);
+      add_bytes(std::as_bytes(std::span(floats.data(), padded)));
+      CHECK(std::all_of(floats.data() + floats.size(), floats.data() + padded, [](float x) { return x == 0; }));
+    };
     const auto add = [&](const cria::nn::weight& matrix) {
-      if (!matrix.empty()) all.push_back(matrix.panels);
+      add_bytes(matrix.panels);
+      add_floats(matrix.bias);
       CHECK(matrix.panels.size() == matrix.packed_bytes());
     };
     for (const cria::decoder_layer& l : w.layers) {
+      for (const auto* vector : {&l.attn_norm, &l.attn_norm_bias, &l.attn_post_norm, &l.attn_q_norm, &l.attn_k_norm, &l.attn_sinks, &l.ffn_norm,
+                                 &l.ffn_norm_bias, &l.ffn_post_norm}) {
+        add_floats(*vector);
+      }
       for (const auto* matrix : {&l.attn_q, &l.attn_k, &l.attn_v, &l.attn_output, &l.ffn_gate, &l.ffn_up, &l.ffn_down, &l.ffn_gate_inp}) add(*matrix);
       for (const auto* experts : {&l.ffn_gate_exps, &l.ffn_up_exps, &l.ffn_down_exps}) {
         for (const cria::nn::weight& matrix : *experts) add(matrix);
       }
     }
     add(w.output);
+    for (const auto* vector : {&w.output_norm, &w.output_norm_bias}) add_floats(*vector);
+    for (const auto* rows : {&w.token_embd, &w.position_embd}) add_bytes(rows->bytes);
     std::sort(all.begin(), all.end(), [](auto a, auto b) { return std::less<>{}(a.data(), b.data()); });
     const std::byte* next = memory.data();
-    for (const auto matrix : all) {
-      CHECK(matrix.data() == next);
-      next += cria::round_up(matrix.size(), cria::matrix_alignment);
+    std::size_t gaps = 0, estimate = 0, divisors = 0, unpadded = 0;
+    for (const auto weight : all) {
+      REQUIRE(weight.data() >= next);
+      gaps += static_cast<std::size_t>(weight.data() - next);
+      next = weight.data() + cria::round_up(weight.size(), cria::weight_alignment);
     }
-    CHECK(next == memory.data() + memory.size());
-    CHECK(all.size() >= 4 * w.layers.size() + 1);
+    REQUIRE(next <= memory.data() + memory.size());
+    gaps += static_cast<std::size_t>(memory.data() + memory.size() - next);
+    const std::string bytes = each.parts.build();
+    const cria::gguf::file file = open_bytes(bytes).value();
+    for (const auto& t : file.tensors()) {
+      const auto loaded = static_cast<std::size_t>(cria::loaded_bytes(t).value());
+      estimate += loaded;
+      if (t.name.starts_with("rope_")) divisors += loaded;   // which become frequencies
+      const bool is_table = (t.name == "token_embd.weight" && !w.is_tied()) || t.name == "position_embd.weight";
+      if (is_table) unpadded += loaded - cria::round_up(static_cast<std::size_t>(t.size_bytes), cria::weight_alignment);
+    }
+    CHECK(gaps == divisors);
+    CHECK(all.size() >= 5 * w.layers.size() + 2);
+    const bool has_zeros = !w.output_norm_bias.empty() && file.find_tensor("output_norm.bias") == nullptr;
+    CHECK(estimate + (has_zeros ? w.output_norm_bias.size_bytes() : 0) == memory.size() + unpadded);
   }
 }
 

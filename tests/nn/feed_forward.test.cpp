@@ -33,7 +33,7 @@ TEST_CASE("feed_forward: gated_inner is silu of one product times the other, for
         const auto norm_values = random_floats(64, 4);
         const sample_weight gate = make_weight(tensor_type::q8_0, width, 64, 5, true), up = make_weight(tensor_type::f32, width, 64, 6, true);
         const array_buffer<float> norm = buffer_of(norm_values);
-        nn::gated_inner(c, a, 6, {&norm, 1e-5f}, gate.packed, up.packed, nn::gate_function::silu);
+        nn::gated_inner(c, a, 6, {norm.span(), 1e-5f}, gate.packed, up.packed, nn::gate_function::silu);
         for (std::size_t t = 0; t < 6; ++t) {
           const auto in = norm_of(row_of(a.h, t), norm_values, eps);
           std::vector<double> want = product_of(gate, in);
@@ -65,8 +65,8 @@ TEST_CASE("feed_forward: more tokens than a product takes at once have the bits 
       for (const bool is_gated : {true, false}) {
         CAPTURE(is_gated);
         const auto run = [&](nn::activations& a, std::size_t n) {
-          if (is_gated) return nn::gated_inner(c, a, n, {&norm, 1e-5f}, gate.packed, up.packed, nn::gate_function::silu);
-          nn::gelu_inner(c, a, n, {&norm, 1e-5f}, up.packed);
+          if (is_gated) return nn::gated_inner(c, a, n, {norm.span(), 1e-5f}, gate.packed, up.packed, nn::gate_function::silu);
+          nn::gelu_inner(c, a, n, {norm.span(), 1e-5f}, up.packed);
         };
         auto all = *nn::activations::create(s, p, 2, 1), alone = *nn::activations::create(s, p, 2, 1);
         fill(all.h, 1, 3);

@@ -30,7 +30,7 @@ TEST_CASE("residual_stream: normed_products are the products of the norm, whose 
     w.push_back(make_weight(tensor_type::q8_0, 192, 64, 2, true));
     w.push_back(make_weight(with_float ? tensor_type::f16 : tensor_type::q4_1, 64, 64, 3));
     const nn::product products[] = {{&w[0].packed, a.q.memory.data(), a.q.stride()}, {&w[1].packed, a.k.memory.data(), a.k.stride()}};
-    nn::normed_products(c, a, 6, {&norm, 1e-5f}, products);
+    nn::normed_products(c, a, 6, {norm.span(), 1e-5f}, products);
     for (std::size_t t = 0; t < 6; ++t) {
       const auto in = norm_of(row_of(a.h, t), norm_values, eps);
       CHECK(worst_of(in, a.normed.row(t)) < 1e-6);
@@ -67,7 +67,7 @@ TEST_CASE("residual_stream: output_head computes logits for the rows that want t
   for (const std::size_t row : {1u, 4u, 5u}) a.rows[row].has_logits = true;
   std::vector<float> logits(4 * 48, -5.0f);
   const array_buffer<float> norm = buffer_of(norm_values);
-  CHECK(nn::output_head(c, a, 6, {&norm, 1e-5f}, w.packed, {logits.data(), 48, 3, 40}) == 3);
+  CHECK(nn::output_head(c, a, 6, {norm.span(), 1e-5f}, w.packed, {logits.data(), 48, 3, 40}) == 3);
   std::size_t n = 0;
   for (const std::size_t row : {1u, 4u, 5u}) CHECK(worst_of(product_of(w, norm_of(row_of(a.h, row), norm_values, eps)), logits.data() + 48 * n++) < 1e-4);
   CHECK(std::all_of(logits.begin() + 3 * 48, logits.end(), [](float x) { return x == -5.0f; }));

@@ -30,6 +30,7 @@ inline std::vector<float> random_floats(std::size_t n, std::uint32_t seed, doubl
 /// A weight and its dequantised values, [rows][columns]; random codes where cria makes none of values.
 struct sample_weight {
   cria::aligned_buffer memory;   // of the panels
+  cria::array_buffer<float> bias;
   cria::nn::weight packed;
   std::vector<float> values;
 };
@@ -53,9 +54,10 @@ inline sample_weight make_weight(cria::tensor_type type, std::size_t rows, std::
   w.packed.panels = w.memory.span();
   cria::kernels::pack(w.packed.format, {.rows = blocks.data(), .n_rows = rows, .k = columns, .n_panels = w.packed.n_panels(), .panels = w.memory.data()});
   if (has_bias) {
-    w.packed.bias = *cria::array_buffer<float>::allocate(cria::round_up(rows, 16));
+    w.bias = *cria::array_buffer<float>::allocate(cria::round_up(rows, 16));
     const auto bias = random_floats(rows, seed + 1000);
-    std::copy(bias.begin(), bias.end(), w.packed.bias.data());
+    std::copy(bias.begin(), bias.end(), w.bias.data());
+    w.packed.bias = w.bias.span().first(rows);
   }
   return w;
 }

@@ -6,7 +6,6 @@
 // Source    GGUF specification, "Standardized tensor names"; per architecture: the header of its model/<name>.hpp
 #pragma once
 
-#include <cria/core/aligned_buffer.hpp>
 #include <cria/kernels/kernel_table.hpp>
 #include <cria/nn/weight.hpp>
 
@@ -14,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,18 +22,18 @@ namespace cria::inline v0_1_0 {
 
 /// The tensors of one layer; an architecture has some of them.
 struct decoder_layer {
-  array_buffer<float> attn_norm, attn_norm_bias, attn_post_norm;   ///< [D]
-  array_buffer<float> attn_q_norm, attn_k_norm;                    ///< [d], or of all heads together: [H d], [G d]
-  array_buffer<float> attn_sinks;                                  ///< [H]
-  nn::weight attn_q;                                               ///< [H d, D]
-  nn::weight attn_k, attn_v;                                       ///< [G d, D]
-  nn::weight attn_output;                                          ///< [D, H d]
-  array_buffer<float> ffn_norm, ffn_norm_bias, ffn_post_norm;      ///< [D]
-  nn::weight ffn_gate, ffn_up;                                     ///< [F, D]
-  nn::weight ffn_down;                                             ///< [D, F]
-  nn::weight ffn_gate_inp;                                         ///< [E, D] router
-  std::vector<nn::weight> ffn_gate_exps, ffn_up_exps;              ///< E x [F, D]
-  std::vector<nn::weight> ffn_down_exps;                           ///< E x [D, F]
+  std::span<const float> attn_norm, attn_norm_bias, attn_post_norm;   ///< [D]
+  std::span<const float> attn_q_norm, attn_k_norm;                    ///< [d], or of all heads together: [H d], [G d]
+  std::span<const float> attn_sinks;                                  ///< [H]
+  nn::weight attn_q;                                                  ///< [H d, D]
+  nn::weight attn_k, attn_v;                                          ///< [G d, D]
+  nn::weight attn_output;                                             ///< [D, H d]
+  std::span<const float> ffn_norm, ffn_norm_bias, ffn_post_norm;      ///< [D]
+  nn::weight ffn_gate, ffn_up;                                        ///< [F, D]
+  nn::weight ffn_down;                                                ///< [D, F]
+  nn::weight ffn_gate_inp;                                            ///< [E, D] router
+  std::vector<nn::weight> ffn_gate_exps, ffn_up_exps;                 ///< E x [F, D]
+  std::vector<nn::weight> ffn_down_exps;                              ///< E x [D, F]
 
   [[nodiscard]] std::size_t bytes() const noexcept {
     std::size_t n = 0;
@@ -56,7 +56,7 @@ struct layer_tensor {
   };
   std::string_view name;                                  ///< behind "blk.<n>."; matrices without ".weight"
   extent columns;
-  array_buffer<float> decoder_layer::*vector = nullptr;
+  std::span<const float> decoder_layer::*vector = nullptr;
   std::array<piece, 3> pieces = {};
   std::vector<nn::weight> decoder_layer::*experts = nullptr;
   extent expert_rows = extent::none;

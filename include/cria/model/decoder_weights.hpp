@@ -11,15 +11,17 @@
 #include <cria/model/weight_loader.hpp>
 
 #include <algorithm>
+#include <cstddef>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cria::inline v0_1_0 {
 
 /// Rows as in the file, read one at a time.
 struct row_table {
-  aligned_buffer bytes;
+  std::span<const std::byte> bytes;
   tensor_type type = tensor_type::f32;
 
   /// Writes row n, as many values as `out` has. Requires a row of the table.
@@ -27,16 +29,16 @@ struct row_table {
 };
 
 struct decoder_weights {
-  aligned_buffer matrices;                                 ///< where the panels of all nn::weights lie
+  aligned_buffer memory;                                   ///< where all of the following lie
   std::vector<decoder_layer> layers;
-  array_buffer<float> output_norm;                         ///< [D]
-  array_buffer<float> output_norm_bias;                    ///< [D], where the norms are LayerNorms; zeros where those have no biases
+  std::span<const float> output_norm;                      ///< [D]
+  std::span<const float> output_norm_bias;                 ///< [D], where the norms are LayerNorms; zeros where those have no biases
   nn::weight output;                                       ///< [V, D]; when tied, token_embd packed, with output's bias
   row_table token_embd;                                    ///< [V, D]; empty when tied
   row_table position_embd;                                 ///< [context, D], where positions are learned
   nn::rope rope;
 
-  [[nodiscard]] bool is_tied() const noexcept { return token_embd.bytes.size() == 0; }
+  [[nodiscard]] bool is_tied() const noexcept { return token_embd.bytes.empty(); }
 
   /// Writes the embedding of `token`, D floats. Requires token in range.
   void embed(token_id token, std::span<float> out) const noexcept {
@@ -51,35 +53,13 @@ struct decoder_weights {
     return n;
   }
 
+  /// Nothing is read before the whole model is checked.
   static result<decoder_weights> load(const model_config& c, weight_loader& from) {
-    const struct architecture& row = *c.architecture;
-    decoder_weights w;
-    w.layers.reserve(std::min(c.n_layers, from.n_tensors()));
-    for (std::size_t i = 0; i < c.n_layers; ++i) {
-      CRIA_TRY(decoder_layer layer, load_layer(row, c, from, "blk." + std::to_string(i) + "."));
-      w.layers.push_back(std::move(layer));
-    }
-    CRIA_TRY(w.output_norm, from.vector("output_norm.weight", c.dim));
-    if (row.norms == norm_kind::layer) {
-      CRIA_TRY(w.output_norm_bias, from.vector("output_norm.bias", c.dim));
-    } else if (row.norms == norm_kind::layer_unbiased) {
-      CRIA_TRY(w.output_norm_bias, array_buffer<float>::allocate(round_up(c.dim, 16)));
-    }
-    const bool is_tied = from.find("output.weight") == nullptr;
-    CRIA_TRY(w.output, from.matrix(is_tied ? "token_embd" : "output", "output.bias", c.vocab_size, c.dim, values_check::finite));
-    if (!is_tied) {
-      CRIA_TRY(w.token_embd.bytes, from.raw_rows("token_embd.weight", c.vocab_size, c.dim, w.token_embd.type));
-    }
-    if (c.has_learned_positions) {
-      CRIA_TRY(w.position_embd.bytes, from.raw_rows("position_embd.weight", c.context_length, c.dim, w.position_embd.type));
-    }
-    array_buffer<float> divisors;
-    if (from.find("rope_freqs.weight") != nullptr && c.rope.rope_dim != 0) {
-      CRIA_TRY(divisors, from.vector("rope_freqs.weight", c.rope.rope_dim / 2, values_check::positive));
-    }
-    w.rope = nn::make_rope(c.rope, divisors.span());
-    if (from.find("rope_factors_long.weight") != nullptr || from.find("rope_factors_short.weight") != nullptr) CRIA_CHECK(load_factors(c, from, w.rope));
-    w.matrices = from.take_matrices();
+    CRIA_CHECK(ask_for_all(c, from));
+    CRIA_CHECK(from.check_all_used());
+    CRIA_CHECK(from.start_reading());
+    CRIA_TRY(decoder_weights w, ask_for_all(c, from));
+    w.memory = from.take_memory();
     return w;
   }
 
@@ -99,12 +79,43 @@ struct decoder_weights {
   }
 
  private:
+  static result<decoder_weights> ask_for_all(const model_config& c, weight_loader& from) {
+    const struct architecture& row = *c.architecture;
+    decoder_weights w;
+    w.layers.reserve(std::min(c.n_layers, from.n_tensors()));
+    for (std::size_t i = 0; i < c.n_layers; ++i) {
+      CRIA_TRY(decoder_layer layer, load_layer(row, c, from, "blk." + std::to_string(i) + "."));
+      w.layers.push_back(std::move(layer));
+    }
+    CRIA_TRY(w.output_norm, from.vector("output_norm.weight", c.dim));
+    if (row.norms == norm_kind::layer) {
+      CRIA_TRY(w.output_norm_bias, from.vector("output_norm.bias", c.dim));
+    } else if (row.norms == norm_kind::layer_unbiased) {
+      w.output_norm_bias = from.zeros(c.dim);
+    }
+    const bool is_tied = from.find("output.weight") == nullptr;
+    CRIA_TRY(w.output, from.matrix(is_tied ? "token_embd" : "output", "output.bias", c.vocab_size, c.dim, values_check::finite));
+    if (!is_tied) {
+      CRIA_TRY(w.token_embd.bytes, from.raw_rows("token_embd.weight", c.vocab_size, c.dim, w.token_embd.type));
+    }
+    if (c.has_learned_positions) {
+      CRIA_TRY(w.position_embd.bytes, from.raw_rows("position_embd.weight", c.context_length, c.dim, w.position_embd.type));
+    }
+    std::span<const float> divisors;
+    if (from.find("rope_freqs.weight") != nullptr && c.rope.rope_dim != 0) {
+      CRIA_TRY(divisors, from.vector("rope_freqs.weight", c.rope.rope_dim / 2, values_check::positive));
+    }
+    w.rope = nn::make_rope(c.rope, divisors);
+    if (from.find("rope_factors_long.weight") != nullptr || from.find("rope_factors_short.weight") != nullptr) CRIA_CHECK(load_factors(c, from, w.rope));
+    return w;
+  }
+
   /// Factors for sequences that stay within the original context, and for those that may go beyond it.
   static result<void> load_factors(const model_config& c, weight_loader& from, nn::rope& out) {
     CRIA_TRY(const auto shorter, from.vector("rope_factors_short.weight", c.rope.rope_dim / 2, values_check::positive));
     CRIA_TRY(const auto longer, from.vector("rope_factors_long.weight", c.rope.rope_dim / 2, values_check::positive));
-    out = nn::make_rope(c.rope, shorter.span());
-    out.long_frequencies = nn::make_rope(c.rope, longer.span()).frequencies;
+    out = nn::make_rope(c.rope, shorter);
+    out.long_frequencies = nn::make_rope(c.rope, longer).frequencies;
     return {};
   }
 

@@ -32,7 +32,7 @@ struct gpt_oss : rotary_decoder {
   void layer(const nn::pass& p, const loaded_decoder& m, std::size_t i) const {
     const decoder_layer& w = m.weights.layers[i];
     p.queries_keys_values(m.rms_norm(w.attn_norm), w.attn_q, w.attn_k, w.attn_v);
-    p.attend({.layer = i, .turn = turn(p, m), .seen = {.window = m.config.window_of(i), .sinks = &w.attn_sinks}});
+    p.attend({.layer = i, .turn = turn(p, m), .seen = {.window = m.config.window_of(i), .sinks = w.attn_sinks}});
     p.add_mixed(w.attn_output);
     p.expert_feed_forward(m.rms_norm(w.attn_post_norm), m.experts(w, expert_scale), nn::gate_function::clamped_silu);
   }

@@ -41,7 +41,7 @@ struct granite : llama {
   }
 
   void head(const nn::pass& p, const loaded_decoder& m, nn::rows_view logits) const {
-    p.head(nn::norm{&m.weights.output_norm, norm_eps}, m.weights.output, logits, {.scale = logit_scale});
+    p.head(nn::norm{m.weights.output_norm, norm_eps}, m.weights.output, logits, {.scale = logit_scale});
   }
 
  protected:

@@ -119,9 +119,6 @@ class model {
     CRIA_TRY(auto decoder, cria::decoder::from_metadata(file.metadata(), tokenizer.vocab_size()));
     thread_pool pool(options.n_threads);
     weight_loader loader(file, *kernels, pool, options.progress, options.stop);
-    CRIA_CHECK(decoder_weights::load(decoder.config(), loader));
-    CRIA_CHECK(loader.check_all_used());
-    CRIA_CHECK(loader.start_reading());
     CRIA_TRY(auto weights, decoder_weights::load(decoder.config(), loader));
     decoder.set_weights(std::move(weights));
     CRIA_TRY(const std::uint64_t fingerprint, fingerprint_of(file));

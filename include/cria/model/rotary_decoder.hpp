@@ -24,9 +24,9 @@ struct loaded_decoder {
   float norm_eps = config.norm_eps;
 
   /// RMSNorm with one of the model's weights.
-  [[nodiscard]] nn::norm rms_norm(const array_buffer<float>& weight) const noexcept { return {&weight, norm_eps}; }
+  [[nodiscard]] nn::norm rms_norm(std::span<const float> weight) const noexcept { return {weight, norm_eps}; }
   /// LayerNorm with one of the model's weights and biases.
-  [[nodiscard]] nn::norm layer_norm(const array_buffer<float>& weight, const array_buffer<float>& bias) const noexcept { return {&weight, norm_eps, &bias}; }
+  [[nodiscard]] nn::norm layer_norm(std::span<const float> weight, std::span<const float> bias) const noexcept { return {weight, norm_eps, bias}; }
   /// The experts of a layer.
   [[nodiscard]] nn::expert_weights experts(const decoder_layer& w, float scale, nn::expert_shares shares = nn::expert_shares::of_chosen) const noexcept {
     return {w.ffn_gate_inp, w.ffn_gate_exps, w.ffn_up_exps, w.ffn_down_exps, config.n_experts_used, scale, shares};

@@ -2,10 +2,12 @@
 // model/weight_loader.hpp - from tensors in a file to packed weights: reads, checks and packs them on all threads.
 //
 // Requires  a file that was opened (its tensors lie inside it)
-// Ensures   Takes at most one staging buffer of about 1 MiB for each thread besides the result. Nothing of the file stays mapped. The result is read-only
-//           memory if the system grants it, so that a stray write into a weight faults instead of giving another text.
-//           A loader reads no bytes before start_reading(): the whole model is checked before its first tensor is read.
-// Errors    missing_tensor, bad_shape, unsupported_type, non_finite, bad_value, io, truncated, out_of_memory, cancelled; `where` is the tensor
+// Ensures   Takes at most one staging buffer of about 1 MiB for each thread, and one for the longest vector, besides the result. Nothing of the file stays
+//           mapped. The result is read-only memory if the system grants it, so that a stray write into a weight faults instead of giving another text.
+//           A loader reads no bytes before start_reading(): the whole model is checked before its first tensor is read. All weights lie in one piece of
+//           memory, so that a thousand small vectors take no page each, and matrices lie in huge pages (nn/weight.hpp).
+// Errors    missing_tensor, bad_shape, unsupported_type, non_finite, bad_value, io, truncated, out_of_memory: `where` is the tensor, or "tensors" for all;
+//           limit_exceeded of "tensors" (padding); cancelled of "load"
 // Threads   reads and packs on the executor; if the file is not in memory, a thread_pool may leave it to one thread (thread_pool.hpp).
 //           Progress is reported, and cancellation checked, on the calling thread, between tensors.
 #pragma once
@@ -29,6 +31,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace cria::inline v0_1_0 {
@@ -49,39 +52,43 @@ enum class values_check : std::uint8_t {
   positive,  ///< and none a number that is not above zero; vectors only
 };
 
-/// Each matrix begins at a multiple of this many bytes.
-inline constexpr std::size_t matrix_alignment = 64;
+/// Each matrix and each vector begins at a multiple of this many bytes.
+inline constexpr std::size_t weight_alignment = 64;
 
-/// Returns how many bytes a tensor takes once it is loaded: a vector is floats in pages of its own, the rows of a matrix are padded to a multiple of 16.
-/// Nothing if that exceeds 2^64.
+/// Returns how many bytes a tensor takes once it is loaded: vectors and biases, also those of experts, are floats, padded to a multiple of 16; the rows of a
+/// matrix are padded to a multiple of 16. Nothing if that exceeds 2^64.
 [[nodiscard]] inline std::optional<std::uint64_t> loaded_bytes(const gguf::tensor_info& t) noexcept {
-  constexpr std::uint64_t page = 4096;
   if (t.elements == 0) return 0;
-  if (t.rank < 2) return (checked_u64(t.elements).rounded_up(kernels::panel_rows) * sizeof(float)).rounded_up(page).get();
-  const std::uint64_t rows = t.shape[1], matrices = t.elements / (t.shape[0] * rows), row = t.size_bytes / (rows * matrices);
-  return ((checked_u64(rows).rounded_up(kernels::panel_rows) * row).rounded_up(matrix_alignment) * matrices).get();
+  const std::uint64_t rows = t.shape[1], all_rows = t.elements / t.shape[0], row = t.size_bytes / all_rows;
+  if (all_rows == 1 || t.name.ends_with(".bias")) return (checked_u64(t.shape[0]).rounded_up(kernels::panel_rows) * sizeof(float) * all_rows).get();
+  return ((checked_u64(rows).rounded_up(kernels::panel_rows) * row).rounded_up(weight_alignment) * (all_rows / rows)).get();
 }
 
-/// Fails if padding would blow up a small file, such as one with thousands of experts of one row each. No real model comes near.
-[[nodiscard]] inline result<void> check_loaded_bytes(const gguf::file& file) {
-  constexpr std::uint64_t always_granted = std::uint64_t{16} << 20;
-  checked_u64 in_file = always_granted, loaded = 0;
-  for (const gguf::tensor_info& t : file.tensors()) {
-    const auto bytes = loaded_bytes(t);
-    in_file = in_file + checked_u64(4) * t.size_bytes;
-    loaded = bytes ? loaded + *bytes : checked_u64(1) / 0;
-  }
-  if (loaded.get() && (!in_file.get() || *loaded.get() <= *in_file.get())) return {};
+/// Fails if padding would blow up a small file, such as one with thousands of experts of one row each: if so many bytes are more than 16 MiB and four times
+/// those of the file's tensors. No real model comes near.
+[[nodiscard]] inline result<void> check_padding(const gguf::file& file, const checked_u64& loaded) {
+  checked_u64 granted = std::uint64_t{16} << 20;
+  for (const gguf::tensor_info& t : file.tensors()) granted = granted + checked_u64(4) * t.size_bytes;
+  if (loaded.get() && (!granted.get() || *loaded.get() <= *granted.get())) return {};
   return error{errc::limit_exceeded, "tensors", "would take more than four times their size: their rows are too few, or their matrices too many and too small"};
 }
 
-/// Is asked for every tensor of a model twice: first it checks that they exist and have the right shapes and types, then, after start_reading(), it loads them.
+/// The same from the shapes alone, with what describes each matrix.
+[[nodiscard]] inline result<void> check_loaded_bytes(const gguf::file& file) {
+  checked_u64 loaded = 0;
+  for (const gguf::tensor_info& t : file.tensors()) {
+    const auto bytes = loaded_bytes(t);
+    loaded = bytes ? loaded + *bytes + checked_u64(t.shape[2]) * sizeof(nn::weight) : checked_u64(1) / 0;
+  }
+  return check_padding(file, loaded);
+}
+
+/// Is asked for every tensor of a model twice: first it checks that they exist and have the right shapes and types, and returns empty ones; then, after
+/// start_reading(), it loads them.
 class weight_loader {
  public:
   weight_loader(const gguf::file& file, const kernels::kernel_table& kernels, executor_ref executor, const load_callback& progress, stop_token stop)
-      : file_(file), kernels_(kernels), executor_(executor), progress_(progress), stop_(std::move(stop)), is_used_(file.tensors().size()) {
-    for (const gguf::tensor_info& t : file.tensors()) total_ += t.size_bytes;
-  }
+      : file_(file), kernels_(kernels), executor_(executor), progress_(progress), stop_(std::move(stop)), is_used_(file.tensors().size()) {}
 
   [[nodiscard]] const gguf::tensor_info* find(std::string_view name) const noexcept { return file_.find_tensor(name); }
   /// Returns how many tensors the file has, which bounds everything that needs a tensor of its own.
@@ -99,19 +106,22 @@ class weight_loader {
     return {};
   }
 
-  /// Allocates the memory of all matrices that have been asked for. What is asked for from now on, which must be the same, is loaded.
+  /// Allocates the memory of all weights that have been asked for. What is asked for from now on, which must be the same, is loaded into it.
   result<void> start_reading() {
-    const auto needed = matrix_bytes_.get();
+    CRIA_CHECK(check_padding(file_, needed_));
+    const auto needed = needed_.get();
     if (!needed || *needed > std::numeric_limits<std::size_t>::max()) return error{errc::out_of_memory, "tensors", "are larger than the address space"};
-    CRIA_TRY(matrices_, named("tensors", aligned_buffer::allocate(static_cast<std::size_t>(*needed))));
-    free_ = matrices_.span();
+    CRIA_TRY(memory_, named("tensors", aligned_buffer::allocate(static_cast<std::size_t>(*needed))));
+    free_ = memory_.span();
+    for (std::size_t i = 0; i < is_used_.size(); ++i) total_ += is_used_[i] ? file_.tensors()[i].size_bytes : 0;
     reads_ = true;
     return {};
   }
-  /// Returns the memory of all matrices, read-only; nothing before start_reading(). Requires that all have been loaded.
-  [[nodiscard]] aligned_buffer take_matrices() noexcept {
-    seal(matrices_);
-    return std::move(matrices_);
+  /// Returns the memory in which all weights lie, read-only. If the system refuses that, for example because the process has too many maps, it stays
+  /// writable, and works as well. Requires that all have been loaded.
+  [[nodiscard]] aligned_buffer take_memory() noexcept {
+    static_cast<void>(memory_.make_read_only());
+    return std::move(memory_);
   }
 
   /// A matrix, and how many rows of a tensor belong to it.
@@ -146,34 +156,32 @@ class weight_loader {
     return all;
   }
 
-  /// Returns n numbers as floats, padded with zeros to a multiple of 16.
-  result<array_buffer<float>> vector(const std::string& name, std::size_t n, values_check check = values_check::none) {
+  /// Returns n numbers as floats; zeros follow them up to a multiple of 16.
+  result<std::span<const float>> vector(const std::string& name, std::size_t n, values_check check = values_check::none) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name, n, 1));
-    if (!reads_) return array_buffer<float>{};
-    CRIA_TRY(auto values, named(name, array_buffer<float>::allocate(round_up(n, kernels::panel_rows))));
-    CRIA_TRY(auto bytes, named(name, aligned_buffer::allocate(row_bytes(info->type, n))));
-    CRIA_CHECK(file_.read(*info, 0, bytes.span()));
-    static_cast<void>(dequantize_row(info->type, bytes.data(), values.span().first(n)));
+    const std::span<float> values = take_floats(n);
+    if (!reads_) return values;
+    CRIA_CHECK(read_vector(*info, values));
     for (std::size_t i = 0; i < n && check != values_check::none; ++i) {
       if (!std::isfinite(values[i])) return error{errc::non_finite, name, "value " + std::to_string(i) + " is inf or NaN", info->offset};
       if (check == values_check::positive && !(values[i] > 0)) {
         return error{errc::bad_value, name, "value " + std::to_string(i) + " is not above zero", info->offset};
       }
     }
-    CRIA_CHECK(advance(*info));
-    seal(values);
     return values;
   }
 
+  /// Returns n zeros, for a vector that the equations want and the file does not have.
+  [[nodiscard]] std::span<const float> zeros(std::size_t n) noexcept { return take_floats(n); }
+
   /// Returns the rows as they are in the file.
-  result<aligned_buffer> raw_rows(const std::string& name, std::size_t rows, std::size_t columns, tensor_type& type) {
+  result<std::span<const std::byte>> raw_rows(const std::string& name, std::size_t rows, std::size_t columns, tensor_type& type) {
     CRIA_TRY(const gguf::tensor_info* info, checked(name, columns, rows));
     type = info->type;
-    if (!reads_) return aligned_buffer{};
-    CRIA_TRY(auto bytes, named(name, aligned_buffer::allocate(static_cast<std::size_t>(info->size_bytes))));
-    CRIA_CHECK(file_.read(*info, 0, bytes.span()));
+    const std::span<std::byte> bytes = take(info->size_bytes);
+    if (!reads_) return bytes;
+    CRIA_CHECK(file_.read(*info, 0, bytes));
     CRIA_CHECK(advance(*info));
-    seal(bytes);
     return bytes;
   }
 
@@ -214,17 +222,22 @@ class weight_loader {
   /// Divides a vector among the matrices; if the file has none, they have no bias.
   result<void> biases(const std::string& name, std::span<const part> parts) {
     if (find(name) == nullptr) return {};
-    CRIA_TRY(array_buffer<float> bias, vector(name, rows_of(parts)));
-    if (!reads_) return {};
     if (parts.size() == 1) {
-      parts.front().to->bias = std::move(bias);   // sealed already
+      CRIA_TRY(parts.front().to->bias, vector(name, parts.front().rows));
       return {};
     }
-    const float* from = bias.data();
+    CRIA_TRY(const gguf::tensor_info* info, checked(name, rows_of(parts), 1));
+    array_buffer<float> joined;
+    if (reads_) {
+      CRIA_TRY(joined, named(name, array_buffer<float>::allocate(rows_of(parts))));
+      CRIA_CHECK(read_vector(*info, joined.span()));
+    }
+    const float* from = joined.data();
     for (const part& p : parts) {
-      CRIA_TRY(p.to->bias, named(name, array_buffer<float>::allocate(round_up(p.rows, kernels::panel_rows))));
-      std::copy_n(from, p.rows, p.to->bias.data());
-      seal(p.to->bias);
+      const std::span<float> bias = take_floats(p.rows);
+      p.to->bias = bias;
+      if (!reads_) continue;
+      std::copy_n(from, p.rows, bias.data());
       from += p.rows;
     }
     return {};
@@ -233,22 +246,45 @@ class weight_loader {
   /// The same of experts, whose biases are the rows of a tensor.
   result<void> expert_biases(const std::string& name, std::size_t rows, std::span<const part> experts) {
     if (find(name) == nullptr) return {};
-    tensor_type type = tensor_type::f32;
-    CRIA_TRY(const aligned_buffer bytes, raw_rows(name, experts.size(), rows, type));
-    if (!reads_) return {};
+    CRIA_TRY(const gguf::tensor_info* info, checked(name, rows, experts.size()));
+    if (reads_) CRIA_CHECK(stage(*info));
     for (std::size_t i = 0; i < experts.size(); ++i) {
-      array_buffer<float>& bias = experts[i].to->bias;
-      CRIA_TRY(bias, named(name, array_buffer<float>::allocate(round_up(rows, kernels::panel_rows))));
-      static_cast<void>(dequantize_row(type, bytes.data() + i * row_bytes(type, rows), bias.span().first(rows)));
-      seal(bias);
+      const std::span<float> bias = take_floats(rows);
+      experts[i].to->bias = bias;
+      if (reads_) static_cast<void>(dequantize_row(info->type, staging_.data() + i * row_bytes(info->type, rows), bias));
     }
-    return {};
+    return reads_ ? advance(*info) : result<void>{};
   }
 
-  /// Makes memory read-only. If the system refuses, for example because the process has too many maps, it stays writable, and works as well.
-  template <class Buffer>
-  static void seal(Buffer& loaded) noexcept {
-    static_cast<void>(loaded.make_read_only());
+  /// Reads a tensor of one row.
+  result<void> read_vector(const gguf::tensor_info& info, std::span<float> out) {
+    CRIA_CHECK(stage(info));
+    static_cast<void>(dequantize_row(info.type, staging_.data(), out));
+    return advance(info);
+  }
+
+  /// Reads a tensor as it is in the file into `staging_`.
+  result<void> stage(const gguf::tensor_info& info) {
+    const auto n = static_cast<std::size_t>(info.size_bytes);
+    if (staging_.size() < n) {
+      CRIA_TRY(staging_, named(std::string(info.name), aligned_buffer::allocate(n)));
+    }
+    return file_.read(info, 0, staging_.span().first(n));
+  }
+
+  /// Takes n bytes of zeros of the memory of all weights; before start_reading() it counts them, and returns none.
+  [[nodiscard]] std::span<std::byte> take(std::uint64_t n) noexcept {
+    if (!reads_) return needed_ = (needed_ + n).rounded_up(weight_alignment), std::span<std::byte>();
+    const std::size_t size = static_cast<std::size_t>(n), with_padding = round_up(size, weight_alignment);
+    CRIA_ASSERT(with_padding <= free_.size());
+    const std::span<std::byte> taken = free_.first(size);
+    free_ = free_.subspan(with_padding);
+    return taken;
+  }
+  /// The same for n floats and the zeros behind them.
+  [[nodiscard]] std::span<float> take_floats(std::size_t n) noexcept {
+    const std::span<std::byte> bytes = take(std::uint64_t{round_up(n, kernels::panel_rows)} * sizeof(float));
+    return {reinterpret_cast<float*>(bytes.data()), bytes.empty() ? 0 : n};
   }
 
   /// Returns the memory, or an error that names the tensor.
@@ -266,14 +302,9 @@ class weight_loader {
       w.format = *format_index_of(info.type);
       w.rows = p.rows;
       w.columns = columns;
-      if (!reads_) {
-        matrix_bytes_ = (matrix_bytes_ + w.packed_bytes()).rounded_up(matrix_alignment);
-        continue;
-      }
-      CRIA_ASSERT(w.packed_bytes() <= free_.size());
-      const std::span<std::byte> panels = free_.first(w.packed_bytes());
+      const std::span<std::byte> panels = take(w.packed_bytes());
       w.panels = panels;
-      free_ = free_.subspan(round_up(panels.size(), matrix_alignment));
+      if (!reads_) continue;
       CRIA_CHECK(pack(info, first_row, w, panels, check));
       first_row += p.rows;
     }
@@ -334,9 +365,9 @@ class weight_loader {
   stop_token stop_;
   std::vector<bool> is_used_;
   std::uint64_t done_ = 0, total_ = 0;
-  checked_u64 matrix_bytes_ = 0;
-  aligned_buffer matrices_;
-  std::span<std::byte> free_;   // of matrices_
+  checked_u64 needed_ = 0;
+  aligned_buffer memory_, staging_;
+  std::span<std::byte> free_;   // of memory_
   bool reads_ = false;
 };
 

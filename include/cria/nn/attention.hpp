@@ -11,7 +11,6 @@
 // Threads   run on the executor of `compute`
 #pragma once
 
-#include <cria/core/aligned_buffer.hpp>
 #include <cria/core/scalar_math.hpp>
 #include <cria/kv/kv_cache.hpp>
 #include <cria/nn/activations.hpp>
@@ -30,9 +29,9 @@ namespace cria::inline v0_1_0::nn {
 
 /// What attention depends on, besides the shapes.
 struct attention_parameters {
-  float soft_cap = 0;      ///< scores become cap tanh(score / cap); 0: none
-  std::size_t window = 0;  ///< positions that a query sees, itself included; 0: all
-  const array_buffer<float>* sinks = nullptr;   ///< [H] a score of each head's own, without a value; nullptr: none
+  float soft_cap = 0;                  ///< scores become cap tanh(score / cap); 0: none
+  std::size_t window = 0;              ///< positions that a query sees, itself included; 0: all
+  std::span<const float> sinks = {};   ///< [H] a score of each head's own, without a value; empty: none
 };
 
 /// Makes queries grow with their position: by the factor 1 + rate ln(1 + floor(position / span)).
@@ -54,19 +53,18 @@ enum class norm_place : std::uint8_t {
 
 /// What happens to queries and keys before they are multiplied.
 struct rotation {
-  const rope* angles = nullptr;                  ///< nullptr: no rotation
-  float_rows* table = nullptr;                   ///< rope_table of these angles
+  const rope* angles = nullptr;         ///< nullptr: no rotation
+  float_rows* table = nullptr;          ///< rope_table of these angles
   float q_scale = 1;
-  const array_buffer<float>* q_norm = nullptr;   ///< RMSNorms of q and of k; both or none
-  const array_buffer<float>* k_norm = nullptr;
+  std::span<const float> q_norm = {};   ///< RMSNorms of q and of k; both or none
+  std::span<const float> k_norm = {};
   float norm_eps = 0;
   query_growth growth = {};
   norm_place place = norm_place::heads;
 
   /// Returns the same with norms of q and k.
-  [[nodiscard]] rotation with_norms(const array_buffer<float>& q, const array_buffer<float>& k, float eps,
-                                    norm_place where = norm_place::heads) const noexcept {
-    return {angles, table, q_scale, &q, &k, eps, growth, where};
+  [[nodiscard]] rotation with_norms(std::span<const float> q, std::span<const float> k, float eps, norm_place where = norm_place::heads) const noexcept {
+    return {angles, table, q_scale, q, k, eps, growth, where};
   }
   /// Returns the same by other angles.
   [[nodiscard]] rotation by(const rope& other, float_rows& other_table) const noexcept {
@@ -91,11 +89,11 @@ inline void norm_row(const compute& c, activations& a, const rotation& r, std::s
   const std::size_t d = a.shape.head_dim, n_q = a.shape.n_heads * d, n_k = a.shape.n_kv_heads * d;
   float *q = a.q.row(row), *k = a.k.row(row);
   if (r.place == norm_place::rows) {
-    c.kernels.rms_norm(q, r.q_norm->data(), r.norm_eps, n_q, q);
-    c.kernels.rms_norm(k, r.k_norm->data(), r.norm_eps, n_k, k);
+    c.kernels.rms_norm(q, r.q_norm.data(), r.norm_eps, n_q, q);
+    c.kernels.rms_norm(k, r.k_norm.data(), r.norm_eps, n_k, k);
   } else {
-    for (std::size_t at = 0; at < n_q; at += d) c.kernels.rms_norm(q + at, r.q_norm->data(), r.norm_eps, d, q + at);
-    for (std::size_t at = 0; at < n_k; at += d) c.kernels.rms_norm(k + at, r.k_norm->data(), r.norm_eps, d, k + at);
+    for (std::size_t at = 0; at < n_q; at += d) c.kernels.rms_norm(q + at, r.q_norm.data(), r.norm_eps, d, q + at);
+    for (std::size_t at = 0; at < n_k; at += d) c.kernels.rms_norm(k + at, r.k_norm.data(), r.norm_eps, d, k + at);
   }
 }
 
@@ -103,12 +101,12 @@ inline void norm_row(const compute& c, activations& a, const rotation& r, std::s
 inline void rotate_row(const compute& c, activations& a, const rotation& r, std::size_t row) noexcept {
   const std::size_t d = a.shape.head_dim;
   float *q = a.q.row(row), *k = a.k.row(row);
-  if (r.q_norm != nullptr && r.place != norm_place::turned_heads) norm_row(c, a, r, row);
+  if (!r.q_norm.empty() && r.place != norm_place::turned_heads) norm_row(c, a, r, row);
   if (r.angles != nullptr) {
     c.kernels.rope({q, a.shape.n_heads, d, r.angles->rope_dim, r.table->row(row), r.angles->pairing});
     c.kernels.rope({k, a.shape.n_kv_heads, d, r.angles->rope_dim, r.table->row(row), r.angles->pairing});
   }
-  if (r.q_norm != nullptr && r.place == norm_place::turned_heads) norm_row(c, a, r, row);
+  if (!r.q_norm.empty() && r.place == norm_place::turned_heads) norm_row(c, a, r, row);
   const float scale = r.q_scale * r.growth.at(a.rows[row].pos);
   for (std::size_t n = 0; n < a.shape.n_heads * d; ++n) q[n] *= scale;
 }
@@ -167,7 +165,7 @@ void attend_item(const compute& c, activations& a, const attention_parameters& p
        .n_rows = n,
        .scratch = w.scratch.data(),
        .soft_cap = p.soft_cap,
-       .sinks = p.sinks == nullptr ? nullptr : p.sinks->data() + head.head * group,
+       .sinks = p.sinks.empty() ? nullptr : p.sinks.data() + head.head * group,
        .n_sinks = group});
   if (a.mixed_quantised.size() == 0) return;
   const std::size_t first = head.head * group * d / kernels::group_size, last = (head.head + 1) * group * d / kernels::group_size;

@@ -82,7 +82,7 @@ inline void multiply_panels(const compute& c, const prepared_input& in, const pr
                                .n_tokens = in.x.n_tokens,
                                .y = p.y,
                                .ldy = p.ldy,
-                               .bias = p.w->bias.size() == 0 ? nullptr : p.w->bias.data(),
+                               .bias = p.w->bias.empty() ? nullptr : p.w->bias.data(),
                                .accumulate = p.accumulate});
 }
 

@@ -11,7 +11,6 @@
 // Threads   run on the executor of `compute`
 #pragma once
 
-#include <cria/core/aligned_buffer.hpp>
 #include <cria/nn/activations.hpp>
 #include <cria/nn/compute.hpp>
 #include <cria/nn/linear.hpp>
@@ -24,17 +23,17 @@ namespace cria::inline v0_1_0::nn {
 
 /// A norm with its weights: LayerNorm if there is a bias, else RMSNorm. Without weights it leaves its input as it is.
 struct norm {
-  const array_buffer<float>* weight = nullptr;
+  std::span<const float> weight = {};
   float eps = 0;
-  const array_buffer<float>* bias = nullptr;
+  std::span<const float> bias = {};
 
   void operator()(const compute& c, const float* x, std::size_t n, float* out) const noexcept {
-    if (weight == nullptr) {
+    if (weight.empty()) {
       std::copy_n(x, n, out);
-    } else if (bias == nullptr) {
-      c.kernels.rms_norm(x, weight->data(), eps, n, out);
+    } else if (bias.empty()) {
+      c.kernels.rms_norm(x, weight.data(), eps, n, out);
     } else {
-      c.kernels.layer_norm(x, weight->data(), bias->data(), eps, n, out);
+      c.kernels.layer_norm(x, weight.data(), bias.data(), eps, n, out);
     }
   }
 };

@@ -4,12 +4,11 @@
 // Shapes    N rows (outputs), K columns, both >= 1; memory as in kernels/panel.hpp
 // Ensures   immutable once loaded; row(n) gives row n's dequantised values
 // Threads   shared freely
-// Lifetime  The panels lie in memory that somebody else owns: all matrices of a model in one piece. Only whole stretches of 2 MiB get huge pages, so if each
-//           had memory of its own, its last part, or all of a small one, would lie in small pages: one thread decoded 0.95 (TinyLlama Q4_0), 0.92 (Q8_0), and
-//           0.83 (SmolLM2-135M) of the tokens.
+// Lifetime  Panels and bias lie in memory that somebody else owns: all weights of a model in one piece. Only whole stretches of 2 MiB get huge pages, so if
+//           each had memory of its own, its last part, or all of a small one, would lie in small pages: one thread decoded 0.95 (TinyLlama Q4_0), 0.92 (Q8_0),
+//           and 0.83 (SmolLM2-135M) of the tokens.
 #pragma once
 
-#include <cria/core/aligned_buffer.hpp>
 #include <cria/kernels/layout.hpp>
 #include <cria/kernels/pack.hpp>
 
@@ -24,7 +23,7 @@ struct weight {
   std::size_t rows = 0;              ///< N
   std::size_t columns = 0;           ///< K
   std::span<const std::byte> panels;
-  array_buffer<float> bias;          ///< [N rounded up to panel_rows], or empty
+  std::span<const float> bias;       ///< [N], or empty; zeros follow up to a multiple of panel_rows
 
   [[nodiscard]] std::size_t n_panels() const noexcept { return (rows + kernels::panel_rows - 1) / kernels::panel_rows; }
   [[nodiscard]] std::size_t packed_bytes() const noexcept { return n_panels() * kernels::panel_rows * row_bytes(type, columns); }
