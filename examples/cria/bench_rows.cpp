@@ -155,40 +155,54 @@ std::string utc_now() {
   return std::string(text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts));
 }
 
-model_facts model_facts::of(const cria::gguf::file& file, std::string name, const cria::kv_shape& cache, cria::kv_type cache_type) {
+model_facts model_facts::of(const cria::gguf::file& file, std::string name, const cria::model& model, cria::kv_type cache_type) {
   model_facts f;
   f.file = std::move(name);
+  const std::uint64_t n_experts = model.config().n_experts, n_used = model.config().n_experts_used;
   const bool is_tied = file.find_tensor("output.weight") == nullptr;
   double quantised = 0, all = 0;
   for (const cria::gguf::tensor_info& t : file.tensors()) {
     f.size_bytes += t.size_bytes;
     f.n_params += t.elements;
     const bool is_embedding = t.name == "token_embd.weight", is_head = t.name == "output.weight" || (is_tied && is_embedding);
-    if (is_embedding && !is_tied) {
+    if ((is_embedding && !is_tied) || t.name == "position_embd.weight") {
       f.token_bytes += t.size_bytes / t.shape[1];  // one row
       continue;
     }
-    f.token_bytes += t.size_bytes;
-    if (t.rank < 2) continue;
-    const double macs = static_cast<double>(t.elements);
+    const bool is_of_experts = n_experts != 0 && t.name.find("_exps.") != std::string_view::npos;
+    const auto used = [&](std::uint64_t n) { return is_of_experts ? n / n_experts * n_used : n; };
+    f.token_bytes += used(t.size_bytes);
+    if (t.rank < 2 || t.name.ends_with(".bias")) continue;
+    const double macs = static_cast<double>(used(t.elements));
     const bool is_quantised = cria::find_tensor_type(t.type)->block_size > 1;
     if (is_quantised) (is_head ? f.head_macs : f.token_macs) += macs;
     all += macs;
     quantised += is_quantised ? macs : 0;
   }
   f.is_quantised = quantised > 0.9 * all;
-  f.position_bytes = 2 * cache.n_layers * cache.n_kv_heads * cache.head_dim * (cache_type == cria::kv_type::f32 ? 4 : 2);
+  f.cache = model.cache_shape();
+  f.position_bytes = 2 * f.cache.n_kv_heads * f.cache.head_dim * (cache_type == cria::kv_type::f32 ? 4 : 2);
   const auto architecture = file.metadata().get<std::string_view>("general.architecture");
   f.type = std::string(architecture ? *architecture : "?") + " " + parameter_text(f.n_params) + " " + format_text(file);
   return f;
+}
+
+double model_facts::cache_bytes(std::size_t depth, std::size_t n) const noexcept {
+  double positions = 0;  // that all tokens see in all layers, themselves included
+  for (std::size_t layer = 0; layer < cache.n_layers; ++layer) {
+    const std::size_t window = cache.window_of(layer);
+    const std::size_t n_before_full = window == 0 ? n : window > depth ? std::min(n, window - depth) : 0;
+    const double growing = static_cast<double>(n_before_full);
+    positions += growing * (static_cast<double>(depth) + (growing + 1) / 2) + static_cast<double>(n - n_before_full) * static_cast<double>(window);
+  }
+  return positions / static_cast<double>(n) * static_cast<double>(position_bytes);
 }
 
 double bench_row::tokens_per_second() const { return mean(samples_ts()); }
 
 std::optional<double> bench_row::percent_of_bandwidth() const {
   if (n_gen == 0 || read_bandwidth == 0) return std::nullopt;
-  const double positions = static_cast<double>(n_depth) + static_cast<double>(n_gen + 1) / 2;
-  const double bytes = static_cast<double>(model->token_bytes) + positions * static_cast<double>(model->position_bytes);
+  const double bytes = static_cast<double>(model->token_bytes) + model->cache_bytes(n_depth, n_gen);
   return 100 * tokens_per_second() * bytes / read_bandwidth;
 }
 

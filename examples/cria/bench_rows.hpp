@@ -34,12 +34,15 @@ struct bench_plan {
 struct model_facts {
   std::string file, type;  ///< type: architecture, size and format
   std::uint64_t size_bytes = 0, n_params = 0;
-  std::uint64_t token_bytes = 0;         ///< of weights that one token makes the processor read
-  std::uint64_t position_bytes = 0;      ///< of the cache, for each position that a token looks back on
+  std::uint64_t token_bytes = 0;         ///< of weights that one token alone makes the processor read; of experts those that it uses
+  std::uint64_t position_bytes = 0;      ///< of one layer's cache, for each position that a token looks back on
+  cria::kv_shape cache{};
   double token_macs = 0, head_macs = 0;  ///< multiply-adds in products with quantised weights: for each token, for each row of logits
   bool is_quantised = false;             ///< whether these are most of the work
 
-  static model_facts of(const cria::gguf::file& file, std::string name, const cria::kv_shape& cache, cria::kv_type type);
+  static model_facts of(const cria::gguf::file& file, std::string name, const cria::model& model, cria::kv_type type);
+  /// Returns the bytes of the cache that a token looks back on: the mean of n single tokens behind `depth` positions, in each layer within its window.
+  [[nodiscard]] double cache_bytes(std::size_t depth, std::size_t n) const noexcept;
 };
 
 struct bench_row {

@@ -127,7 +127,7 @@ result<void> run_precision(const bench_flags& flags, const bench_order& order, c
   known.load_ns = (cria_bench::seconds_now() - start) * 1e9;
   const model_facts facts =
       model_facts::of(file, order.shape == nullptr ? flags.model : "synthetic " + std::string(order.shape->name) + ":" + std::string(order.type->name),
-                      model.cache_shape(), order.cache);
+                      model, order.cache);
   known.model = &facts;
   known.precision = precision;
   known.cache = order.cache;

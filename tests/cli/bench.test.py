@@ -15,6 +15,7 @@ import unittest
 CRIA = os.path.join(os.environ["CRIA_EXAMPLES_DIR"], "cria")
 TMP = os.environ["CRIA_TEST_TMP"]
 SOURCE = os.environ["CRIA_SOURCE_DIR"]
+DATA = os.environ["CRIA_TEST_DATA"]
 TINY = ["--synthetic", "tiny", "-t", "1"]
 
 # The fields of llama-bench (d32676d) that mean something for cria, in its order.
@@ -95,6 +96,74 @@ class Rows(unittest.TestCase):
         chosen = rows[0]["instruction_set"]
         rows = json.loads(bench(*TINY, "-p", "16", "-n", "0", "--isa", chosen, "--precision", "exact", "-o", "json"))
         self.assertEqual(rows[0]["instruction_set"], chosen)
+
+
+class Ceilings(unittest.TestCase):
+    """The shares of what the machine could do: of what a token really reads and multiplies."""
+
+    @staticmethod
+    def model(name):
+        path = os.path.join(DATA, "models", "arch", name + ".Q4_0.gguf")
+        if not os.access(path, os.R_OK):
+            raise unittest.SkipTest("%s is absent (set CRIA_TEST_DATA)" % path)
+        return path
+
+    @staticmethod
+    def inspected(path):
+        done = subprocess.run([CRIA, "inspect", "-m", path, "--json"], stdout=subprocess.PIPE, encoding="utf-8", timeout=60, check=True)
+        found = json.loads(done.stdout)
+        return found["metadata"], found["tensors"]
+
+    @staticmethod
+    def bytes_and_dots(path, *options):
+        """Bytes that each row's token reads, and multiply-adds of bytes, as its percentage has them; None where it has none."""
+        rows = json.loads(bench("-m", path, "-t", "1", "-r", "1", "--no-warmup", "--precision", "fast", "-o", "json", *options))
+        of = lambda r, share, most: None if r[share] is None else r[share] / 100 * r[most] / r["avg_ts"]
+        return [(of(r, "percent_of_bandwidth", "read_bandwidth"), of(r, "percent_of_dot_peak", "dot_peak")) for r in rows]
+
+    def near(self, got, expected):
+        self.assertTrue(math.isclose(got, expected, rel_tol=1e-6), "%s is not %s" % (got, expected))
+
+    def test_of_experts_those_count_that_a_token_uses(self):
+        for name in ("llama-moe", "qwen3moe"):
+            path = self.model(name)
+            keys, tensors = self.inspected(path)
+            architecture = keys["general.architecture"]
+            share = keys[architecture + ".expert_used_count"] / keys[architecture + ".expert_count"]
+            self.assertLess(share, 1)
+            layers, heads = keys[architecture + ".block_count"], keys[architecture + ".attention.head_count_kv"]
+            k_rows = next(t["shape"][1] for t in tensors if t["name"] == "blk.0.attn_k.weight")
+            read, token_dots, head_dots = 2 * 2 * layers * k_rows * 2.5, 0, 0   # of the cache, for the mean of 1, 2, 3 and 4 positions
+            self.assertEqual(k_rows % heads, 0)
+            for t in tensors:
+                used = share if "_exps." in t["name"] else 1
+                read += t["size"] / t["shape"][1] if t["name"] == "token_embd.weight" else t["size"] * used
+                if len(t["shape"]) > 1 and t["type"] != "F32" and t["name"] != "token_embd.weight":
+                    dots = math.prod(t["shape"]) * used
+                    token_dots, head_dots = (token_dots, dots) if t["name"] == "output.weight" else (token_dots + dots, head_dots)
+            (_, prompt_dots), (generated_bytes, _) = self.bytes_and_dots(path, "-p", "16", "-n", "4")
+            self.near(generated_bytes, read)
+            if prompt_dots is not None:   # the processor's most are known
+                self.near(prompt_dots, token_dots + head_dots / 16)
+
+    def test_layers_with_a_window_are_read_within_it(self):
+        path = self.model("gemma2")
+        keys, tensors = self.inspected(path)
+        window, layers = keys["gemma2.attention.sliding_window"], keys["gemma2.block_count"]
+        k_rows = next(t["shape"][1] for t in tensors if t["name"] == "blk.0.attn_k.weight")
+        depths = (0, window - 2, window, window + 84)
+        got = [read for read, _ in self.bytes_and_dots(path, "-p", "0", "-n", "4", "-d", ",".join(map(str, depths)))]
+        weights = sum(t["size"] for t in tensors)   # the head is the embedding
+        for depth, read in zip(depths, got):   # every other layer has the window
+            positions = sum(layers / 2 * (depth + i + min(depth + i, window)) for i in (1, 2, 3, 4)) / 4
+            self.near(read, weights + positions * 2 * 2 * k_rows)
+
+    def test_of_learned_positions_one_row_is_read(self):
+        path = self.model("gpt2")
+        keys, tensors = self.inspected(path)
+        width = keys["gpt2.embedding_length"]
+        read = sum(t["size"] / (t["shape"][1] if t["name"] == "position_embd.weight" else 1) for t in tensors)
+        self.near(self.bytes_and_dots(path, "-p", "0", "-n", "1")[0][0], read + 2 * 2 * keys["gpt2.block_count"] * width)
 
 
 class Models(unittest.TestCase):
