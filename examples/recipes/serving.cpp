@@ -63,8 +63,16 @@ class server {
         if (id) open.emplace(*id, std::move(r.reply));
         else r.reply.set_value(id.error());           // too long, the queue is full: the others go on
       }
-      if (auto stepped = engine_.step(stop_.get_token()); !stepped) continue;   // cancelled: nothing is lost
-      while (auto ended = engine_.next_finished()) open.extract(ended->id).mapped().set_value(std::move(ended->outcome));
+      const auto stepped = engine_.step(stop_.get_token());
+      while (auto ended = engine_.next_finished()) {
+        if (auto found = open.extract(ended->id)) found.mapped().set_value(std::move(ended->outcome));
+      }
+      if (stepped || stepped.error().code == cria::errc::cancelled) continue;   // cancelled: nothing is lost
+      for (auto& [id, reply] : open) {   // out of memory: the next step would most likely end the same way
+        engine_.cancel(id);
+        reply.set_value(stepped.error());
+      }
+      open.clear();
     }
   }
 

@@ -13,8 +13,8 @@
 //           again later. Memory is taken by create(), add(), and the start and end of a request, never per token. For layers with a window the cache holds
 //           the windows of all sequences and of one kept prompt.
 // Errors    create: bad_argument, out_of_memory. add: bad_argument (also for an adapter of another model), context_full ("prompt", "sequences", "pages"),
-//           limit_exceeded, out_of_memory, those of the tokenizer and the sampler. step: cancelled, bad_argument (from inside a callback). An error that
-//           concerns one request only is in the outcome of that request.
+//           limit_exceeded, out_of_memory, those of the tokenizer and the sampler. step: cancelled, out_of_memory, bad_argument (from inside a callback). An
+//           error that concerns one request only is in the outcome of that request.
 // Threads   One at a time; other threads may end a request by its stop token. A callback, and the destructor of what it holds, may add requests, cancel
 //           them, take finished ones, and look at the logits of its own; it may not step.
 // Lifetime  keeps its model alive; a callback lives until its request ends
