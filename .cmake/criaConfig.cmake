@@ -3,6 +3,11 @@
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 include(${CMAKE_CURRENT_LIST_DIR}/criaXsimd.cmake)
+if(cria_xsimd_problem)   # an error where cria is required
+  set(cria_FOUND FALSE)
+  set(cria_NOT_FOUND_MESSAGE "cria: ${cria_xsimd_problem}")
+  return()
+endif()
 include(${CMAKE_CURRENT_LIST_DIR}/criaTargets.cmake)
 include(${CMAKE_CURRENT_LIST_DIR}/criaDispatch.cmake)
 

@@ -45,13 +45,22 @@ echo "ok: found"
 echo "== an xsimd that is too old, and none"
 mkdir -p old/xsimd/config && touch old/xsimd/xsimd.hpp
 printf '#define XSIMD_VERSION_MAJOR 7\n#define XSIMD_VERSION_MINOR 6\n#define XSIMD_VERSION_PATCH 0\n' >old/xsimd/config/xsimd_config.hpp
-for case in "$PWD/old:7.6.0 .*too old" ":libxsimd-dev"; do
+for case in "$PWD/old:7.6.0 .*too old" ":libxsimd-dev" "$PWD/nowhere:libxsimd-dev"; do
   rm -rf refused
   if "$CMAKE" -S "$here/add_subdirectory" -B refused "${common[@]:0:4}" -DCRIA_XSIMD_INCLUDE_DIR="${case%%:*}" \
     -DCRIA_SOURCE="$CRIA_SOURCE_DIR" >refused.log 2>&1; then
     echo "configuring with xsimd in '${case%%:*}' works, but should not"; exit 1
   fi
   tr -s '\n ' ' ' <refused.log | grep "${case#*:}" >/dev/null || { cat refused.log; exit 1; }
+  for how in REQUIRED QUIET; do  # the installed one: the host decides whether that ends it
+    rm -rf refused
+    status=0
+    "$CMAKE" -S "$here/optional" -B refused "${common[@]:0:4}" -DCMAKE_PREFIX_PATH="$PWD/moved" -DCRIA_XSIMD_INCLUDE_DIR="${case%%:*}" -DHOW=$how \
+      >refused.log 2>&1 || status=1
+    [ "$how $status" = "REQUIRED 1" ] || [ "$how $status" = "QUIET 0" ] || { cat refused.log; exit 1; }
+    tr -s '\n ' ' ' <refused.log | grep "${case#*:}" >/dev/null || { cat refused.log; exit 1; }
+  done
+  grep "goes on without: cria: " refused.log >/dev/null || { cat refused.log; exit 1; }
   echo "ok: says '${case#*:}'"
 done
 
