@@ -78,6 +78,27 @@ else
   echo "SKIPPED: pkg-config is not installed"
 fi
 
+echo "== installed into folders of the packager's choice: deeper ones, and others than the prefix"
+for case in "usr/include:usr/lib/any/share" "$PWD/away/include:usr/share" "$PWD/away/include:$PWD/away/share" "usr/include:$PWD/away/share"; do
+  include=${case%%:*} data=${case#*:}
+  rm -rf elsewhere away chosen chosen.build
+  "$CMAKE" -S "$CRIA_SOURCE_DIR" -B chosen.build "${common[@]}" -DCRIA_BUILD_{TESTS,BENCH,EXAMPLES}=OFF -DCMAKE_INSTALL_PREFIX="$PWD/chosen" \
+    -DCMAKE_INSTALL_INCLUDEDIR="$include" -DCMAKE_INSTALL_DATADIR="$data" >chosen.log
+  "$CMAKE" --install chosen.build >>chosen.log
+  at=$PWD/chosen
+  if [[ $data != /* ]]; then mv chosen elsewhere && at=$PWD/elsewhere; fi  # what lies below the prefix may move with it
+  [[ $include == /* ]] || include=$at/$include
+  [[ $data == /* ]] || data=$at/$data
+  if command -v pkg-config >/dev/null; then
+    got=$(PKG_CONFIG_PATH=$data/pkgconfig pkg-config --variable=includedir cria)
+    [ "$(realpath -e "$got")" = "$(realpath -e "$include")" ] || { echo "$case: cria.pc has the headers in $got, not in $include"; exit 1; }
+    [[ $got != *//* ]] || { echo "$case: cria.pc has $got"; exit 1; }
+  fi
+  rm -rf chosen_host
+  "$CMAKE" -S "$here/optional" -B chosen_host "${common[@]}" -Dcria_DIR="$data/cmake/cria" -DHOW=REQUIRED >>chosen.log 2>&1 || { cat chosen.log; exit 1; }
+  echo "ok: $case"
+done
+
 xsimd=()
 [ "$CRIA_XSIMD_INCLUDE_DIR" = /usr/include ] || xsimd=(-isystem "$CRIA_XSIMD_INCLUDE_DIR")
 
