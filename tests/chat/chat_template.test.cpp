@@ -295,6 +295,35 @@ TEST_CASE("chat_template: hostile templates and conversations end in typed error
   CHECK(conversation::parse("[" + std::string(200, '[')).error().code == errc::limit_exceeded);
 }
 
+TEST_CASE("chat_template: what a filter visits, looks up or makes is paid for, also where it keeps nothing") {
+  const auto code = [](const std::string& source, const render_options& options = {}) -> errc {
+    const auto t = chat_template::compile(source);
+    REQUIRE_MESSAGE(t, (t ? "" : t.error().to_string()));
+    const auto r = t->render(hello, options);
+    return r ? errc::io : r.error().code;
+  };
+  const std::string often = "{% for i in range(100) %}", end = "{% endfor %}";
+  for (const char* use : {"l | sum", "l | select('none') | first", "l | reject('number') | first", "l | selectattr('zz') | first",
+                          "l | rejectattr('zz', 'undefined') | first", "l | map(attribute='zz') | first", "l | max", "(l | reverse) | first", "l.count(2)"}) {
+    CAPTURE(use);
+    CHECK(code("{% set l = [1] * 50000 %}" + often + "{{ (" + use + ") is defined }}" + end) == errc::limit_exceeded);
+  }
+  // The parts of a path: many of them, and those of one path for many items.
+  CHECK(code("{% set p = 'a.' * 900000 %}{{ [1] | map(attribute=p, default='x') | first }}") == errc::limit_exceeded);
+  CHECK(code("{% set p = 'a,' * 900000 %}{{ [1] | sort(attribute=p) | first }}") == errc::limit_exceeded);
+  CHECK(code("{% set ns = namespace(d={}) %}{% for i in range(300) %}{% set ns.d = {'a': ns.d} %}{% endfor %}{% set l = [ns.d] * 10000 %}"
+             "{{ l | map(attribute='a' ~ '.a' * 298) | first is defined }}") == errc::limit_exceeded);
+  // Texts that are compared, or written between others; arguments that are looked through for each field.
+  CHECK(code("{% set l = [1] * 100000 %}{{ l | tojson(separators=['x' * 900, ':']) | length }}") == errc::limit_exceeded);
+  CHECK(code("{% set l = [{'a': 1}] * 90000 %}{{ l | tojson(separators=[',', 'x' * 900]) | length }}") == errc::limit_exceeded);
+  CHECK(code("{% set s = 'a' * 800000 %}{% set t = s ~ '' %}" + often + "{% if s.removeprefix(t) %}{% endif %}" + end) == errc::limit_exceeded);
+  json many = json::object{};
+  for (int i = 1000; i < 3000; ++i) many.set("k" + std::to_string(i), i);
+  CHECK(code("{{ ('{k2999}' * 20000).format(**d) | length }}", {.variables = {{"d", many}}, .limits = {.steps_per_input = 10}}) == errc::limit_exceeded);
+  // What costs nothing stays free: the ends of a list, its length, an element, a name that is not set.
+  CHECK(code("{% set l = [1] * 50000 %}" + often + "{{ l | first }}{{ l | last }}{{ l | length }}{{ l[7] }}{{ x is defined }}" + end) == errc::io);
+}
+
 TEST_CASE("chat_template: a reply ends with the control token that the template writes behind it") {
   const tokenizer t = model_file(chat_metadata()).tokenizer();
   const auto token = [&](const chat_template& c) {

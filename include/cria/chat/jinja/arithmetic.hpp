@@ -34,8 +34,8 @@ namespace cria::inline v0_1_0::jinja {
 /// Returns a + b for two lists or two tuples.
 [[nodiscard]] inline value concatenate_sequences(runtime& rt, const value& a, const value& b) {
   const auto x = a.items->values, y = b.items->values;
-  if (!rt.charge(1 + (x.size() + y.size()) / 4)) return value::none();
-  const auto all = rt.memory().make_array<value>(x.size() + y.size());
+  const auto all = rt.make_array<value>(x.size() + y.size());
+  if (rt.has_failed()) return value::none();
   std::copy(x.begin(), x.end(), all.begin());
   std::copy(y.begin(), y.end(), all.begin() + static_cast<std::ptrdiff_t>(x.size()));
   return rt.sequence_of(a.type, all);
@@ -44,7 +44,7 @@ namespace cria::inline v0_1_0::jinja {
 /// Returns a text, list or tuple so many times.
 [[nodiscard]] inline value repeat(runtime& rt, const value& v, std::int64_t times) {
   const auto n = static_cast<std::size_t>(std::max<std::int64_t>(times, 0));
-  const std::size_t size = v.is_string() ? v.bytes().size() : v.items->values.size();
+  const std::size_t size = v.is_string() ? v.bytes().size() + v.string->flips.size() * sizeof(std::uint32_t) : v.items->values.size();
   if (size != 0 && n > rt.steps_left() * 64 / size) return rt.charge(rt.steps_left() + 1), value::none();   // below this the product cannot overflow
   if (!rt.charge(v.is_string() ? 1 + size * n / 64 + n / 16 : 1 + size * n)) return value::none();
   if (v.is_string()) {

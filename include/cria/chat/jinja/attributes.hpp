@@ -165,9 +165,9 @@ struct slice_range {
       return static_cast<std::int64_t>(static_cast<std::uint64_t>(whole.start) + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(whole.step));
     };
     const std::int64_t stride = r.length > 1 ? whole.step * r.step : 1;
-    return rt.memory().make<range>(range{number(r.start), number(r.stop), stride, r.length});
+    return rt.make(range{number(r.start), number(r.stop), stride, r.length});
   }
-  const auto kept = rt.memory().make_array<value>(static_cast<std::size_t>(r.length));
+  const auto kept = rt.make_array<value>(static_cast<std::size_t>(r.length));
   for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = object.items->values[static_cast<std::size_t>(r.start + static_cast<std::int64_t>(i) * r.step)];
   return rt.sequence_of(object.type, kept);
 }

@@ -26,7 +26,7 @@ class brace_format {
     while (at_ < s.size() && !rt_.has_failed()) {
       const std::size_t brace = std::min(s.find_first_of("{}", at_), s.size());
       if (!rt_.charge_bytes(brace - at_)) break;
-      out_.add(part_of(rt_.memory(), format_, at_, brace - at_));
+      out_.add(rt_.piece(format_, at_, brace - at_));
       at_ = brace + 1;
       if (brace == s.size()) break;
       if (at_ < s.size() && s[at_] == s[brace]) {
@@ -72,6 +72,7 @@ class brace_format {
       if (has_numbers_ && next_ > 0) return rt_.fail("fields with and without numbers in one format");
       return *number < given_.positional.size() ? given_.positional[*number] : rt_.fail("too few arguments for the format");
     }
+    if (!rt_.charge(given_.named.size() / 8)) return value::none();
     for (const keyword& k : given_.named) {
       if (k.name == field) return k.given;
     }

@@ -69,7 +69,7 @@ class evaluator {
   flow execute_filter_block(const filter_block_node& n, frame& f, text_builder& out);
   flow execute_with(const with_node& n, frame& f, text_builder& out);
   void execute_call_block(const call_block_node& n, frame& f, text_builder& out);
-  value make_macro(const macro_node* definition, frame& f) { return rt_.memory().make<macro>(macro{definition, &f}); }
+  value make_macro(const macro_node* definition, frame& f) { return rt_.make(macro{definition, &f}); }
 
   // Variables.
   static value& at(frame& f, place where) {
@@ -78,8 +78,7 @@ class evaluator {
     return holder->slots[where.slot];
   }
   frame* enter(scope* variables, frame* outer) {
-    rt_.charge(1 + variables->slots.size() / 4);
-    frame* f = rt_.memory().make<frame>(frame{outer, rt_.memory().make_array<value>(variables->slots.size())});
+    frame* f = rt_.make(frame{outer, rt_.make_fixed_array<value>(variables->slots.size())});
     start(*variables, *f);
     return f;
   }

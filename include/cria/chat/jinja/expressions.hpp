@@ -56,7 +56,7 @@ inline value evaluator::evaluate_name(const name_node& n, frame& f) {
 }
 
 inline value evaluator::evaluate_sequence(const sequence_node& n, frame& f, kind type) {
-  const auto kept = rt_.memory().make_array<value>(n.items.size());
+  const auto kept = rt_.make_fixed_array<value>(n.items.size());
   for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = evaluate(n.items[i], f);
   return rt_.has_failed() ? value::none() : rt_.sequence_of(type, kept);
 }
@@ -164,7 +164,7 @@ inline void evaluator::spread_named(const value& from, std::vector<keyword>& nam
 }
 
 inline arguments evaluator::evaluate_arguments(const call_arguments& given, frame& f, const value& caller) {
-  std::span<value> positional = rt_.memory().make_array<value>(given.positional.size());
+  std::span<value> positional = rt_.make_fixed_array<value>(given.positional.size());
   for (std::size_t i = 0; i < positional.size(); ++i) positional[i] = evaluate(given.positional[i], f);
   if (given.named.empty() && given.spread == nullptr && given.spread_named == nullptr && caller.is_missing()) return {positional, {}};
   std::vector<keyword> named;
@@ -176,10 +176,10 @@ inline arguments evaluator::evaluate_arguments(const call_arguments& given, fram
     std::vector<value> all(positional.begin(), positional.end());
     all.insert(all.end(), values.begin(), values.end());
     if (!rt_.charge(all.size())) return {};
-    positional = rt_.memory().copy(std::span<const value>(all));
+    positional = rt_.copy(std::span<const value>(all));
   }
   if (given.spread_named != nullptr) spread_named(evaluate(given.spread_named, f), named);
-  return {positional, rt_.memory().copy(std::span<const keyword>(named))};
+  return {positional, rt_.copy(std::span<const keyword>(named))};
 }
 
 inline value evaluator::evaluate_call(const call_node& n, frame& f, const value& caller) {
@@ -261,7 +261,7 @@ inline value evaluator::call_loop(loop& l, const arguments& given) {
   inner.items = iterate(rt_, given.positional[0]);
   if (rt_.has_failed()) return value::none();
   text_builder out;
-  run_loop(*rt_.memory().make<loop>(inner), out);
+  run_loop(*rt_.make(inner), out);
   return rt_.has_failed() ? value::none() : rt_.string(out);
 }
 

@@ -87,7 +87,7 @@ struct text_filters {
       if (!rt.charge_bytes(lines[i].size() + margin.size())) return value::none();
       if (i > 0) out.add("\n");
       if (i == 0 ? is_true(given[1]) : lines[i].size() != 0 || is_true(given[2])) out.add(margin.view());
-      out.add(part_of(rt.memory(), *t, lines[i].start, lines[i].size()));
+      out.add(rt.piece(*t, lines[i].start, lines[i].size()));
     }
     return rt.string(out, t->is_safe);
   }
@@ -98,7 +98,7 @@ struct text_filters {
   static value truncate(runtime& rt, const value& self, given_values given) {
     const text* t = string_methods::need_text(rt, self);
     const std::int64_t length = string_methods::need_integer(rt, given[0], 255);
-    const text* end = given[2].is_missing() ? rt.memory().make<text>(text{"...", {}}) : string_methods::need_text(rt, given[2]);
+    const text* end = given[2].is_missing() ? rt.make(text{"...", {}}) : string_methods::need_text(rt, given[2]);
     const std::int64_t leeway = given[3].is(kind::none) ? 5 : string_methods::need_integer(rt, given[3], 5);
     if (rt.has_failed() || !rt.charge_chars(t->bytes.size())) return value::none();
     const auto end_length = static_cast<std::int64_t>(count_chars(end->bytes));
@@ -107,7 +107,7 @@ struct text_filters {
     std::size_t size = char_offset(t->bytes, static_cast<std::size_t>(length - end_length));
     if (!is_true(given[1])) size = std::min(t->bytes.substr(0, size).rfind(' '), size);
     text_builder out;
-    out.add(part_of(rt.memory(), *t, 0, size)).add(*end);
+    out.add(rt.piece(*t, 0, size)).add(*end);
     return rt.string(out, t->is_safe);
   }
   static value count_words(runtime& rt, const value& self, given_values) {
@@ -132,7 +132,7 @@ struct text_filters {
       style.item_separator.bytes = ",";
       const auto width = given[1].is_string() ? 0 : std::max<std::int64_t>(string_methods::need_integer(rt, given[1], 0), 0);
       if (!rt.charge(static_cast<std::size_t>(width))) return value::none();
-      style.indent = given[1].is_string() ? *given[1].string : text{rt.memory().copy(std::string_view(std::string(static_cast<std::size_t>(width), ' '))), {}};
+      style.indent = given[1].is_string() ? *given[1].string : text{rt.copy(std::string_view(std::string(static_cast<std::size_t>(width), ' '))), {}};
     }
     if (!given[2].is_missing() && !given[2].is(kind::none)) {
       const auto separators = iterate(rt, given[2]);

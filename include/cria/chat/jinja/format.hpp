@@ -62,7 +62,7 @@ class formatter {
 
   void write_text(const text& t, const format_spec& spec) {
     text cut = t;
-    if (spec.precision) cut = part_of(rt_.memory(), t, 0, char_offset(t.bytes, static_cast<std::size_t>(*spec.precision)));
+    if (spec.precision) cut = rt_.piece(t, 0, char_offset(t.bytes, static_cast<std::size_t>(*spec.precision)));
     if (!rt_.charge_chars(cut.bytes.size())) return;
     pad(spec, count_chars(cut.bytes), '<', [&] { out_.add(cut); });
   }
@@ -150,7 +150,7 @@ class percent_format {
     while (at_ < s.size() && !rt_.has_failed()) {
       const std::size_t percent = std::min(s.find('%', at_), s.size());
       if (!rt_.charge_bytes(percent - at_)) break;
-      out_.add(part_of(rt_.memory(), format_, at_, percent - at_));
+      out_.add(rt_.piece(format_, at_, percent - at_));
       at_ = percent + 1;
       if (percent < s.size()) write_field(s);
     }

@@ -93,7 +93,7 @@ struct global_functions {
     r.step = string_methods::need_integer(rt, given[2], 1);
     if (rt.has_failed() || r.step == 0) return rt.fail("the step of a range is 0");
     const bool goes_up = r.step > 0;
-    if (goes_up ? r.start >= r.stop : r.start <= r.stop) return rt.memory().make<range>(r);
+    if (goes_up ? r.start >= r.stop : r.start <= r.stop) return rt.make(r);
     const std::uint64_t distance = goes_up ? static_cast<std::uint64_t>(r.stop) - static_cast<std::uint64_t>(r.start)
                                            : static_cast<std::uint64_t>(r.start) - static_cast<std::uint64_t>(r.stop);
     const std::uint64_t stride = goes_up ? static_cast<std::uint64_t>(r.step) : ~static_cast<std::uint64_t>(r.step) + 1;
@@ -101,7 +101,7 @@ struct global_functions {
     const std::uint64_t length = (distance - 1) / stride + 1;
     if (length > most) return rt.fail("a range of more than " + std::to_string(most) + " numbers", errc::limit_exceeded);
     r.length = static_cast<std::int64_t>(length);
-    return rt.memory().make<range>(r);
+    return rt.make(r);
   }
   /// Collects the pairs of dict(mapping or pairs, name=value, ...).
   [[nodiscard]] static std::vector<pair> collect_pairs(runtime& rt, const arguments& given) {
@@ -137,17 +137,17 @@ struct global_functions {
   static value make_namespace(runtime& rt, const value&, const arguments& given) {
     const auto pairs = collect_pairs(rt, given);
     if (rt.has_failed() || !rt.charge(pairs.size() + 1)) return value::none();
-    name_space* space = rt.memory().make<name_space>();
-    space->pairs = rt.memory().copy(std::span<const pair>(pairs));
-    space->n = pairs.size();
+    name_space* space = rt.make(name_space{});
+    space->pairs = rt.copy(std::span<const pair>(pairs));
+    space->n = space->pairs.size();
     return space;
   }
   static value make_cycler(runtime& rt, const value&, const arguments& given) {
     if (given.positional.empty() || !given.named.empty()) return rt.fail("cycler needs values");
-    return rt.memory().make<cycler>(cycler{rt.memory().copy(given.positional), 0});
+    return rt.make(cycler{rt.copy(given.positional), 0});
   }
   static value make_joiner(runtime& rt, const value&, given_values given) {
-    return rt.memory().make<joiner>(joiner{rt.memory().make<text>(given[0].is_missing() ? text{", ", {}} : to_text(rt, given[0])), false});
+    return rt.make(joiner{rt.make(given[0].is_missing() ? text{", ", {}} : to_text(rt, given[0])), false});
   }
   static value raise_exception(runtime& rt, const value&, given_values given) { return rt.fail(printable(to_text(rt, given[0]).bytes, 1000)); }
   static value strftime_now(runtime& rt, const value&, given_values given) {

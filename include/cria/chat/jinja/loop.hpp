@@ -69,7 +69,7 @@ struct loop {
   if (l.passes == nullptr) return l.known_length = static_cast<std::int64_t>(l.items.size());
   std::vector<value> rest;
   for (value item = find_next(rt, l); !item.is_missing() && !rt.has_failed(); item = find_next(rt, l)) rest.push_back(item);
-  l.items = rt.memory().copy(std::span<const value>(rest));
+  l.items = rt.copy(std::span<const value>(rest));
   l.next_item = 0;
   l.passes = nullptr;
   return l.known_length = static_cast<std::int64_t>(rest.size()) + l.index0 + 1 + !l.ahead.is_missing();

@@ -54,13 +54,13 @@ struct container_methods {
 
   static value keys(runtime& rt, const value& self, given_values) { return make_view(rt, iterate(rt, self), "dict_keys"); }
   static value values(runtime& rt, const value& self, given_values) {
-    const auto all = rt.memory().make_array<value>(self.members->pairs.size());
+    const auto all = rt.make_array<value>(self.members->pairs.size());
     for (std::size_t i = 0; i < all.size(); ++i) all[i] = self.members->pairs[i].mapped;
     return make_view(rt, all, "dict_values");
   }
   [[nodiscard]] static std::span<const value> pairs_of(runtime& rt, const dict& d) {
     if (!rt.charge(d.pairs.size())) return {};
-    const auto all = rt.memory().make_array<value>(d.pairs.size());
+    const auto all = rt.make_array<value>(d.pairs.size());
     for (std::size_t i = 0; i < all.size(); ++i) all[i] = rt.make_tuple(d.pairs[i].key, d.pairs[i].mapped);
     return all;
   }

@@ -16,6 +16,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cria::inline v0_1_0::jinja {
@@ -88,7 +89,7 @@ inline bool equals(runtime& rt, const value& a, const value& b) {
   switch (a.type) {
     case kind::missing: case kind::undefined: case kind::none: return true;
     case kind::string: return rt.charge(a.bytes().size() / 256) && a.bytes() == b.bytes();
-    case kind::big_integer: return a.bytes() == b.bytes();
+    case kind::big_integer: return rt.charge(a.bytes().size() / 256) && a.bytes() == b.bytes();
     case kind::list: case kind::tuple: return equal_sequences(rt, a.items->values, b.items->values);
     case kind::view: return a.items == b.items;
     case kind::dict:
@@ -149,19 +150,19 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
   return false;
 }
 
-/// Returns the elements that a loop over `v` meets; an iterator is empty afterwards. The characters of a safe text are not safe.
+/// Returns the elements that a loop over `v` meets, and charges for visiting all of them; an iterator is empty afterwards. The characters of a safe text are
+/// not safe.
 [[nodiscard]] inline std::span<const value> iterate(runtime& rt, const value& v) {
   switch (v.type) {
-    case kind::list: case kind::tuple: case kind::view: return v.items->values;
+    case kind::list: case kind::tuple: case kind::view: return rt.charge(1 + v.items->values.size()) ? v.items->values : std::span<const value>();
     case kind::undefined: return {};
     case kind::iterator: {
-      const auto rest = v.iterator->values;
-      v.iterator->values = {};
-      return rest;
+      const auto rest = std::exchange(v.iterator->values, {});
+      return rt.charge(1 + rest.size()) ? rest : std::span<const value>();
     }
     case kind::dict: {
       if (!rt.charge(1 + v.members->pairs.size())) return {};
-      const auto keys = rt.memory().make_array<value>(v.members->pairs.size());
+      const auto keys = rt.make_array<value>(v.members->pairs.size());
       for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = v.members->pairs[i].key;
       return keys;
     }
@@ -174,11 +175,11 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
         if (rt.has_failed()) return {};
         i += length;
       }
-      return rt.memory().copy(std::span<const value>(chars));
+      return rt.copy(std::span<const value>(chars));
     }
     case kind::range: {
       if (!rt.charge(1 + static_cast<std::size_t>(v.numbers->length))) return {};
-      const auto all = rt.memory().make_array<value>(static_cast<std::size_t>(v.numbers->length));
+      const auto all = rt.make_array<value>(static_cast<std::size_t>(v.numbers->length));
       for (std::size_t i = 0; i < all.size(); ++i) all[i] = v.numbers->start + static_cast<std::int64_t>(i) * v.numbers->step;
       return all;
     }

@@ -80,7 +80,7 @@ inline void append_repr(runtime& rt, text_builder& out, const value& v) {
     case kind::none: out.add("None"); return;
     case kind::boolean: out.add(v.boolean ? "True" : "False"); return;
     case kind::integer: out.add(std::to_string(v.integer)); return;
-    case kind::big_integer: out.add(*v.string); return;
+    case kind::big_integer: if (rt.charge_bytes(v.bytes().size())) out.add(*v.string); return;
     case kind::real: out.add(cria::detail::python_repr(v.real)); return;
     case kind::string: if (rt.charge_chars(v.bytes().size())) append_string_repr(out, *v.string); return;
     case kind::list: out.add("["); append_items(rt, out, v.items->values); out.add("]"); return;
@@ -91,6 +91,7 @@ inline void append_repr(runtime& rt, text_builder& out, const value& v) {
     case kind::name_space: out.add("<Namespace "); append_pairs(rt, out, v.space->pairs.first(v.space->n)); out.add(">"); return;
     case kind::macro: {
       const std::string_view name = v.function->definition->spelling;
+      if (!rt.charge_bytes(name.size())) return;
       out.add(name.empty() ? "<Macro anonymous>" : "<Macro '" + std::string(name) + "'>");
       return;
     }
@@ -112,7 +113,7 @@ inline void append_str(runtime& rt, text_builder& out, const value& v) {
   if (v.is_string()) return *v.string;
   text_builder out;
   append_str(rt, out, v);
-  return out.finish(rt.memory());
+  return rt.finish(out);
 }
 
 struct json_style {
@@ -165,7 +166,7 @@ class json_writer {
     out_.add(open);
     ++level_;
     for (std::size_t i = 0; i < n && !rt_.has_failed(); ++i) {
-      if (i != 0) out_.add(style_.item_separator);
+      if (i != 0 && rt_.charge_bytes(style_.item_separator.bytes.size())) out_.add(style_.item_separator);
       start_line();
       write_one(i);
     }
@@ -187,7 +188,7 @@ class json_writer {
     }
     write_items("{", "}", pairs.size(), [&](std::size_t i) {
       write_key(pairs[order[i]].key);
-      out_.add(style_.key_separator);
+      if (rt_.charge_bytes(style_.key_separator.bytes.size())) out_.add(style_.key_separator);
       write(pairs[order[i]].mapped);
     });
   }

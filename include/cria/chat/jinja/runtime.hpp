@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // chat/jinja/runtime.hpp - one rendering: its memory, what it may still use, its first failure; and how values are made.
 //
-// Ensures   every value made is charged, so that time and memory are bounded by limits.max_steps; no container is nested deeper than max_depth
+// Ensures   every value made is charged, so that time and memory are bounded by limits.max_steps: the arena is reached through functions that charge, and
+//           iterate() (operators.hpp) charges for what a loop will visit; no container is nested deeper than max_depth
 // Errors    fail() keeps the first failure and returns a value that nobody uses; whoever loops asks has_failed()
 // Threads   one rendering each
 #pragma once
@@ -28,7 +29,6 @@ class runtime {
   runtime(const runtime&) = delete;
   runtime& operator=(const runtime&) = delete;
 
-  [[nodiscard]] arena& memory() noexcept { return memory_; }
   [[nodiscard]] const civil_time& now() const noexcept { return now_; }
   [[nodiscard]] const limits& most() const noexcept { return limits_; }
 
@@ -91,25 +91,61 @@ class runtime {
     runtime& rt_;
   };
 
+  // Memory. Only these functions give any, and they charge: one step, and one more for each 64 bytes.
+
+  /// Makes one object; also where no steps are left, since the rendering ends soon.
+  template <class T>
+  [[nodiscard]] T* make(const T& from) {
+    charge_memory(sizeof(T));
+    return memory_.make<T>(from);
+  }
+  /// Returns `n` objects made by T{}; none where there are not enough steps left.
+  template <class T>
+  [[nodiscard]] std::span<T> make_array(std::size_t n) {
+    return charge_memory(n * sizeof(T)) ? memory_.make_array<T>(n) : std::span<T>();
+  }
+  /// As many as the text of the template says (variables, arguments, elements of a literal): made also where no steps are left.
+  template <class T>
+  [[nodiscard]] std::span<T> make_fixed_array(std::size_t n) {
+    charge_memory(n * sizeof(T));
+    return memory_.make_array<T>(n);
+  }
+  /// Returns a copy; an empty one where there are not enough steps left.
+  template <class T>
+  [[nodiscard]] std::span<T> copy(std::span<const T> from) {
+    return charge_memory(from.size_bytes()) ? memory_.copy(from) : std::span<T>();
+  }
+  [[nodiscard]] std::string_view copy(std::string_view from) {
+    const auto bytes = copy(std::span<const char>(from));
+    return {bytes.data(), bytes.size()};
+  }
+  /// Returns the bytes [start, start + length) of a text; none where there are not enough steps left.
+  [[nodiscard]] text piece(const text& t, std::size_t start, std::size_t length) {
+    const auto first = std::upper_bound(t.flips.begin(), t.flips.end(), start);
+    const auto n_flips = static_cast<std::size_t>(std::lower_bound(first, t.flips.end(), start + length) - first);
+    return charge(1 + n_flips / 8) ? part_of(memory_, t, start, length) : text{};
+  }
+  [[nodiscard]] text finish(const text_builder& built, bool is_safe = false) {
+    return charge_bytes(built.cost()) ? built.finish(memory_, is_safe) : text{};
+  }
+
   // Values.
 
   value string(std::string_view bytes, bool is_content = false) {
     if (!charge_bytes(bytes.size())) return value::none();
     text t{memory_.copy(bytes), {}};
     if (is_content && !bytes.empty()) t.flips = memory_.make_array<std::uint32_t>(1);
-    return keep(t);
+    return memory_.make<text>(t);
   }
   value string(const text_builder& built, bool is_safe = false) {
     if (!charge_bytes(built.cost())) return value::none();
-    return keep(built.finish(memory_, is_safe));
+    return memory_.make<text>(built.finish(memory_, is_safe));
   }
   /// A string of bytes that live as long as the rendering.
-  value keep(const text& t) { return memory_.make<text>(t); }
+  value keep(const text& t) { return make(t); }
   value part(const text& t, std::size_t start, std::size_t length) {
-    const auto first = std::upper_bound(t.flips.begin(), t.flips.end(), start);
-    const auto n_flips = static_cast<std::size_t>(std::lower_bound(first, t.flips.end(), start + length) - first);
-    if (!charge(2 + n_flips / 8)) return value::none();
-    return keep(part_of(memory_, t, start, length));
+    const text cut = piece(t, start, length);
+    return has_failed() ? value::none() : keep(cut);
   }
 
   value sequence_of(kind type, std::span<const value> kept, std::string_view name = {}) {
@@ -119,14 +155,14 @@ class runtime {
     return {type, memory_.make<sequence>(sequence{kept, depth, name})};
   }
   /// A list or tuple of values that are copied.
-  value make_sequence(kind type, std::span<const value> values) { return sequence_of(type, memory_.copy(values)); }
+  value make_sequence(kind type, std::span<const value> values) { return sequence_of(type, copy(values)); }
   value make_tuple(const value& first, const value& second) {
     const value both[] = {first, second};
     return make_sequence(kind::tuple, both);
   }
   value make_iterator(std::span<const value> values) {
     const value all = make_sequence(kind::list, values);
-    return has_failed() ? all : value(memory_.make<sequence>(*all.items));
+    return has_failed() ? all : value(make(*all.items));
   }
   value make_dict(std::span<const pair> pairs) {
     std::uint32_t depth = 1;
@@ -134,11 +170,12 @@ class runtime {
     if (!charge(1 + pairs.size() / 2) || !check_depth(depth)) return value::none();
     return memory_.make<dict>(dict{memory_.copy(pairs), depth});
   }
-  value make_undefined(const value& object, const value& name) { return memory_.make<undefined>(undefined{object, name, {}}); }
-  value make_undefined(std::string_view hint) { return memory_.make<undefined>(undefined{{}, {}, memory_.copy(hint)}); }
-  value make_method(const builtin* native, const value& self) { return memory_.make<method>(method{native, self}); }
+  value make_undefined(const value& object, const value& name) { return make(undefined{object, name, {}}); }
+  value make_undefined(std::string_view hint) { return make(undefined{{}, {}, copy(hint)}); }
+  value make_method(const builtin* native, const value& self) { return make(method{native, self}); }
 
  private:
+  bool charge_memory(std::size_t bytes) { return charge(1 + bytes / 64); }
   [[nodiscard]] static std::uint32_t depth_of(const value& v) noexcept {
     if (v.is(kind::dict)) return v.members->depth;
     if (v.is(kind::iterator)) return v.iterator->depth;

@@ -31,14 +31,17 @@ class attribute_path {
       parts_.push_back(path);
       return;
     }
-    for (const byte_range& r : ranges_between(path.bytes().size(), find_all(path.bytes(), ".", path.bytes().size()), 1)) {
-      const text part = part_of(rt.memory(), *path.string, r.start, r.size());
-      const bool is_number = !part.bytes.empty() && part.bytes.size() < 18 && part.bytes.find_first_not_of("0123456789") == part.bytes.npos;
-      parts_.push_back(is_number ? value(*number_filters::parse_integer(rt, part.bytes, 10)) : rt.keep(part));
+    for (const byte_range& r : parts_at(rt, *path.string, ".")) {
+      const value part = rt.part(*path.string, r.start, r.size());
+      if (rt.has_failed()) return;
+      const std::string_view bytes = part.bytes();
+      const bool is_number = !bytes.empty() && bytes.size() < 18 && bytes.find_first_not_of("0123456789") == bytes.npos;
+      parts_.push_back(is_number ? value(*number_filters::parse_integer(rt, bytes, 10)) : part);
     }
   }
   [[nodiscard]] value find(value v, const value& otherwise = {}) const {
     for (const value& part : parts_) {
+      if (!rt_.charge(1)) break;
       v = get_item(rt_, v, part);
       if (v.is_undefined() && !otherwise.is_missing() && !otherwise.is(kind::none)) v = otherwise;
     }
@@ -48,6 +51,11 @@ class attribute_path {
   [[nodiscard]] value find_key(const value& v, bool ignores_case) const {
     const value found = find(v);
     return found.is_string() && ignores_case ? string_methods::changed<&string_methods::append_lower>(rt_, found, {}) : found;
+  }
+  /// Returns the parts of a text between the separators, no more than can be paid for.
+  [[nodiscard]] static std::vector<byte_range> parts_at(runtime& rt, const text& t, std::string_view separator) {
+    if (!rt.charge_chars(t.bytes.size())) return {};
+    return ranges_between(t.bytes.size(), find_all(t.bytes, separator, rt.steps_left() + 1), separator.size());
   }
 
  private:
@@ -76,13 +84,13 @@ struct sequence_filters {
       rest = rest.subspan(1);
       return one;
     }
-    const auto all = iterate(rt, self);
+    const auto all = elements(rt, self);
     return all.empty() ? rt.make_undefined("there is no first item") : all.front();
   }
   static value last(runtime& rt, const value& self, given_values) {
     if (self.is_string() && !self.bytes().empty()) return element_at(rt, self, -1);
     if (self.is(kind::iterator)) return rt.fail_type("there is no last item of a", self);
-    const auto all = iterate(rt, self);
+    const auto all = elements(rt, self);
     return all.empty() ? rt.make_undefined("there is no last item") : all.back();
   }
   static value list(runtime& rt, const value& self, given_values) {
@@ -128,7 +136,8 @@ struct sequence_filters {
     std::vector<attribute_path> paths;
     if (given[2].is_string()) {
       const text& all = *given[2].string;
-      for (const byte_range& r : ranges_between(all.bytes.size(), find_all(all.bytes, ",", all.bytes.size()), 1)) {
+      for (const byte_range& r : attribute_path::parts_at(rt, all, ",")) {
+        if (rt.has_failed()) return value::none();
         paths.emplace_back(rt, rt.part(all, r.start, r.size()));
       }
     } else {
@@ -224,9 +233,13 @@ struct sequence_filters {
   }
 
  private:
+  /// As iterate; what is there already costs nothing, as nobody visits all of it.
+  [[nodiscard]] static std::span<const value> elements(runtime& rt, const value& v) {
+    return v.is(kind::list) || v.is(kind::tuple) || v.is(kind::view) ? v.items->values : iterate(rt, v);
+  }
   [[nodiscard]] static value in_order(runtime& rt, std::span<const value> all, const std::vector<std::size_t>& places) {
     if (rt.has_failed()) return value::none();
-    const auto kept = rt.memory().make_array<value>(places.size());
+    const auto kept = rt.make_array<value>(places.size());
     for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = all[places[i]];
     return rt.sequence_of(kind::list, kept);
   }

@@ -31,12 +31,13 @@ inline void evaluator::assign_member(const target& to, const value& from, frame&
   const value& holder = at(f, to.where);
   if (!holder.is(kind::name_space)) return void(rt_.fail("only a namespace has members that can be assigned to"));
   name_space& space = *holder.space;
-  if (!rt_.charge(1 + space.n / 16)) return;
-  for (pair& p : space.pairs.first(space.n)) {
-    if (p.key.is_string() && p.key.bytes() == to.member->bytes) return void(p.mapped = from);
-  }
+  const std::span<pair> used = space.pairs.first(space.n);
+  const pair* known = find_key(rt_, {used}, value(to.member));
+  if (rt_.has_failed()) return;
+  if (known != nullptr) return void(used[static_cast<std::size_t>(known - used.data())].mapped = from);
   if (space.n == space.pairs.size()) {
-    const auto room = rt_.memory().make_array<pair>(std::max<std::size_t>(4, 2 * space.n));
+    const auto room = rt_.make_array<pair>(std::max<std::size_t>(4, 2 * space.n));
+    if (rt_.has_failed()) return;
     std::copy(space.pairs.begin(), space.pairs.end(), room.begin());
     space.pairs = room;
   }
@@ -108,7 +109,7 @@ inline bool evaluator::passes(evaluator& self, loop& l, const value& item) {
 }
 
 inline evaluator::flow evaluator::execute_for(const for_node& n, frame& f, text_builder& out) {
-  loop* l = rt_.memory().make<loop>();
+  loop* l = rt_.make(loop{});
   l->node = &n;
   l->outer = &f;
   l->owner = this;

@@ -128,6 +128,7 @@ struct string_methods {
     const text* affix = need_text(rt, given[0]);
     if (affix == nullptr) return value::none();
     const std::size_t size = self.bytes().size(), n = affix->bytes.size();
+    if (!rt.charge_bytes(std::min(size, n))) return value::none();
     if (!(AtEnd ? self.bytes().ends_with(affix->bytes) : self.bytes().starts_with(affix->bytes))) return self;
     return rt.part(*self.string, AtEnd ? 0 : n, size - n);
   }
@@ -208,7 +209,7 @@ struct string_methods {
     if (!self.is_safe || other.is_safe) return other;
     text_builder out;
     append_escaped(out, other);
-    return out.finish(rt.memory(), true);
+    return rt.finish(out, true);
   }
   static value replace(runtime& rt, const value& self, given_values given) {
     const text *old = need_text(rt, given[0]), *by = need_text(rt, given[1]);
@@ -254,8 +255,8 @@ struct string_methods {
     if (rt.has_failed() || !rt.charge(static_cast<std::size_t>(blanks) + 1)) return value::none();
     const bool has_sign = self.bytes().starts_with('-') || self.bytes().starts_with('+');
     text_builder out;
-    out.add(part_of(rt.memory(), *self.string, 0, has_sign)).add(std::string(static_cast<std::size_t>(blanks), '0'));
-    out.add(part_of(rt.memory(), *self.string, has_sign, self.bytes().size() - has_sign));
+    out.add(rt.piece(*self.string, 0, has_sign)).add(std::string(static_cast<std::size_t>(blanks), '0'));
+    out.add(rt.piece(*self.string, has_sign, self.bytes().size() - has_sign));
     return rt.string(out, self.string->is_safe);
   }
 };

@@ -61,7 +61,7 @@ class value_maker {
     }
     if (const auto* s = j.get_if<std::string>()) return make_text(*s, is_content);
     if (const auto* elements = j.get_if<json::array>()) {
-      const auto kept = rt_.memory().make_array<value>(elements->size());
+      const auto kept = rt_.make_array<value>(elements->size());
       for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = make((*elements)[i], is_content);
       return rt_.sequence_of(kind::list, kept);
     }

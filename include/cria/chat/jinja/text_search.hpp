@@ -128,11 +128,11 @@ struct byte_range {
       if (at == t.bytes.npos) break;
     }
     if (!rt.charge(2 + by.bytes.size() / 32)) return value::none();
-    out.add(part_of(rt.memory(), t, start, at - start)).add(by);
+    out.add(rt.piece(t, start, at - start)).add(by);
     start = at + old.bytes.size();
     if (!old.bytes.empty()) at = start;
   }
-  out.add(part_of(rt.memory(), t, start, t.bytes.size() - start));
+  out.add(rt.piece(t, start, t.bytes.size() - start));
   return rt.string(out, t.is_safe);
 }
 
