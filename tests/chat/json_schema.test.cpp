@@ -380,6 +380,23 @@ TEST_CASE("json_schema: the bounds of numbers are exact, to the last digit that 
   }
 }
 
+TEST_CASE("json_schema: a bound beyond all numbers without an exponent is kept, too: there are no exponents beside it") {
+  const auto takes = [](const char* schema, std::string_view text) {
+    const auto g = json_schema_grammar(schema);
+    REQUIRE_MESSAGE(g, (g ? "" : g.error().to_string()));
+    auto m = grammar_matcher::create(*g);
+    REQUIRE(m);
+    return *m->advance(text) && m->accepts();
+  };
+  for (const char* bound : {R"({"type":"number","maximum":1e19})", R"({"type":"number","minimum":-1e19})", R"({"type":"number","exclusiveMaximum":1e30})",
+                            R"({"type":"number","exclusiveMinimum":-1e30,"maximum":2e18})"}) {
+    CAPTURE(bound);
+    for (const char* text : {"0", "-1.5", "999999999999999999.5", "-999999999999999999", "0.00000000000001"}) CHECK(takes(bound, text));
+    for (const char* text : {"5e99", "-5e99", "1e1", "9999999999999999999", "-9999999999999999999"}) CHECK_FALSE(takes(bound, text));
+  }
+  CHECK(takes(R"({"type":"number"})", "5e99"));
+}
+
 TEST_CASE("json_schema: properties come in their order, required ones always, blanks are bounded") {
   auto m = grammar_matcher::create(
       *json_schema_grammar(R"({"type":"object","properties":{"a":{"type":"integer"},"b":{"type":"null"},"c":{"type":"boolean"}},"required":["b"]})"));

@@ -144,7 +144,7 @@ struct schema_count {
     const number_bound b{whole != nullptr ? static_cast<double>(*whole) : *fraction, key.starts_with("ex")};
     const bool is_lower = key.ends_with("inimum");
     is_positive &= key == "minimum" && b.value == 0;
-    constexpr double beyond = 1e18;   // all numbers that are written
+    constexpr double beyond = 1e18;   // all numbers that are written without an exponent
     if (is_lower ? b.value < -beyond : b.value > beyond) continue;
     if (decimal::of(b.value).whole.size() > decimal_ranges::most_whole_digits) {
       return refuse_schema(errc::limit_exceeded, pointer + pointer_part(key), "numbers with bounds of more than 14 digits before the point");
@@ -154,7 +154,6 @@ struct schema_count {
     if (is_closer || (b.value == known->value && b.is_open)) known = b;
   }
   if (is_positive) return std::string("positive-number");
-  if (!low && !high) return std::string("number");
   auto piece = decimal_ranges::between(low, high);
   if (!piece) return refuse_schema(errc::bad_value, pointer, "no number of at most 15 digits is between the bounds");
   return *std::move(piece);
