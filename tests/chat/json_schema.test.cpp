@@ -2,6 +2,7 @@
 // Schemas: random texts of each grammar are read by the JSON parser and judged by a validator of this test, which shares nothing with the compiler; the same
 // schemas' texts were judged by Python's jsonschema 4.26 (Draft 2020-12, with its format checker) when the schemas were written.
 #include <cria/chat/json_schema.hpp>
+#include <cria/chat/schema/schema_types.hpp>
 #include <cria/core/random.hpp>
 #include <cria/sampling/grammar/matcher.hpp>
 
@@ -539,6 +540,46 @@ TEST_CASE("json_schema: large schemas take time by their size, and end where the
   const auto start = std::chrono::steady_clock::now();
   CHECK(json_schema_grammar(R"({"oneOf":[)" + object + R"(,{"type":"null"}]})").error().code == errc::limit_exceeded);
   CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));
+}
+
+TEST_CASE("json_schema: what a oneOf refers to is looked at once, however many do, and telling schemas apart has a limit") {
+  const auto list_of = [](std::size_t n, const std::string& stem) {
+    std::string out;
+    for (std::size_t i = 0; i < n; ++i) out += (i == 0 ? "\"" : ",\"") + stem + std::to_string(i) + "\"";
+    return "{\"enum\":[" + out + "]}";
+  };
+  const std::string shared = R"({"$ref":"#/$defs/e"})";
+  for (const std::string& use : {shared, R"({"anyOf":[)" + shared + R"(,{"type":"boolean"}]})",
+                                 R"({"type":"object","properties":{"k":)" + shared + R"(},"required":["k"]})"}) {
+    CAPTURE(use);
+    constexpr std::size_t n_values = 3000, n_uses = 1000;
+    std::string uses;
+    for (std::size_t i = 0; i < n_uses; ++i) {
+      uses += std::string(i == 0 ? "" : ",") + "\"p" + std::to_string(i) + R"(":{"oneOf":[)" + use + R"(,{"type":"null"}]})";
+    }
+    const std::string text = R"({"type":"object","properties":{)" + uses + R"(},"$defs":{"e":)" + list_of(n_values, "v") + "}}";
+    CHECK(json_schema_grammar(text));
+    const json schema = json::parse(text).value();
+    detail::schema_places places(schema);
+    detail::schema_summaries summaries(places);
+    for (const auto& [key, member] : *schema.find("properties")->get_if<json::object>()) {
+      const auto& branches = *member.find("oneOf")->get_if<json::array>();
+      CHECK(summaries.are_disjoint(summaries.of(branches[0]), summaries.of(branches[1])));
+    }
+    CHECK(summaries.n_looks() < n_values + 12 * n_uses);
+  }
+  // Three hundred lists, which have to be told apart from each other in forty places.
+  std::string lists, branches, uses;
+  for (int i = 0; i < 300; ++i) {
+    lists += std::string(i == 0 ? "" : ",") + "\"e" + std::to_string(i) + "\":" + list_of(10, std::to_string(i) + "-");
+    branches += std::string(i == 0 ? "" : ",") + R"({"$ref":"#/$defs/e)" + std::to_string(i) + "\"}";
+  }
+  for (int i = 0; i < 40; ++i) uses += std::string(i == 0 ? "" : ",") + "\"p" + std::to_string(i) + R"(":{"oneOf":[)" + branches + "]}";
+  CHECK(json_schema_grammar(R"({"oneOf":[)" + branches + R"(],"$defs":{)" + lists + "}}"));
+  const auto refused = json_schema_to_gbnf(json::parse(R"({"type":"object","properties":{)" + uses + R"(},"$defs":{)" + lists + "}}").value());
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == errc::limit_exceeded);
+  CHECK(refused.error().where.ends_with("/oneOf"));
 }
 
 TEST_CASE("json_schema: what is not supported or not possible is refused, with the pointer of the keyword") {

@@ -32,7 +32,7 @@ namespace cria::inline v0_1_0::detail {
 class schema_compiler {
  public:
   /// Rules of more than `max_bytes` are refused as soon as they are written.
-  schema_compiler(const json& schema, std::size_t max_bytes) : root_(schema), max_bytes_(max_bytes), places_(schema) {}
+  schema_compiler(const json& schema, std::size_t max_bytes) : root_(schema), max_bytes_(max_bytes), places_(schema), summaries_(places_) {}
 
   [[nodiscard]] result<std::string> compile() {
     targets_.push_back({&root_, "#"});
@@ -162,11 +162,12 @@ class schema_compiler {
   [[nodiscard]] result<void> check_disjoint(const json::array& branches, const std::string& here) {
     constexpr std::size_t most = 500;
     if (branches.size() > most) return refuse_schema(errc::limit_exceeded, here, "more than " + std::to_string(most) + " schemas");
-    std::vector<schema_summary> all;
-    for (const json& branch : branches) all.push_back(summary_of(branch, [this](const json& ref) { return places_.find(ref); }));
+    std::vector<const schema_summary*> all;
+    for (const json& branch : branches) all.push_back(&summaries_.of(branch));
     for (std::size_t i = 0; i < all.size(); ++i) {
       for (std::size_t j = 0; j < i; ++j) {
-        if (are_disjoint(all[i], all[j])) continue;
+        if (summaries_.are_disjoint(*all[i], *all[j])) continue;
+        if (summaries_.is_exhausted()) return refuse_schema(errc::limit_exceeded, here, "too many schemas and values to tell apart");
         return refuse_schema(errc::syntax, here + "/" + std::to_string(i),
                              "may allow what schema " + std::to_string(j) + " of oneOf does: use anyOf, or tell them apart by type or by a required const");
       }
@@ -377,6 +378,7 @@ class schema_compiler {
   const json& root_;
   std::size_t max_bytes_;
   schema_places places_;
+  schema_summaries summaries_;
   std::vector<target> targets_;
   std::map<const json*, std::size_t> target_of_;
   std::size_t at_target_ = 0, n_names_ = 0;

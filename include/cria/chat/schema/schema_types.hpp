@@ -3,18 +3,19 @@
 //
 // oneOf demands that no value satisfies two of its schemas. A grammar cannot count, so the compiler accepts a oneOf only if no value can.
 //
-// Errors    none: a schema that is not understood counts as one that allows anything, so that the compiler refuses rather than writes too much
+// Errors    none: a schema that is not understood counts as one that allows anything, so that the compiler refuses rather than writes too much; is_exhausted()
+//           where schemas take too long to tell apart
+// Threads   one at a time
+// Lifetime  refers to the schema
 #pragma once
 
 #include <cria/chat/json.hpp>
+#include <cria/chat/schema/schema_places.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <cstdint>
-#include <functional>
 #include <map>
-#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -47,103 +48,156 @@ enum json_kind : unsigned { k_null = 1, k_boolean = 2, k_integer = 4, k_fraction
   return number == nullptr || std::floor(*number) == *number ? k_integer : k_fraction;
 }
 
+/// All the values of a schema that lists them.
+struct listed_values {
+  unsigned kinds = 0;
+  bool are_texts = true;
+  std::set<std::string> printed = {};
+};
+
 /// What is known of the values that a schema allows.
 struct schema_summary {
   unsigned kinds = k_any;
-  std::optional<std::set<std::string>> values = {};                  // all of them, printed
-  std::map<std::string, std::set<std::string>> tags = {};            // members that must be there, with all their values
+  const listed_values* values = nullptr;                        // all of them
+  std::map<std::string_view, const listed_values*> tags = {};   // members that must be there, with all their values
 };
 
-/// From a $ref to its schema, nullptr where there is none.
-using schema_resolver = std::function<const json*(const json&)>;
+/// Looks at schemas, at each once: a $ref shares what is known of the schema that it leads to. What it looks at is counted, since telling the schemas of a
+/// oneOf apart takes the product of their sizes.
+class schema_summaries {
+ public:
+  static constexpr std::size_t most_looks = 2'000'000;   // schemas, members and values; long values are several
 
-/// Follows $ref until there is none; nullptr where that ends nowhere, or not soon.
-[[nodiscard]] inline const json* target_of(const json& schema, const schema_resolver& resolve) {
-  const json* at = &schema;
-  for (int n = 0; n < 16 && at != nullptr; ++n) {
-    const json* ref = at->find("$ref");
-    if (ref == nullptr) return at;
-    at = resolve(*ref);
-  }
-  return nullptr;
-}
+  explicit schema_summaries(schema_places& places) : places_(places) {}
 
-/// Returns all the values that a schema allows, printed, where it lists them.
-[[nodiscard]] inline std::optional<std::set<std::string>> values_of(const json& schema, const schema_resolver& resolve) {
-  const json* target = target_of(schema, resolve);
-  if (target == nullptr) return std::nullopt;
-  if (const json* value = target->find("const")) return std::set<std::string>{value->dump()};
-  const json* list = target->find("enum");
-  if (list == nullptr || list->get_if<json::array>() == nullptr) return std::nullopt;
-  std::set<std::string> all;
-  for (const json& value : *list->get_if<json::array>()) all.insert(value.dump());
-  return all;
-}
+  [[nodiscard]] std::size_t n_looks() const noexcept { return n_looks_; }
+  /// Returns whether so much was looked at that nothing more is: what is returned then means nothing.
+  [[nodiscard]] bool is_exhausted() const noexcept { return n_looks_ > most_looks; }
 
-/// Returns the kinds of the values that a schema allows. Each schema is looked at once: what leads back to one adds nothing.
-[[nodiscard]] inline unsigned kinds_in(const json& schema, const schema_resolver& resolve, std::set<const json*>& seen, int depth = 0) {
-  constexpr int deepest = 64;
-  const json* at = target_of(schema, resolve);
-  if (at == nullptr || depth > deepest || at->get_if<json::object>() == nullptr) return k_any;
-  if (!seen.insert(at).second) return 0;
-  unsigned kinds = 0;
-  if (const json* value = at->find("const")) return kind_of(*value);
-  if (const json* list = at->find("enum"); list != nullptr && list->get_if<json::array>() != nullptr) {
-    for (const json& value : *list->get_if<json::array>()) kinds |= kind_of(value);
-    return kinds;
+  /// Returns what can be told of a schema's values without looking at more than its types, constants and required members.
+  [[nodiscard]] const schema_summary& of(const json& schema) {
+    const json* at = target_of(schema);
+    const auto [known, is_new] = summaries_.try_emplace(at);   // nullptr: nothing is known
+    if (is_new && at != nullptr) known->second = summarise(*at);
+    return known->second;
   }
-  for (const char* key : {"anyOf", "oneOf"}) {
-    const json* list = at->find(key);
-    if (list == nullptr || list->get_if<json::array>() == nullptr) continue;
-    for (const json& branch : *list->get_if<json::array>()) kinds |= kinds_in(branch, resolve, seen, depth + 1);
-    return kinds;
-  }
-  const json* type = at->find("type");
-  if (type == nullptr) return k_any;
-  if (const auto* one = type->get_if<std::string>()) kinds = kinds_of_type(*one);
-  if (const auto* many = type->get_if<json::array>()) {
-    for (const json& one : *many) kinds |= one.get_if<std::string>() != nullptr ? kinds_of_type(*one.get_if<std::string>()) : unsigned{k_any};
-  }
-  return kinds;
-}
 
-/// Returns what can be told of a schema's values without looking at more than its types, constants and required members.
-[[nodiscard]] inline schema_summary summary_of(const json& schema, const schema_resolver& resolve) {
-  std::set<const json*> seen;
-  schema_summary s{kinds_in(schema, resolve, seen), values_of(schema, resolve), {}};
-  const json* at = target_of(schema, resolve);
-  if (at == nullptr || s.values || at->find("anyOf") != nullptr || at->find("oneOf") != nullptr) return s;
-  const json* properties = at->find("properties");
-  const json* required = at->find("required");
-  if (properties == nullptr || required == nullptr || required->get_if<json::array>() == nullptr) return s;
-  std::set<std::string_view> names;
-  for (const json& name : *required->get_if<json::array>()) {
-    if (const auto* text = name.get_if<std::string>()) names.insert(*text);
+  /// Returns whether no value is allowed by both, as far as can be told.
+  [[nodiscard]] bool are_disjoint(const schema_summary& a, const schema_summary& b) {
+    if (!look(1)) return false;
+    if ((a.kinds & b.kinds) == 0) return true;
+    // Numbers may be equal and printed differently.
+    if (a.values != nullptr && b.values != nullptr && (a.kinds & b.kinds & (k_integer | k_fraction | k_array | k_object)) == 0) {
+      return !share(*a.values, *b.values);
+    }
+    if ((a.kinds & b.kinds) != k_object) return false;
+    return std::any_of(a.tags.begin(), a.tags.end(), [&](const auto& tag) {
+      const auto other = look(1) ? b.tags.find(tag.first) : b.tags.end();
+      return other != b.tags.end() && tag.second->are_texts && other->second->are_texts && !share(*tag.second, *other->second);
+    });
   }
-  if (properties->get_if<json::object>() == nullptr) return s;
-  for (const auto& [key, member] : *properties->get_if<json::object>()) {
-    if (names.count(key) == 0) continue;
-    if (auto values = values_of(member, resolve)) s.tags.emplace(key, *std::move(values));
-  }
-  return s;
-}
 
-/// Returns whether no value is allowed by both, as far as can be told.
-[[nodiscard]] inline bool are_disjoint(const schema_summary& a, const schema_summary& b) {
-  const auto share = [](const std::set<std::string>& x, const std::set<std::string>& y) {
-    return std::any_of(x.begin(), x.end(), [&y](const std::string& value) { return y.count(value) != 0; });
-  };
-  if ((a.kinds & b.kinds) == 0) return true;
-  // Numbers may be equal and printed differently.
-  if (a.values && b.values && (a.kinds & b.kinds & (k_integer | k_fraction | k_array | k_object)) == 0) return !share(*a.values, *b.values);
-  if ((a.kinds & b.kinds) != k_object) return false;
-  return std::any_of(a.tags.begin(), a.tags.end(), [&](const auto& tag) {
-    const auto other = b.tags.find(tag.first);
-    const auto is_text = [](const std::set<std::string>& values) {
-      return std::all_of(values.begin(), values.end(), [](const std::string& v) { return v.starts_with('"'); });
+ private:
+  bool look(std::size_t n) noexcept {
+    n_looks_ += n;
+    return !is_exhausted();
+  }
+  [[nodiscard]] static std::size_t looks_of(const std::string& printed) noexcept { return 1 + printed.size() / 32; }
+
+  /// Follows $ref until there is none; nullptr where that ends nowhere, or not soon.
+  [[nodiscard]] const json* target_of(const json& schema) {
+    const json* at = &schema;
+    for (int n = 0; n < 16 && at != nullptr; ++n) {
+      const auto* members = at->get_if<json::object>();
+      if (!look(1 + (members != nullptr ? members->size() / 16 : 0))) return nullptr;
+      const json* ref = at->find("$ref");
+      if (ref == nullptr) return at;
+      at = places_.find(*ref);
+    }
+    return nullptr;
+  }
+
+  /// Returns all the values of a schema without $ref, nullptr where it does not list them.
+  [[nodiscard]] const listed_values* listed_in(const json& target) {
+    const json* constant = target.find("const");
+    const json* list = constant == nullptr ? target.find("enum") : nullptr;
+    const auto* values = list != nullptr ? list->get_if<json::array>() : nullptr;
+    if (constant == nullptr && values == nullptr) return nullptr;
+    const auto [known, is_new] = listed_.try_emplace(&target);
+    listed_values& all = known->second;
+    const auto add = [&](const json& value) {
+      std::string printed = value.dump();
+      if (!look(looks_of(printed))) return false;
+      all.kinds |= kind_of(value);
+      all.are_texts &= printed.starts_with('"');
+      all.printed.insert(std::move(printed));
+      return true;
     };
-    return other != b.tags.end() && is_text(tag.second) && is_text(other->second) && !share(tag.second, other->second);
-  });
-}
+    if (!is_new) return &all;
+    if (constant != nullptr) {
+      add(*constant);
+    } else {
+      for (const json& value : *values) {
+        if (!add(value)) break;
+      }
+    }
+    return &all;
+  }
+
+  /// Returns the kinds of the values that a schema allows. Each schema is looked at once: what leads back to one adds nothing.
+  [[nodiscard]] unsigned kinds_in(const json& schema, std::set<const json*>& seen, int depth = 0) {
+    constexpr int deepest = 64;
+    const json* at = target_of(schema);
+    if (at == nullptr || depth > deepest || at->get_if<json::object>() == nullptr) return k_any;
+    if (!seen.insert(at).second) return 0;
+    if (const listed_values* listed = listed_in(*at)) return listed->kinds;
+    unsigned kinds = 0;
+    for (const char* key : {"anyOf", "oneOf"}) {
+      const json* list = at->find(key);
+      if (list == nullptr || list->get_if<json::array>() == nullptr) continue;
+      for (const json& branch : *list->get_if<json::array>()) kinds |= kinds_in(branch, seen, depth + 1);
+      return kinds;
+    }
+    const json* type = at->find("type");
+    if (type == nullptr) return k_any;
+    if (const auto* one = type->get_if<std::string>()) kinds = kinds_of_type(*one);
+    if (const auto* many = type->get_if<json::array>()) {
+      for (const json& one : *many) kinds |= one.get_if<std::string>() != nullptr && look(1) ? kinds_of_type(*one.get_if<std::string>()) : unsigned{k_any};
+    }
+    return kinds;
+  }
+
+  [[nodiscard]] schema_summary summarise(const json& target) {
+    std::set<const json*> seen;
+    schema_summary s{kinds_in(target, seen), listed_in(target), {}};
+    if (s.values != nullptr || target.find("anyOf") != nullptr || target.find("oneOf") != nullptr) return s;
+    const json* properties = target.find("properties");
+    const json* required = target.find("required");
+    if (properties == nullptr || required == nullptr || required->get_if<json::array>() == nullptr) return s;
+    std::set<std::string_view> names;
+    for (const json& name : *required->get_if<json::array>()) {
+      if (const auto* text = name.get_if<std::string>()) names.insert(*text);
+    }
+    if (properties->get_if<json::object>() == nullptr) return s;
+    for (const auto& [key, member] : *properties->get_if<json::object>()) {
+      if (names.count(key) == 0) continue;
+      const json* at = target_of(member);
+      if (at == nullptr) continue;
+      if (const listed_values* values = listed_in(*at)) s.tags.emplace(key, values);
+    }
+    return s;
+  }
+
+  /// Returns whether a value is among both.
+  [[nodiscard]] bool share(const listed_values& a, const listed_values& b) {
+    if (a.printed.size() > b.printed.size()) return share(b, a);
+    return std::any_of(a.printed.begin(), a.printed.end(), [&](const std::string& v) { return !look(looks_of(v)) || b.printed.count(v) != 0; });
+  }
+
+  schema_places& places_;
+  std::map<const json*, schema_summary> summaries_;   // by what the schemas lead to
+  std::map<const json*, listed_values> listed_;
+  std::size_t n_looks_ = 0;
+};
 
 }  // namespace cria::inline v0_1_0::detail
