@@ -272,6 +272,11 @@ TEST_CASE("chat_template: hostile templates and conversations end in typed error
   CHECK(code("{{ 'a' * 999999999999 }}") == errc::limit_exceeded);
   CHECK(code("{% include 'x' %}") == errc::syntax);
   CHECK(code("{{ messages.__class__ }}{{ ''.__class__.__mro__ }}") == errc::bad_value);
+  for (const char* n : {"(-9223372036854775807 - 1) | round(-1)", "9223372036854775807 | round(-1)", "9223372036854775807 | round(-19)",
+                        "'a'.center(9223372036854775807)", "'a' | indent(9223372036854775807)"}) {
+    CAPTURE(n);
+    CHECK(code("{{ " + std::string(n) + " }}") == errc::limit_exceeded);
+  }
   // Memory and time are paid for: parts of texts of many origins, tuples that hold one part twice on forty levels, questions about long texts.
   CHECK(code("{% set s = (messages[0].content ~ '-') * 70000 %}{% for i in range(90000) %}{{ 'x' if not s.removeprefix('q') }}{% endfor %}",
              conversation().add(chat_message("user", "q"))) == errc::limit_exceeded);

@@ -120,6 +120,8 @@ CASES = {
         "{{ 1.5 // 0.5 }} {{ 5 // 2.0 }} {{ -5 // 2.0 }} {{ 1e20 // 3 }} {{ 0.0 // 5 }}",
     ],
     "attributes, items and slices": [
+        ("{% set r = range(-9223372036854775807 - 1, 9223372036854775807, 9223372036854775807) %}{{ r | list }} {{ r[2] }} {{ r[-3] }} {{ r[::2] | list }} "
+         "{{ r[::-2] | list }} {{ r[::-1][0] }} {{ r[::2][1] }} {{ r | last }} {{ r[-9223372036854775807 - 1:9223372036854775807] | list }}"),
         "{{ nested.x.y[2].z }} {{ nested['x']['y'][0] }} {{ nested.x.y.1 }} {{ nested.x['y'].2.z }}",
         "{{ d['items'] }} {{ d.b }} {{ d.missing }}|{{ d['missing'] }}|", "{{ d.missing.x }}", "{{ missing }}|{{ missing.x }}", "{{ missing['x'] }}",
         "{{ none.x }}|{{ (1).x }}|{{ 'a'.nope }}|", "{{ numbers[0] }} {{ numbers[-1] }} {{ numbers[5] }}| {{ numbers['x'] }}| {{ numbers[1.0] }}|",
@@ -295,6 +297,8 @@ CASES = {
         "{{ strftime_now(5) }}", "{{ cycler() }}", "{{ range(1, 2, 3, 4) }}",
     ],
     "string methods": [
+        ("{% set least = -9223372036854775807 - 1 %}{{ 'a'.center(least) }}{{ 'a'.ljust(least) }}{{ 'a'.rjust(least) }}{{ 'éa'.zfill(least) }} "
+         "{{ 'aba'.find('a', least, 9223372036854775807) }} {{ 'aba'.rfind('a', least) }} {{ 'aba'.count('a', 1, 9223372036854775807) }}"),
         "{{ 'Straße ẞ ﬁ ŉ ΣΑΣ ς İı ᾳ Ꭰꭰᏸ DŽ'.casefold() }} {{ uni.casefold() }} {{ 'Straße'.casefold() == 'STRASSE'.casefold() }}",
         ("{% for c in 'ªⅣⅳⒶⓐʰǅaA1\\u0345' %}{{ c.isupper() }}{{ c.islower() }}{{ c is upper }}{{ c is lower }}{{ c.swapcase() }} {% endfor %}"
          "{{ '1ª classe ⅳa'.title() }}"),
@@ -343,6 +347,10 @@ CASES = {
         "{{ 'a</think>b'.split('</think>')[-1].lstrip('\\n') }}", "{{ 'x'.zfill('a') }}", "{{ 'a'.center(3, 'xy') }}",
     ],
     "filters of texts": [
+        ("{{ 'abcdef' | truncate(9223372036854775807, leeway=9223372036854775807) }} {{ 'abcdef' | truncate(9223372036854775807) }} "
+         "{{ 'abcdef' | truncate(4, leeway=0) }} {{ 'a' | center(-9223372036854775807 - 1) }}"),
+        ("{% for n in [15, 25, -15, -25, 14, 16, -14, -16, 0, 5, -5] %}{{ n | round(-1) }} {% endfor %}{{ 9223372036854775807 | round(-2) }} "
+         "{{ (-9223372036854775807 - 1) | round(-2) }} {{ 9223372036854775807 | round(-18) }} {{ 4999999999999999999 | round(-19) }}"),
         ("{% for c in 'a<b' | e %}{{ c + '<' }}{% endfor %} {{ (html | e | first) + '<' }} {{ ('a<' | e | last) + '<' }} {{ 'é<' | e | list }} "
          "{{ ('a<' | e)[0] + '<' }}"),
         ("{{ 'a<' | e | sort }} {{ 'a<' | e | map('upper') | list }} {{ 'ab' | e | min is escaped }} {{ 'ab' | e | reverse is escaped }} "

@@ -68,7 +68,7 @@ namespace cria::inline v0_1_0::jinja {
     return in_range(object.items->values.size()) ? object.items->values[static_cast<std::size_t>(index)] : value();
   }
   if (object.is(kind::range)) {
-    return in_range(static_cast<std::size_t>(object.numbers->length)) ? value(object.numbers->start + index * object.numbers->step) : value();
+    return in_range(static_cast<std::size_t>(object.numbers->length)) ? value(object.numbers->at(index)) : value();
   }
   if (!object.is_string() || !rt.charge_chars(object.bytes().size())) return {};
   if (!in_range(count_chars(object.bytes()))) return {};
@@ -161,11 +161,8 @@ struct slice_range {
   if (rt.has_failed() || !rt.charge(static_cast<std::size_t>(r.length))) return value::none();
   if (is_range) {
     const range& whole = *object.numbers;
-    const auto number = [&](std::int64_t i) {   // one behind the end may lie beyond 64 bits; nobody asks for it
-      return static_cast<std::int64_t>(static_cast<std::uint64_t>(whole.start) + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(whole.step));
-    };
-    const std::int64_t stride = r.length > 1 ? whole.step * r.step : 1;
-    return rt.make(range{number(r.start), number(r.stop), stride, r.length});
+    const range strides{0, 0, whole.step, 0};   // of two numbers further apart than 64 bits count, the stride wraps around, and leads to the other all the same
+    return rt.make(range{whole.at(r.start), whole.at(r.stop), r.length > 1 ? strides.at(r.step) : 1, r.length});
   }
   const auto kept = rt.make_array<value>(static_cast<std::size_t>(r.length));
   for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = object.items->values[static_cast<std::size_t>(r.start + static_cast<std::int64_t>(i) * r.step)];

@@ -103,7 +103,8 @@ struct text_filters {
     if (rt.has_failed() || !rt.charge_chars(t->bytes.size())) return value::none();
     const auto end_length = static_cast<std::int64_t>(count_chars(end->bytes));
     if (length < end_length || leeway < 0) return rt.fail("a length that leaves no room for the end");
-    if (static_cast<std::int64_t>(count_chars(t->bytes)) <= length + std::min<std::int64_t>(leeway, std::int64_t{1} << 40)) return self;
+    constexpr std::int64_t longest = std::int64_t{1} << 40;   // no text is
+    if (static_cast<std::int64_t>(count_chars(t->bytes)) <= std::min(length, longest) + std::min(leeway, longest)) return self;
     std::size_t size = char_offset(t->bytes, static_cast<std::size_t>(length - end_length));
     if (!is_true(given[1])) size = std::min(t->bytes.substr(0, size).rfind(' '), size);
     text_builder out;
@@ -250,13 +251,16 @@ struct number_filters {
 
  private:
   [[nodiscard]] static value round_integer(runtime& rt, std::int64_t n, std::int64_t precision) {
-    if (precision < -18) return std::int64_t{0};
+    if (precision < -18) {
+      constexpr std::int64_t half = 5'000'000'000'000'000'000;   // of the next unit, which 64 bits do not have
+      if (precision == -19 && (n > half || n < -half)) return rt.fail("an integer beyond 64 bits", errc::limit_exceeded);
+      return std::int64_t{0};
+    }
     std::int64_t unit = 1;
     for (; precision < 0; ++precision) unit *= 10;
-    std::int64_t rest = n % unit;
-    if (rest < 0) rest += unit;
-    const bool goes_up = rest > unit / 2 || (rest == unit / 2 && (n - rest) / unit % 2 != 0);
-    return compute_numbers(rt, operation::add, n - rest, goes_up ? unit : std::int64_t{0});
+    const std::int64_t rest = n % unit, size = rest < 0 ? -rest : rest;   // towards 0, where nothing overflows; half goes to the even multiple
+    const bool goes_away = size > unit / 2 || (size == unit / 2 && n / unit % 2 != 0);
+    return compute_numbers(rt, operation::add, n - rest, !goes_away ? std::int64_t{0} : n < 0 ? -unit : unit);
   }
 };
 

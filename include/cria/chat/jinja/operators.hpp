@@ -180,7 +180,7 @@ inline value fail_operands(runtime& rt, operation op, const value& a, const valu
     case kind::range: {
       if (!rt.charge(1 + static_cast<std::size_t>(v.numbers->length))) return {};
       const auto all = rt.make_array<value>(static_cast<std::size_t>(v.numbers->length));
-      for (std::size_t i = 0; i < all.size(); ++i) all[i] = v.numbers->start + static_cast<std::int64_t>(i) * v.numbers->step;
+      for (std::size_t i = 0; i < all.size(); ++i) all[i] = v.numbers->at(static_cast<std::int64_t>(i));
       return all;
     }
     default: rt.fail_type("cannot iterate over", v); return {};

@@ -236,7 +236,7 @@ struct string_methods {
     const text* fill = given[1].is_missing() ? nullptr : need_text(rt, given[1]);
     if (rt.has_failed() || (fill != nullptr && count_chars(fill->bytes) != 1)) return rt.fail("a text can be filled up with one character only");
     const auto length = static_cast<std::int64_t>(count_chars(self.bytes()));
-    const std::int64_t blanks = std::max<std::int64_t>(width - length, 0);
+    const std::int64_t blanks = width > length ? width - length : 0;
     // Python puts the odd blank of a centred text to the left where the width is odd.
     const std::int64_t before = Align == '<' ? 0 : Align == '>' ? blanks : blanks / 2 + (blanks & width & 1);
     if (!rt.charge_bytes(self.bytes().size()) || !rt.charge(static_cast<std::size_t>(blanks))) return value::none();
@@ -251,7 +251,8 @@ struct string_methods {
   }
   static value zero_fill(runtime& rt, const value& self, given_values given) {
     const std::int64_t width = need_integer(rt, given[0], 0);
-    const std::int64_t blanks = std::max<std::int64_t>(width - static_cast<std::int64_t>(count_chars(self.bytes())), 0);
+    const auto length = static_cast<std::int64_t>(count_chars(self.bytes()));
+    const std::int64_t blanks = width > length ? width - length : 0;
     if (rt.has_failed() || !rt.charge(static_cast<std::size_t>(blanks) + 1)) return value::none();
     const bool has_sign = self.bytes().starts_with('-') || self.bytes().starts_with('+');
     text_builder out;

@@ -147,6 +147,11 @@ struct dict {
 struct range {
   std::int64_t start = 0, stop = 0, step = 1;
   std::int64_t length = 0;
+
+  /// Returns the number at a place: exact for those of the range; one behind the end may lie beyond 64 bits, and nobody asks for it.
+  [[nodiscard]] constexpr std::int64_t at(std::int64_t i) const noexcept {
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(start) + static_cast<std::uint64_t>(i) * static_cast<std::uint64_t>(step));
+  }
 };
 
 /// namespace(): the one value whose members templates may set.
