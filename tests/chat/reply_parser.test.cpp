@@ -197,6 +197,37 @@ TEST_CASE("reply_parser: what is no call is text, tags included") {
   CHECK(part("{\"name\": \"f\", \"parameters\": {}}", tags).calls.empty());
 }
 
+TEST_CASE("reply_parser: where the reply comes in whole characters, so do its pieces") {
+  const std::string call = R"({"name":"f","parameters":{}})";
+  const std::vector<std::string> replies = {call + ";日本", call + "; é",        call + ";" + call + ";🦙" + call, "<think>ü</think>é" + call,
+                                            "日<tool_call>本", call + ";\xe6", "🦙 <"};
+  for (const std::string& reply : replies) {
+    CAPTURE(reply);
+    for (std::size_t n_chars = 1; n_chars < 4; ++n_chars) {
+      reply_parser parser(every_syntax);
+      std::string all;
+      const auto take = [&](std::span<const reply_piece> pieces) {
+        for (const reply_piece& p : pieces) {
+          all += p.text;
+          const bool begins_whole = p.text.empty() || (static_cast<unsigned char>(p.text[0]) & 0xc0) != 0x80;
+          CHECK(begins_whole);
+        }
+      };
+      for (std::size_t at = 0; at < reply.size();) {
+        std::size_t end = at;
+        for (std::size_t i = 0; i < n_chars && end < reply.size(); ++i) end += detail::decode_utf8(reply, end).length;
+        take(parser.push(std::string_view(reply).substr(at, end - at)));
+        at = end;
+      }
+      take(parser.finish());
+      CHECK(all == reply);
+    }
+  }
+  const parted after = part(call + ";日本", bare);
+  CHECK(after.calls == calls{"f {}"});
+  CHECK(after.text == "日本");
+}
+
 TEST_CASE("reply_parser: Mistral's list, and a name with its arguments") {
   CHECK(part("[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"x\": [1, {}]}}, {\"name\": \"g\", \"arguments\": {}}]", list).calls ==
         calls{"f {\"x\": [1, {}]}", "g {}"});

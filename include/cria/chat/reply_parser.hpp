@@ -222,7 +222,7 @@ class reply_parser {
     }
     mode_ = mode::text;
     if (found == outcome::bad) {
-      emit(reply_part::text, std::max<std::size_t>(n_before_, 1));
+      emit(reply_part::text, n_before_);   // maybe nothing: as text, the rest is looked at anew
       return true;
     }
     emit(reply_part::tool_call, cursor_);
