@@ -150,6 +150,20 @@ TEST_CASE("reply_parser: calls between tags, as Hermes and Qwen write them") {
   CHECK(behind.text == " and so on");
 }
 
+TEST_CASE("reply_parser: a whole call is one, wherever the reply was cut behind it") {
+  const std::string call = "<tool_call>{\"name\": \"f\"}", both = call + "\n</tool_call>";
+  for (std::size_t n = call.size(); n <= both.size(); ++n) {
+    const parted p = part(both.substr(0, n), tags);
+    CHECK(p.calls == calls{"f {}"});
+    CHECK(p.text.empty());
+  }
+  CHECK(part(call + "</tool_x", tags).calls.empty());
+  CHECK(part(call + "</", tags).calls == calls{"f {}"});
+  const parted next = part(call + "<tool", tags);   // the next call
+  CHECK(next.calls == calls{"f {}"});
+  CHECK(next.text == "<tool");
+}
+
 TEST_CASE("reply_parser: what is no call is text, tags included") {
   for (const std::string_view reply : {
            "<tool_call>",
@@ -163,7 +177,6 @@ TEST_CASE("reply_parser: what is no call is text, tags included") {
            "<tool_call>{\"name\": \"f\", \"arguments\": [1]}</tool_call>",
            "<tool_call>{\"name\": \"f\", \"arguments\": \"no json\"}</tool_call>",
            "<tool_call>{\"name\": \"f\"} what</tool_call>",
-           "<tool_call>{\"name\": \"f\"}</tool",
            "<tool_call>{\"name\": \"f\", }</tool_call>",
            "<tool_call>{\"name\": \"f\"",
            "<tool_call>{'name': 'f'}</tool_call>",

@@ -360,8 +360,10 @@ class reply_parser {
     }
     if (behind.starts_with(close_call)) return cursor_ += close_call.size(), outcome::good;
     if (behind.starts_with(open_call)) return outcome::good;
-    if (!close_call.starts_with(behind) && !open_call.starts_with(behind)) return outcome::bad;
-    return is_end && behind.empty() ? outcome::good : outcome::open;
+    const bool may_close = close_call.starts_with(behind);
+    if (!may_close && !open_call.starts_with(behind)) return outcome::bad;
+    if (is_end && may_close) cursor_ = rest().size();   // a reply that ends within the closing tag, or before it, has the call all the same
+    return is_end ? outcome::good : outcome::open;
   }
 
   reply_syntax syntax_;
