@@ -60,6 +60,7 @@ CONTEXT = {
 
 CASES = {
     "data and white space": [
+        "{% raw %}", "a {% raw %}\n", "a \n {%- raw -%} \n", "a {#", "a {#\n", "a {#-", "a {# ", "{% raw %} ",
         "", "plain", "a\n", "a\n\n", "a\r\nb\rc", "{{ 1 }}\n", "{{ 1 }}\n{{ 2 }}\n", "a {% if yes %} b {% endif %} c",
         "a\n  {% if yes %}\n  b\n  {% endif %}\nc", "a\n  {%+ if yes %}\n  b\n  {%- endif +%}\nc", "a  {%- if yes -%}  b  {%- endif -%}  c",
         "a\n\n {{- 1 -}} \n\n b", "a {{+ 1 }} b", "x\n   {# note #}\ny", "x {#- note -#} y", "x {#+ note +#}\ny", "{# a {{ b }} {% c %} #}z", "{#-#}z",

@@ -141,6 +141,7 @@ class lexer {
   }
 
   void lex_comment(std::size_t open) {
+    if (at_ == source_.size()) return;   // as with raw: nothing was begun
     const std::size_t end = source_.find("#}", at_);
     if (end == source_.npos) return fail(open, "a comment without an end");
     end_tag(end > at_ ? source_[end - 1] : '\0', end);
@@ -148,6 +149,7 @@ class lexer {
 
   void lex_raw(std::size_t open) {
     const std::size_t start = at_;
+    if (start == source_.size()) return;   // nothing follows, which jinja2 lets pass
     for (std::size_t end = start; (end = source_.find("{%", end)) != source_.npos; ++end) {
       at_ = end + 2;
       const char sign = sees("-") || sees("+") ? source_[at_++] : '\0';
