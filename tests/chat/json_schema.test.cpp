@@ -396,6 +396,34 @@ TEST_CASE("json_schema: a bound beyond all numbers without an exponent is kept, 
     for (const char* text : {"5e99", "-5e99", "1e1", "9999999999999999999", "-9999999999999999999"}) CHECK_FALSE(takes(bound, text));
   }
   CHECK(takes(R"({"type":"number"})", "5e99"));
+  // Bounds that no 64 bits hold, as languages print theirs.
+  for (const std::string& bound : {std::string("18446744073709551615"), std::string("1e20"), "1" + std::string(400, '0')}) {
+    CAPTURE(bound);
+    for (const char* type : {"integer", "number"}) {
+      const std::string up_to = std::string(R"({"type":")") + type + R"(","minimum":0,"maximum":)" + bound + "}";
+      const std::string from = std::string(R"({"type":")") + type + R"(","exclusiveMinimum":-)" + bound + R"(,"maximum":0})";
+      CHECK(takes(up_to.c_str(), "999999999999999999"));
+      CHECK_FALSE(takes(up_to.c_str(), "-1"));
+      CHECK(takes(from.c_str(), "-999999999999999999"));
+      CHECK_FALSE(takes(from.c_str(), "1"));
+      const auto none = json_schema_grammar(std::string(R"({"type":")") + type + R"(","minimum":)" + bound + "}");
+      REQUIRE_FALSE(none);
+      CHECK(none.error().code == errc::limit_exceeded);
+      CHECK(none.error().where == "#/minimum");
+    }
+  }
+  CHECK(json_schema_grammar(R"({"type":"array","maxItems":18446744073709551615})").error().code == errc::limit_exceeded);
+  CHECK(json_schema_grammar(R"({"type":"array","minItems":-18446744073709551615})").error().code == errc::syntax);
+}
+
+TEST_CASE("json_schema: an empty list of required members is as none") {
+  for (const char* schema : {R"({"type":"object","required":[]})", R"({"type":"object"})"}) {
+    CAPTURE(schema);
+    auto m = grammar_matcher::create(*json_schema_grammar(schema));
+    REQUIRE(m);
+    const bool takes = *m->advance(R"({"a": 1, "b": {}})") && m->accepts();
+    CHECK(takes);
+  }
 }
 
 TEST_CASE("json_schema: properties come in their order, required ones always, blanks are bounded") {

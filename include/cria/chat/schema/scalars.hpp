@@ -61,12 +61,15 @@ constexpr std::size_t longest_pointer = 200;   // of an error; what is longer is
   return refuse_schema(errc::syntax, pointer + pointer_part(key), "\"" + printable(key) + "\" " + std::string(why));
 }
 
-/// Returns the number under `key`, if there is one: an integer, or a float without a fraction.
+/// Returns the number under `key`, if there is one: an integer, or a float without a fraction. What is beyond 64 bits is the nearest that is not.
 [[nodiscard]] inline result<std::optional<std::int64_t>> schema_integer(const json& schema, const std::string& pointer, std::string_view key) {
   const json* value = schema.find(key);
   if (value == nullptr) return std::optional<std::int64_t>{};
   if (const auto* n = value->get_if<std::int64_t>()) return std::optional(*n);
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max(), least = std::numeric_limits<std::int64_t>::min();
+  if (const auto* big = value->get_if<json::big_integer>()) return std::optional(big->digits.starts_with('-') ? least : most);
   constexpr double largest_exact = 9007199254740992.0;
+  if (const auto* d = value->get_if<double>(); d != nullptr && std::fabs(*d) >= 0x1p63) return std::optional(*d < 0 ? least : most);
   if (const auto* d = value->get_if<double>(); d != nullptr && std::floor(*d) == *d && std::fabs(*d) <= largest_exact) {
     return std::optional(static_cast<std::int64_t>(*d));
   }
@@ -138,15 +141,14 @@ struct schema_count {
   for (const std::string_view key : keys) {
     const json* bound = schema.find(key);
     if (bound == nullptr) continue;
-    const auto* whole = bound->get_if<std::int64_t>();
-    const auto* fraction = bound->get_if<double>();
-    if (whole == nullptr && fraction == nullptr) return unsupported_keyword(pointer, key, "is not a number");
-    const number_bound b{whole != nullptr ? static_cast<double>(*whole) : *fraction, key.starts_with("ex")};
+    const auto number = bound->number();
+    if (!number) return unsupported_keyword(pointer, key, "is not a number");
+    const number_bound b{*number, key.starts_with("ex")};
     const bool is_lower = key.ends_with("inimum");
     is_positive &= key == "minimum" && b.value == 0;
     constexpr double beyond = 1e18;   // all numbers that are written without an exponent
     if (is_lower ? b.value < -beyond : b.value > beyond) continue;
-    if (decimal::of(b.value).whole.size() > decimal_ranges::most_whole_digits) {
+    if (!std::isfinite(b.value) || decimal::of(b.value).whole.size() > decimal_ranges::most_whole_digits) {
       return refuse_schema(errc::limit_exceeded, pointer + pointer_part(key), "numbers with bounds of more than 14 digits before the point");
     }
     auto& known = is_lower ? low : high;

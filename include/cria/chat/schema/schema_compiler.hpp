@@ -342,7 +342,9 @@ class schema_compiler {
 
   [[nodiscard]] result<std::string> write_object(const json& schema, const std::string& pointer) {
     const json* others = schema.find("additionalProperties");
-    const bool is_open = others == nullptr ? schema.find("properties") == nullptr && schema.find("required") == nullptr : *others != json(false);
+    const json* required = schema.find("required");
+    const bool is_free_form = schema.find("properties") == nullptr && (required == nullptr || *required == json(json::array{}));
+    const bool is_open = others == nullptr ? is_free_form : *others != json(false);
     // Written once, for all members that it is for: written for each, nested schemas would double with every level.
     std::string other = "value";
     if (others != nullptr && others->get_if<bool>() == nullptr) {
