@@ -10,7 +10,7 @@
 #   target_link_libraries(app PRIVATE cria::dispatch)  # brings cria::cria
 #
 # Each unit is compiled at -O2 in every configuration (-O3 is larger and not faster), the kernels without link-time optimisation: inlined or not,
-# code for a wide instruction set must never be merged with code for a narrow one.
+# code for a wide instruction set must never be merged with code for a narrow one. Nor do the project's -ffast-math and exported symbols reach them.
 
 include_guard(GLOBAL)
 include(CheckCXXCompilerFlag)
@@ -81,7 +81,12 @@ function(cria_add_dispatch)
   endif()
 
   add_library(${arg_NAME} STATIC)
-  set_target_properties(${arg_NAME} PROPERTIES LINKER_LANGUAGE CXX POSITION_INDEPENDENT_CODE ON)
+  # Hidden, unless the project says otherwise: two plug-ins of one program that both contain cria have nothing in common then.
+  set(visibility CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  if(DEFINED CMAKE_CXX_VISIBILITY_PRESET)
+    set(visibility "")
+  endif()
+  set_target_properties(${arg_NAME} PROPERTIES LINKER_LANGUAGE CXX POSITION_INDEPENDENT_CODE ON ${visibility})
   target_link_libraries(${arg_NAME} PUBLIC cria::cria)
   target_compile_definitions(${arg_NAME} PUBLIC CRIA_SEPARATE_COMPILATION=1)
   if(NOT TARGET cria::dispatch)
@@ -89,7 +94,7 @@ function(cria_add_dispatch)
   endif()
 
   if(NOT MSVC)
-    target_compile_options(${arg_NAME} PRIVATE -ffp-contract=off -O2 -ffunction-sections -fdata-sections)
+    target_compile_options(${arg_NAME} PRIVATE -fno-fast-math -ffp-contract=off -O2 -ffunction-sections -fdata-sections)
     # So that a program holds what it uses of that unit, as it would of inline functions.
     if(APPLE)
       target_link_options(${arg_NAME} INTERFACE LINKER:-dead_strip)
@@ -98,7 +103,7 @@ function(cria_add_dispatch)
     endif()
   endif()
 
-  set(always -ffp-contract=off -fno-lto -O2)
+  set(always -fno-fast-math -ffp-contract=off -fno-lto -O2)
   if(MSVC)
     set(always /fp:precise)
   endif()
@@ -136,7 +141,7 @@ function(cria_add_dispatch)
       endif()
     endif()
     set_target_properties(${arg_NAME}_${variant} PROPERTIES
-      INTERPROCEDURAL_OPTIMIZATION OFF UNITY_BUILD OFF POSITION_INDEPENDENT_CODE ON FOLDER cria)
+      INTERPROCEDURAL_OPTIMIZATION OFF UNITY_BUILD OFF POSITION_INDEPENDENT_CODE ON FOLDER cria ${visibility})
     target_sources(${arg_NAME} PRIVATE $<TARGET_OBJECTS:${arg_NAME}_${variant}>)
     string(APPEND sets " X(${variant})")
   endforeach()

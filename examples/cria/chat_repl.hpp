@@ -74,10 +74,9 @@ class chat_repl {
     const auto reply = chat_.say(text, settings_.for_reply(ctrl_c_.token()), printer);
     CRIA_CHECK(printer.finish());
     if (!reply) return reply.error();
-    if (reply->done.reason == cria::finish_reason::cancelled && reply->done.n_generated() == 0) {
-      return error{errc::cancelled, "reply", "before it began"};
-    }
-    return end_line_on_terminal();
+    CRIA_CHECK(end_line_on_terminal());
+    if (reply->done.reason != cria::finish_reason::cancelled) return {};
+    return error{errc::cancelled, "reply", reply->done.n_generated() == 0 ? "before it began" : "before its end"};
   }
 
   void set_system(std::string_view text) { chat_.set_system(text); }

@@ -139,9 +139,9 @@ result<void> run(run_flags& flags) {
     cria::generation done;
     CRIA_CHECK(reply(session, prompt, flags, done));
     const bool is_cut = flags.options.grammar && done.reason != cria::finish_reason::end_of_text;
-    const bool is_nothing = done.reason == cria::finish_reason::cancelled && done.n_generated() == 0;
+    const bool is_cancelled = done.reason == cria::finish_reason::cancelled;
     if (flags.prints_stats) print_stats(done, session.statistics(), model, load_seconds, flags.options.sampling.seed);
-    if (is_nothing) return error{errc::cancelled, "reply", "before it began"};
+    if (is_cancelled) return error{errc::cancelled, "reply", done.n_generated() == 0 ? "before it began" : "before its end"};
     if (is_cut) return error{errc::truncated, "reply", "ended by " + std::string(name(done.reason)) + " before it was what the grammar wants"};
     return {};
   });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // cria: runs GGUF language models from the command line, and looks inside them.
-// stdout holds results only. Exit status: 0 done, 1 error, 2 wrong usage; SIGPIPE where the reader of stdout has gone.
+// stdout holds results only. Exit status: 0 done, 1 error, 2 wrong usage, 130 ended by ctrl-C; SIGPIPE where the reader of stdout has gone.
 #include "subcommand.hpp"
 
 #include <algorithm>

@@ -52,7 +52,7 @@ void print_error(const cria::error& e) {
 int fail(const cria::error& e) {
   if (!reader_has_gone) {
     print_error(e);
-    return 1;
+    return e.code == cria::errc::cancelled ? 130 : 1;
   }
 #ifndef _WIN32
   std::signal(SIGPIPE, SIG_DFL);

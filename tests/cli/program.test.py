@@ -144,11 +144,13 @@ class Run(unittest.TestCase):
             first = program.stdout.read(1)
             program.send_signal(signal.SIGINT)
             rest, error = program.communicate(timeout=60)
-            self.assertEqual(program.returncode, 0, error)
             self.assertTrue(first)
             (first + rest).decode()  # whole characters
             if b"ended by cancelled" in error:
+                self.assertEqual(program.returncode, 130, error)  # so that a script does not take half a text for a whole one
+                self.assertIn(b"cancelled: reply: before its end", error)
                 return
+            self.assertEqual(program.returncode, 0, error)
             self.assertIn(b"ended by end_of_text", error)
         self.fail("never cancelled")
 
@@ -187,7 +189,7 @@ class Usage(unittest.TestCase):
             else:
                 err = waiting.communicate(timeout=30)[1]
                 os.close(writer)
-                self.assertEqual(waiting.returncode, 1)
+                self.assertEqual(waiting.returncode, 130)
                 self.assertIn(b"cancelled", err)
 
     def test_wrong_usage_is_status_2_and_says_why(self):

@@ -788,6 +788,9 @@ TEST_CASE("batch_engine: options and requests out of range are typed errors that
   CHECK(batch_engine::create(m, threads).error().where == "n_threads");
   CHECK(batch_engine::create(m, {.context_size = std::size_t{1} << 31, .n_threads = 1}).error().code == errc::out_of_memory);
   CHECK(batch_engine::create(m, {.context_size = std::size_t{1} << 31, .n_threads = 1}).error().where == "context_size");
+  // So many pages that they have no numbers: said by what was asked for, not by the cache's own names.
+  const auto pages = batch_engine::create(m, {.max_sequences = 4096, .context_size = std::size_t{1} << 30, .n_threads = 1}).error();
+  CHECK(pages.to_string().starts_with("bad_argument: context_size: makes "));
   CHECK(batch_engine::create(m, {.cache_positions = std::size_t{1} << 31, .n_threads = 1}).error().where == "cache_positions");
 
   auto engine = batch_engine::create(m, small(2)).value();

@@ -129,6 +129,7 @@ TEST_CASE("header: without limits, counts are still compared with the bytes left
   for (const std::uint64_t count : {huge, huge / 8 + 1, huge / 14 + 1, huge / 33 + 1, std::uint64_t{1} << 40, std::uint64_t{1000}}) {
     CAPTURE(count);
     CHECK(error_of(model().declare_keys(count).build(), none).code == errc::truncated);
+    CHECK(error_of(model().declare_keys(count).build(), none).message.starts_with("declares " + std::to_string(count) + " keys, the file has "));
     CHECK(error_of(model().declare_tensors(count).build(), none).code == errc::truncated);
     for (std::uint32_t type = 0; type < 13; ++type) {
       if (type == id::array) continue;

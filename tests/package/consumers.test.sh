@@ -31,6 +31,22 @@ echo "== find_package"
 expect_version find_package/app
 expect_version find_package/app_dispatch
 
+echo "== a plug-in that contains the dispatch library exports nothing of it"
+"$CXX" "${flags[@]}" -shared -Wl,--whole-archive find_package/libcria_dispatch.a -Wl,--no-whole-archive -pthread -o plugin.so
+nm -D --defined-only plugin.so >plugin.symbols
+if grep -E ' _ZN?K?4cria' plugin.symbols; then exit 1; fi
+nm find_package/libcria_dispatch.a 2>/dev/null | grep -E ' _ZN?K?4cria' >/dev/null || { echo "the library has no such symbols: nothing is tested"; exit 1; }
+echo "ok: none of its symbols"
+
+echo "== -ffast-math is an error, and does not reach the dispatch library"
+"$CMAKE" -S "$here/find_package" -B fast_math "${common[@]}" -DCMAKE_CXX_FLAGS="$CXXFLAGS -ffast-math" -DCMAKE_PREFIX_PATH="$PWD/moved" >fast_math.log
+"$CMAKE" --build fast_math --target "cria_dispatch_$(basename "$(ls fast_math/cria_dispatch/*.cpp | head -n 1)" .cpp)" >>fast_math.log || { tail -n 60 fast_math.log; exit 1; }
+for flag in -ffast-math -ffinite-math-only; do
+  if "$CXX" "${flags[@]}" -std=c++20 $flag -fsyntax-only -I moved/include "$here/version.cpp" 2>fast_math.err; then echo "$flag compiles"; exit 1; fi
+  grep -e -fno-fast-math fast_math.err >/dev/null || { head -n 20 fast_math.err; exit 1; }
+done
+echo "ok"
+
 echo "== FetchContent, from a local copy, without exceptions"
 "$CMAKE" -S "$here/add_subdirectory" -B fetched "${common[@]}" -DCMAKE_CXX_FLAGS="$CXXFLAGS -fno-exceptions -fno-rtti" \
   -DFETCHCONTENT_SOURCE_DIR_CRIA="$CRIA_SOURCE_DIR" >fetched.log

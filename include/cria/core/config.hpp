@@ -12,6 +12,11 @@
 
 #include <cassert>
 
+// Files and options hold NaN and infinity, and are refused for it; the same bits everywhere come from sums in a fixed order.
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || defined(__ASSOCIATIVE_MATH__) || defined(_M_FP_FAST)
+#error "cria needs the arithmetic of IEEE 754: compile what includes it with -fno-fast-math (MSVC: /fp:precise)"
+#endif
+
 #define CRIA_VERSION_MAJOR 0
 #define CRIA_VERSION_MINOR 1
 #define CRIA_VERSION_PATCH 0

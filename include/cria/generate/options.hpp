@@ -51,14 +51,19 @@ struct session_options {
 
 namespace detail {
 
+/// Returns the error for a field that may be 0, for a default, but not so large.
+[[nodiscard]] inline error refuse_larger(std::string_view field, std::size_t value, std::size_t highest) {
+  return {errc::bad_argument, field, std::to_string(value) + " is more than " + std::to_string(highest)};
+}
+
 /// Errors: bad_argument.
 [[nodiscard]] inline result<void> check(const session_options& options) {
   const auto refuse = [](std::string_view field, std::size_t highest) {
     return error{errc::bad_argument, field, "is not in 1 to " + std::to_string(highest)};
   };
   if (options.max_batch == 0 || options.max_batch > session_options::most_batch) return refuse("max_batch", session_options::most_batch);
-  if (options.context_size > session_options::max_context) return refuse("context_size", session_options::max_context);
-  if (options.n_threads > thread_pool::max_threads) return refuse("n_threads", thread_pool::max_threads);
+  if (options.context_size > session_options::max_context) return refuse_larger("context_size", options.context_size, session_options::max_context);
+  if (options.n_threads > thread_pool::max_threads) return refuse_larger("n_threads", options.n_threads, thread_pool::max_threads);
   return {};
 }
 

@@ -54,6 +54,10 @@ class paged_compute {
     const std::size_t context = session_options{.context_size = o.context_size}.context_for(c);
     const std::size_t n_tokens = std::max(o.max_batch, o.n_rows);
     const page_pool_options pages = pool_options(m.cache_shape(), o, context, n_tokens);
+    if (pages.n_pages > pool_type::most_pages) {
+      return error{errc::bad_argument, o.cache_positions != 0 ? "cache_positions" : "context_size",
+                   "makes " + std::to_string(pages.n_pages) + " pages, the most are " + std::to_string(pool_type::most_pages)};
+    }
     auto made = pool_type::create(m.cache_shape(), pages);
     if (!made) {
       if (made.error().code != errc::out_of_memory) return std::move(made).error();
@@ -93,10 +97,10 @@ class paged_compute {
       return error{errc::bad_argument, field, "is not in 1 to " + std::to_string(highest)};
     };
     if (o.max_batch == 0 || o.max_batch > session_options::most_batch) return refuse("max_batch", session_options::most_batch);
-    if (o.context_size > session_options::max_context) return refuse("context_size", session_options::max_context);
-    if (o.cache_positions > session_options::max_context) return refuse("cache_positions", session_options::max_context);
+    if (o.context_size > session_options::max_context) return refuse_larger("context_size", o.context_size, session_options::max_context);
+    if (o.cache_positions > session_options::max_context) return refuse_larger("cache_positions", o.cache_positions, session_options::max_context);
     if (o.page_size == 0 || o.page_size % 16 != 0 || o.page_size > 65'536) return error{errc::bad_argument, "page_size", "is not a multiple of 16 up to 65536"};
-    if (o.n_threads > thread_pool::max_threads) return refuse("n_threads", thread_pool::max_threads);
+    if (o.n_threads > thread_pool::max_threads) return refuse_larger("n_threads", o.n_threads, thread_pool::max_threads);
     return {};
   }
 

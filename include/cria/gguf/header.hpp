@@ -105,17 +105,18 @@ class header_parser {
   }
 
   /// Reads a count of things that take at least `min_bytes` each: no more than `max`, and no more than the file has bytes for.
-  [[nodiscard]] result<std::uint64_t> read_count(std::uint64_t max, std::uint64_t min_bytes) {
+  [[nodiscard]] result<std::uint64_t> read_count(std::string_view what, std::uint64_t max, std::uint64_t min_bytes) {
     const std::uint64_t at = cursor_.position();
     CRIA_TRY(const auto count, read<std::uint64_t>());
-    CRIA_CHECK(check_count(count, max, min_bytes, at));
+    CRIA_CHECK(check_count(count, what, max, min_bytes, at));
     return count;
   }
-  [[nodiscard]] result<void> check_count(std::uint64_t count, std::uint64_t max, std::uint64_t min_bytes, std::uint64_t at) const {
-    if (count > max) return fail_at(at, errc::limit_exceeded, "declares " + std::to_string(count) + ", the limit is " + std::to_string(max));
+  [[nodiscard]] result<void> check_count(std::uint64_t count, std::string_view what, std::uint64_t max, std::uint64_t min_bytes, std::uint64_t at) const {
     const std::uint64_t left = file_size_ - cursor_.position();
-    if (count <= left / min_bytes) return {};
-    return fail_at(at, errc::truncated, "declares " + std::to_string(count) + ", the file has " + std::to_string(left) + " bytes left");
+    if (count <= max && count <= left / min_bytes) return {};
+    const std::string declares = "declares " + std::to_string(count) + " " + std::string(what);
+    if (count > max) return fail_at(at, errc::limit_exceeded, declares + ", the limit is " + std::to_string(max));
+    return fail_at(at, errc::truncated, declares + ", the file has " + std::to_string(left) + " bytes left");
   }
 
   /// Returns how many of `count` things of `min_bytes` the prefix may hold: what memory is set aside for. Once there are
@@ -182,7 +183,7 @@ inline result<void> header_parser::parse_start(header& h) {
   if (tensor_count_ > limit_.tensors) {
     return fail_at(8, errc::limit_exceeded, std::to_string(tensor_count_) + " tensors, the limit is " + std::to_string(limit_.tensors));
   }
-  CRIA_TRY(key_count_, read_count(limit_.keys, min_key_bytes));
+  CRIA_TRY(key_count_, read_count("keys", limit_.keys, min_key_bytes));
   return {};
 }
 
@@ -228,7 +229,7 @@ inline result<value> header_parser::parse_array(metadata& keys) {
   CRIA_TRY(const auto element, read_value_type());
   if (element == value_type::array) return fail_at(at, errc::limit_exceeded, "an array of arrays");
   const std::uint64_t element_bytes = element == value_type::string ? min_string_bytes : scalar_bytes(element);
-  CRIA_TRY(const auto count, read_count(limit_.array_elements, element_bytes));
+  CRIA_TRY(const auto count, read_count("elements", limit_.array_elements, element_bytes));
   if (element == value_type::string) return parse_strings(keys, count);
   CRIA_TRY(const auto bytes, take(*(checked_u64(count) * checked_u64(element_bytes)).get()));
   return value(element, static_cast<std::size_t>(count), bytes, nullptr);
@@ -270,7 +271,7 @@ inline result<std::uint64_t> header_parser::parse_alignment(const metadata& keys
 
 inline result<void> header_parser::parse_tensors(header& h) {
   name_ = {}, kind_ = "header";
-  CRIA_CHECK(check_count(tensor_count_, limit_.tensors, min_tensor_bytes, 8));
+  CRIA_CHECK(check_count(tensor_count_, "tensors", limit_.tensors, min_tensor_bytes, 8));
   const auto name_of = [&](std::size_t i) { return h.tensors[i].name; };
   h.tensors.reserve(room_for(tensor_count_, min_tensor_bytes));
   h.tensor_index.reset(room_for(tensor_count_, min_tensor_bytes));
