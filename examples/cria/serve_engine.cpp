@@ -81,20 +81,21 @@ result<std::unique_ptr<serve_engine>> serve_engine::create(const cria::model& mo
   CRIA_TRY(auto engine, cria::batch_engine::create(model, options));
   const cria::session_options for_embeddings{
       .context_size = engine.capacity(), .n_threads = options.n_threads, .max_batch = options.max_batch, .executor = options.executor};
-  return std::unique_ptr<serve_engine>(new serve_engine(std::move(engine), for_embeddings));
+  return std::unique_ptr<serve_engine>(new serve_engine(std::move(engine), for_embeddings, options.max_waiting));
 }
 
 void serve_engine::shut_down() {
   {
     const std::lock_guard lock(mutex_);
     if (std::exchange(ends_, true)) return;
+    for (const auto& asked : embeddings_) asked->abandon();   // also the one that is being computed
   }
   stop_.request_stop();   // ends a step within one layer
   changed_.notify_one();
   thread_.join();
   for (const auto& [id, choice] : open_) choice.first->fail(choice.second, shutting_down());
   for (const auto& asked : requests_) asked->fail(0, shutting_down());
-  for (embedding_job& job : embeddings_) job.vectors.set_value(shutting_down());
+  for (const auto& asked : embeddings_) asked->told_.set_value(shutting_down());
   open_.clear();
 }
 
@@ -112,16 +113,25 @@ std::shared_ptr<answer> serve_engine::submit(completion_request asked) {
   return made;
 }
 
-result<std::vector<std::vector<float>>> serve_engine::embed(embedding_request asked) {
-  std::future<result<std::vector<std::vector<float>>>> vectors;
+std::optional<result<embedding_answer::vectors>> embedding_answer::wait(std::chrono::milliseconds at_most) {
+  if (wanted_.wait_for(at_most) != std::future_status::ready) return {};
+  return wanted_.get();
+}
+
+std::shared_ptr<embedding_answer> serve_engine::embed(embedding_request asked) {
+  auto made = std::make_shared<embedding_answer>(std::move(asked));
   {
     const std::lock_guard lock(mutex_);
-    if (ends_) return shutting_down();
-    embeddings_.push_back({std::move(asked), {}});
-    vectors = embeddings_.back().vectors.get_future();
+    if (ends_) {
+      made->told_.set_value(shutting_down());
+    } else if (embeddings_.size() > max_waiting_) {   // one of them does not wait
+      made->told_.set_value(error{errc::limit_exceeded, "max_waiting", std::to_string(max_waiting_) + " requests are waiting"});
+    } else {
+      embeddings_.push_back(made);
+    }
   }
   changed_.notify_one();
-  return vectors.get();
+  return made;
 }
 
 cria::batch_statistics serve_engine::statistics() const {
@@ -129,23 +139,21 @@ cria::batch_statistics serve_engine::statistics() const {
   return statistics_;
 }
 
-bool serve_engine::wait_for_work(std::vector<std::shared_ptr<answer>>& requests, std::vector<embedding_job>& embeddings) {
+bool serve_engine::wait_for_work(std::vector<std::shared_ptr<answer>>& requests) {
   std::unique_lock lock(mutex_);
   statistics_ = engine_.statistics();
   changed_.wait(lock, [this] { return ends_ || engine_.has_work() || !requests_.empty() || !embeddings_.empty(); });
   if (ends_) return false;
   requests.swap(requests_);
-  embeddings.swap(embeddings_);
   return true;
 }
 
 void serve_engine::work() {
   while (true) {
     std::vector<std::shared_ptr<answer>> requests;
-    std::vector<embedding_job> embeddings;
-    if (!wait_for_work(requests, embeddings)) return;
+    if (!wait_for_work(requests)) return;
     for (const auto& asked : requests) begin(asked);
-    for (embedding_job& job : embeddings) job.vectors.set_value(vectors_of(job.asked));
+    embed_one();
     step();
   }
 }
@@ -187,16 +195,28 @@ void serve_engine::step() {
   }
 }
 
-result<std::vector<std::vector<float>>> serve_engine::vectors_of(const embedding_request& asked) {
+void serve_engine::embed_one() {
+  std::shared_ptr<embedding_answer> asked;
+  {
+    const std::lock_guard lock(mutex_);
+    if (embeddings_.empty() || ends_) return;
+    asked = embeddings_.front();
+  }
+  auto next = vector_of(asked->asked_.inputs[asked->done_.size()], asked->stop_.get_token());
+  const std::lock_guard lock(mutex_);
+  if (ends_) return;   // shut_down() tells
+  embeddings_.pop_front();
+  if (!next) return asked->told_.set_value(std::move(next).error());
+  asked->done_.push_back(*std::move(next));
+  if (asked->done_.size() == asked->asked_.inputs.size()) return asked->told_.set_value(std::move(asked->done_));
+  embeddings_.push_back(std::move(asked));
+}
+
+result<std::vector<float>> serve_engine::vector_of(std::span<const cria::token_id> tokens, const cria::stop_token& stop) {
   if (!embedder_) {
     CRIA_TRY(embedder_, cria::session::create(engine_.model(), for_embeddings_));
   }
-  std::vector<std::vector<float>> out;
-  for (const auto& tokens : asked.inputs) {
-    CRIA_TRY(auto vector, embedder_->embed(tokens, {.stop = stop_.get_token()}));
-    out.push_back(std::move(vector));
-  }
-  return out;
+  return embedder_->embed(tokens, {.stop = stop});
 }
 
 }  // namespace cria_program

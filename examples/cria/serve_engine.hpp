@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -69,6 +70,27 @@ class answer {
   std::deque<answer_event> events_;
 };
 
+/// Vectors on their way, shared by their connection and the engine.
+class embedding_answer {
+ public:
+  using vectors = std::vector<std::vector<float>>;
+  explicit embedding_answer(embedding_request asked) : asked_(std::move(asked)) {}
+
+  /// Returns the vectors or why there are none, once; nothing if neither comes for so long.
+  [[nodiscard]] std::optional<result<vectors>> wait(std::chrono::milliseconds at_most);
+  /// Ends the request: nobody listens any more.
+  void abandon() { stop_.request_stop(); }
+
+ private:
+  friend class serve_engine;
+
+  embedding_request asked_;   // the engine's thread alone uses these two
+  vectors done_;
+  cria::stop_source stop_;
+  std::promise<result<vectors>> told_;
+  std::future<result<vectors>> wanted_ = told_.get_future();
+};
+
 class serve_engine {
  public:
   /// Starts the thread.
@@ -82,38 +104,36 @@ class serve_engine {
 
   [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
   [[nodiscard]] std::shared_ptr<answer> submit(completion_request asked);
-  /// Computes vectors between two steps; returns when they are there.
-  [[nodiscard]] result<std::vector<std::vector<float>>> embed(embedding_request asked);
+  /// Begins to compute vectors: one input between two steps, and of several requests in turn.
+  [[nodiscard]] std::shared_ptr<embedding_answer> embed(embedding_request asked);
   /// Returns the counts after the last step.
   [[nodiscard]] cria::batch_statistics statistics() const;
 
  private:
-  struct embedding_job {
-    embedding_request asked;
-    std::promise<result<std::vector<std::vector<float>>>> vectors;
-  };
   using open_choice = std::pair<std::shared_ptr<answer>, std::size_t>;
 
-  serve_engine(cria::batch_engine engine, cria::session_options for_embeddings)
-      : engine_(std::move(engine)), for_embeddings_(for_embeddings), capacity_(engine_.capacity()), thread_([this] { work(); }) {}
+  serve_engine(cria::batch_engine engine, cria::session_options for_embeddings, std::size_t max_waiting)
+      : engine_(std::move(engine)), for_embeddings_(for_embeddings), capacity_(engine_.capacity()), max_waiting_(max_waiting), thread_([this] { work(); }) {}
 
   void work();
   /// Waits for something to do; false at the end.
-  [[nodiscard]] bool wait_for_work(std::vector<std::shared_ptr<answer>>& requests, std::vector<embedding_job>& embeddings);
+  [[nodiscard]] bool wait_for_work(std::vector<std::shared_ptr<answer>>& requests);
   void begin(const std::shared_ptr<answer>& asked);
   void step();
-  [[nodiscard]] result<std::vector<std::vector<float>>> vectors_of(const embedding_request& asked);
+  /// Computes the next vector of the request that is first, which then is last, or done.
+  void embed_one();
+  [[nodiscard]] result<std::vector<float>> vector_of(std::span<const cria::token_id> tokens, const cria::stop_token& stop);
 
   cria::batch_engine engine_;
   cria::session_options for_embeddings_;
   std::optional<cria::session> embedder_;   // from the first embedding on
-  std::size_t capacity_;
+  std::size_t capacity_, max_waiting_;
   std::map<cria::batch_id, open_choice> open_;
   cria::stop_source stop_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::shared_ptr<answer>> requests_;
-  std::vector<embedding_job> embeddings_;
+  std::deque<std::shared_ptr<embedding_answer>> embeddings_;   // the engine's thread alone takes them out
   cria::batch_statistics statistics_;
   bool ends_ = false;
   std::thread thread_;   // last: it uses the others

@@ -13,6 +13,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -60,12 +61,24 @@ class Server:
     def ask(self, method, path, body=None, headers=None):
         """Status, headers and body of a reply."""
         connection = self.connect()
-        text = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
+        text = json.dumps(body) if isinstance(body, (dict, list)) else body
         connection.request(method, path, text, {"Content-Type": "application/json", **(headers or {})})
         reply = connection.getresponse()
         done = reply.status, reply.headers, reply.read()
         connection.close()
         return done
+
+    def raw(self, head, body=b"", wait=30):
+        """Sends bytes on a connection of its own; returns all that comes back until it is closed."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as s:
+            got = b""
+            try:
+                s.sendall(head.replace(b"\n", b"\r\n") + body)
+                while more := s.recv(65536):
+                    got += more
+            except ConnectionError:
+                pass
+            return got
 
     def post(self, path, body, status=200):
         got, _, text = self.ask("POST", path, body)
@@ -310,6 +323,37 @@ class Completions(unittest.TestCase):
         status, _, body = self.server.ask("POST", "/v1/completions", b" " * (17 << 20))
         self.assertEqual((status, "message" in json.loads(body)["error"]), (413, True))
 
+    def test_bodies_have_a_limit_however_they_come(self):
+        def chunks(total):
+            for _ in range(total >> 16):
+                yield b" " * (1 << 16)
+
+        for headers in ({}, {"Content-Type": "application/x-www-form-urlencoded"}):
+            for size, wanted in ((17 << 20, 413), (1 << 20, 400)):   # blanks are no JSON
+                for body in (chunks(size), b" " * size):
+                    status, _, reply = self.server.ask("POST", "/v1/completions", body, headers)
+                    self.assertEqual((status, "message" in json.loads(reply)["error"]), (wanted, True))
+        long = json.dumps({**greedy(PROMPTS[0]), "user": "x" * 10000})
+        for kind in ("application/x-www-form-urlencoded", "text/plain", "application/json"):   # the first is what curl says by itself
+            status, _, reply = self.server.ask("POST", "/v1/completions", long, {"Content-Type": kind})
+            self.assertEqual((status, json.loads(reply)["choices"][0]["text"]), (200, text_of(PROMPTS[0])))
+        endless = b"POST %s HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n"
+        for path, wanted in ((b"/v1/completions", b" 413 "), (b"/elsewhere", b" 404 ")):   # a client that never stops is cut off
+            self.assertIn(self.server.raw(endless % path, b"10000\r\n%s\r\n" % (b" " * 65536) * 1200)[8:13], (wanted, b""))
+
+    def test_what_nobody_reads_is_no_next_request(self):
+        inner = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
+        for head, status in ((b"GET /health", b"400"), (b"OPTIONS /health", b"400"), (b"POST /elsewhere", b"404"), (b"PUT /v1/completions", b"404"),
+                             (b"DELETE /v1/completions", b"404")):
+            got = self.server.raw(head + b" HTTP/1.1\nHost: x\nContent-Length: %d\n\n" % len(inner), inner)
+            self.assertEqual((got[9:12], got.count(b"HTTP/1.1 ")), (status, 1), got)
+        both = b"POST /v1/completions HTTP/1.1\nHost: x\nContent-Length: 5\nTransfer-Encoding: chunked\n\n"
+        got = self.server.raw(both, b"0\r\n\r\n" + inner)
+        self.assertEqual((got[9:12], got.count(b"HTTP/1.1 ")), (b"400", 1), got)
+        start = time.monotonic()
+        got = self.server.raw(b"POST /v1/completions HTTP/1.1\nHost: x\nConnection: close\n\n")   # no body at all
+        self.assertEqual((got[9:12], time.monotonic() - start < 4), (b"400", True))
+
     def test_bytes_that_are_no_http(self):
         for sent in (b"\0" * 100, b"GET\r\n\r\n", b"POST /v1/completions HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", b"A" * 100000):
             with socket.create_connection(("127.0.0.1", self.server.port), timeout=30) as s:
@@ -344,7 +388,18 @@ class Running(unittest.TestCase):
                 got, headers, _ = server.ask("GET", "/v1/models", headers={"Authorization": given} if given else {})
                 self.assertEqual((got, headers["Access-Control-Allow-Origin"]), (status, "http://example.org"))
             self.assertEqual(server.ask("GET", "/health")[0], 200)
-            self.assertEqual(server.ask("OPTIONS", "/v1/chat/completions")[0], 204)
+            wanted = "authorization, content-type, x-stainless-lang"
+            status, headers, _ = server.ask("OPTIONS", "/v1/chat/completions", headers={"Access-Control-Request-Headers": wanted})
+            self.assertEqual((status, headers["Access-Control-Allow-Headers"]), (204, wanted))
+            self.assertEqual(server.ask("POST", "/v1/completions", greedy("a"))[0], 401)
+            self.assertEqual(server.ask("POST", "/v1/completions", greedy("a", 1), {"Authorization": "Bearer s3cret"})[0], 200)
+            connection = server.connect()   # bodies of strangers are not kept, and do not disturb what follows
+            for given, status in (("", 401), ("Bearer s3cret", 200)) * 2:
+                connection.request("POST", "/v1/completions", json.dumps(greedy("a", 1)), {"Authorization": given})
+                reply = connection.getresponse()
+                reply.read()
+                self.assertEqual(reply.status, status)
+            connection.close()
         with Server() as server:
             got, headers, _ = server.ask("GET", "/v1/models", headers={"Authorization": "Bearer anything"})
             self.assertEqual((got, headers["Access-Control-Allow-Origin"]), (200, None))
@@ -365,6 +420,60 @@ class Running(unittest.TestCase):
                 self.assertEqual(done.returncode, status, done.stderr)
                 self.assertIn(said, done.stderr.decode())
 
+    def test_without_threads_it_does_not_begin(self):
+        try:
+            import resource
+        except ImportError:
+            self.skipTest("no limits here")
+        limit = 4000 << 20
+        done = subprocess.run([CRIA, "serve", "-m", STORIES, "--port", "0", "-t", "1", "--parallel", "256", "--queue", "512"], stderr=subprocess.PIPE,
+                              timeout=60, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"threads", done.stderr)
+        self.assertNotIn(b"listening", done.stderr)
+
+    def test_signals_before_it_listens(self):
+        for delay in range(24):
+            process = subprocess.Popen([CRIA, "serve", "-m", STORIES, "--port", "0", "-t", "1"], stderr=subprocess.PIPE)
+            try:
+                if delay < 12:
+                    time.sleep(0.004 + 0.002 * delay)
+                else:
+                    process.stderr.readline()   # "listening", which it does next
+                process.send_signal(signal.SIGTERM)
+                self.assertIn(process.wait(timeout=20), (0, 1, -signal.SIGTERM))   # 1: while the model was loaded
+            finally:
+                process.kill()
+                process.wait()
+                process.stderr.close()
+
+    def test_clients_that_dribble_or_do_nothing_do_not_hold_up_the_end(self):
+        with Server() as server:
+            idle = server.connect()
+            idle.request("GET", "/health")
+            idle.getresponse().read()
+            dribbler = socket.create_connection(("127.0.0.1", server.port))
+            ends = threading.Event()
+
+            def dribble():
+                while not ends.wait(0.5):
+                    try:
+                        dribbler.send(b"x")
+                    except OSError:
+                        return
+
+            thread = threading.Thread(target=dribble)
+            thread.start()
+            start = time.monotonic()
+            try:
+                self.assertEqual(server.stop(), 0)
+                self.assertLess(time.monotonic() - start, 15)   # it is 4 where the machine is free
+            finally:
+                ends.set()
+                thread.join()
+                dribbler.close()
+                idle.close()
+
     def test_signals_end_it_in_order(self):
         for how in (signal.SIGTERM, signal.SIGINT):
             with Server() as server:
@@ -375,7 +484,7 @@ class Running(unittest.TestCase):
 @unittest.skipUnless(os.path.exists(SMOLLM2), "CRIA_TEST_SMOLLM2 names no model")
 class Chats(unittest.TestCase):
     def setUp(self):
-        self.server = Server("-c", "4096", model=SMOLLM2)
+        self.server = Server("-c", "4096", "--queue", "1", model=SMOLLM2)
         self.addCleanup(self.server.__exit__)
 
     def test_an_answer(self):
@@ -408,6 +517,37 @@ class Chats(unittest.TestCase):
                 self.leave(body)
                 self.wait_until(lambda i=i: self.server.metric('cria_requests_finished_total{model="SmolLM2-135M-Instruct.Q4_1",reason="cancelled"}') == i + 1)
                 self.assertEqual(self.server.metric("cria_requests_running"), 0)
+
+    def test_vectors_do_not_hold_up_others(self):
+        many = {"input": ["word " * 400] * 200}   # a minute and more
+        connections = []
+
+        def begin():
+            connections.append(self.server.connect())
+            connections[-1].request("POST", "/v1/embeddings", json.dumps(many))
+
+        begin()
+        start = time.monotonic()
+        one = self.server.post("/v1/embeddings", {"input": "word " * 400})["data"][0]["embedding"]
+        self.server.post("/v1/chat/completions", chat("Hello", max_tokens=3))
+        self.assertLess(time.monotonic() - start, 30)
+        self.assertEqual(len(one), 576)
+        begin()
+        for connection in connections:   # after a while they hear that they are not forgotten
+            reply = connection.getresponse()
+            self.assertEqual((reply.status, reply.read(1)), (200, b" "))
+        self.server.post("/v1/embeddings", {"input": "word"}, status=503)   # one waits, which is all that may
+        for connection in connections:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        self.wait_until(lambda: self.server.ask("POST", "/v1/embeddings", {"input": "word"})[0] == 200)
+        start = time.monotonic()
+        connections.clear()
+        begin()
+        self.assertEqual(self.server.stop(), 0)
+        self.assertLess(time.monotonic() - start, 15)
+        self.assertEqual(connections[0].getresponse().status, 503)
+        connections[0].close()
 
     def test_a_signal_ends_streams(self):
         streams = []
