@@ -635,17 +635,19 @@ TEST_CASE("batch_engine: a full engine waits in order or refuses, as it was told
   auto options = small(2);
   options.max_waiting = 3;
   auto engine = batch_engine::create(m, options).value();
-  for (int i = 0; i < 3; ++i) REQUIRE(engine.add("Once", greedy(3)));
+  for (int i = 0; i < 5; ++i) REQUIRE(engine.add("Once", greedy(3)));   // two of them will not have to wait
   CHECK(engine.add("Once", greedy(3)).error().code == errc::limit_exceeded);
   REQUIRE(engine.step());
+  CHECK(engine.add("Once", greedy(3)).error().code == errc::limit_exceeded);
+  while (engine.statistics().n_running == 2) REQUIRE(engine.step());
   REQUIRE(engine.add("Once", greedy(3)));
   std::vector<batch_id> in_order;
   while (engine.has_work()) {
     REQUIRE(engine.step());
     while (auto ended = engine.next_finished()) in_order.push_back(ended->id);
   }
-  CHECK(in_order == std::vector<batch_id>{1, 2, 3, 4});
-  CHECK(engine.statistics().n_refused == 1);
+  CHECK(in_order == std::vector<batch_id>{1, 2, 3, 4, 5, 6});
+  CHECK(engine.statistics().n_refused == 2);
 
   options.when_full = when_full::refuse;
   options.cache_positions = 128;

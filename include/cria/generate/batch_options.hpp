@@ -38,7 +38,7 @@ struct batch_options {
   std::size_t page_size = page_pool_options{}.page_size;
   std::size_t max_batch = 264;          ///< tokens in one pass; best a multiple of 12
   std::size_t prompt_share = 64;        ///< prompt tokens in a pass with running requests: fewer keep their text flowing, more let new ones start sooner
-  std::size_t max_waiting = no_limit;   ///< waiting requests, at least 1 since each waits for the next step; one more is refused with limit_exceeded
+  std::size_t max_waiting = no_limit;   ///< requests that wait for a place while all are taken, at least 1; one more is refused with limit_exceeded
   cria::when_full when_full = cria::when_full::wait;
   bool shares_prefixes = true;          ///< prompts that begin alike share pages, even with requests that have ended; false: each is computed in full
   std::size_t n_threads = 0;            ///< 0: the physical cores that the process may use

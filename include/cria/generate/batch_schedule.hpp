@@ -76,8 +76,8 @@ class batch_schedule {
       for (const auto& other : running_) wanted += pages_ahead(*other);
       const bool is_alone = running_.empty() && waiting_.empty();
       if (!is_alone && !can_have_room(wanted)) return error{errc::context_full, "pages", "the cache is full"};
-    } else if (waiting_.size() >= options_.max_waiting) {
-      return error{errc::limit_exceeded, "max_waiting", std::to_string(waiting_.size()) + " requests are waiting"};
+    } else if (n_without_place() >= options_.max_waiting) {
+      return error{errc::limit_exceeded, "max_waiting", std::to_string(n_without_place()) + " requests are waiting"};
     }
     waiting_.push_back(std::move(one));
     return next_id_++;
@@ -213,6 +213,12 @@ class batch_schedule {
     for (const auto& one : running_) if (one->id() == id) return one.get();
     for (const auto& one : waiting_) if (one->id() == id) return one.get();
     return nullptr;
+  }
+
+  /// Returns how many wait for a place that is not free; all wait for the next step.
+  [[nodiscard]] std::size_t n_without_place() const noexcept {
+    const std::size_t n_free = options_.max_sequences - running_.size();
+    return waiting_.size() - std::min(waiting_.size(), n_free);
   }
 
   [[nodiscard]] static bool is_prompt(const sequence& one) noexcept { return one.pending().size() > 1; }
