@@ -3,7 +3,7 @@
 //
 //   POST /v1/chat/completions, /v1/completions   whole, or as server-sent events ("stream": true)
 //   POST /v1/embeddings
-//   GET  /v1/models, /health, /metrics (Prometheus)
+//   GET  /v1/models, /v1/models/NAME, /health, /metrics (Prometheus)
 //
 // A request ends when its client goes away, also while its prompt is read. When the queue is full a client hears 503 and when to come again. Nobody but
 // this machine is served unless --host says so; --api-key-file asks for a key.
@@ -155,6 +155,11 @@ class http_service {
     }
     if (asked.method == "POST" && std::any_of(posts.begin(), posts.end(), [&](const post& p) { return p.path == asked.path; })) return Unhandled;
     const int status = !asks_before && !has_key(asked) ? 401 : !only_reads ? 404 : has_body(asked) ? 400 : asks_before ? 204 : 200;
+    if (status == 200 && asked.path.starts_with(one_model)) {   // no route: its expression would use the stack for each letter
+      const bool is_it = asked.path.substr(std::string_view(one_model).size()) == name_;
+      send(reply, is_it ? 200 : 404, is_it ? model_body(name_, started_) : named_error(404));
+      return Handled;
+    }
     if (status == 200) return Unhandled;
     if (has_body(asked) || !only_reads) send_last(reply, status, named_error(status));
     else if (status == 204) reply.status = status;
@@ -164,6 +169,8 @@ class http_service {
   bool has_key(const httplib::Request& asked) const {
     return key_.empty() || asked.path == "/health" || is_same(asked.get_header_value("Authorization"), "Bearer " + key_);
   }
+
+  static constexpr const char* one_model = "/v1/models/";
 
   using body_taker = void (http_service::*)(std::string_view body, httplib::Response& reply);
   struct post {
@@ -307,12 +314,14 @@ result<void> run(serve_flags& flags) {
   CRIA_TRY(const cria::model model, flags.engine.load(flags.model, ctrl_c.token()));
   CRIA_TRY(flags.usual.adapters, flags.lora.load(model));
   CRIA_TRY(auto format, format_of(flags, model));
-  CRIA_TRY(const auto engine, serve_engine::create(model, {.max_sequences = flags.parallel,
-                                                           .context_size = static_cast<std::size_t>(flags.engine.context),
-                                                           .cache_positions = flags.cache_positions,
-                                                           .max_waiting = flags.max_waiting,
-                                                           .n_threads = static_cast<std::size_t>(flags.engine.threads)}));
-  request_translator translator(model, std::move(format), engine->capacity(), flags.usual, flags.sampling.seed.has_value());
+  const cria::batch_options options{.max_sequences = flags.parallel,
+                                    .context_size = static_cast<std::size_t>(flags.engine.context),
+                                    .cache_positions = flags.cache_positions,
+                                    .max_waiting = flags.max_waiting,
+                                    .n_threads = static_cast<std::size_t>(flags.engine.threads)};
+  CRIA_TRY(const auto engine, serve_engine::create(model, options, flags.engine.chosen_cache(), *flags.usual.adapters));
+  request_translator translator(model, std::move(format), engine->capacity(), flags.parallel + flags.max_waiting, flags.usual,
+                                flags.sampling.seed.has_value());
   http_service service(flags.name.empty() ? std::filesystem::path(flags.model).stem().string() : flags.name, key, flags.allow_origin, *engine, translator);
   service.add_to(server);
   server.set_payload_max_length(std::numeric_limits<std::size_t>::max());   // receive() has limits
@@ -345,7 +354,7 @@ void add_serve(CLI::App& app, action& chosen) {
   c.add_option("--parallel", flags->parallel, "requests computed at once")
       ->check(CLI::Range(std::size_t{1}, std::size_t{256}))
       ->capture_default_str();
-  c.add_option("--queue", flags->max_waiting, "requests that may wait for a place; one more is told to come again")
+  c.add_option("--queue", flags->max_waiting, "requests that may wait while all places are taken; one more is told to come again")
       ->check(CLI::Range(std::size_t{1}, std::size_t{512}))
       ->capture_default_str();
   c.add_option("-n,--tokens", flags->n_tokens, "at most so many tokens for a reply, unless its request says otherwise; 0: until the context is full")
@@ -358,9 +367,13 @@ void add_serve(CLI::App& app, action& chosen) {
   flags->lora.add_to(c);
   flags->engine.add_to(c, usual_context);
   c.footer(
-      "POST /v1/chat/completions and /v1/completions take messages or prompt, max_tokens, stop, stream, n, seed, logit_bias, logprobs, response_format,\n"
-      "tools, tool_choice, grammar (GBNF), chat_template_kwargs and the numbers of cria::sampler_config; what else would change the answer is an error.\n"
-      "Options of sampling are what requests leave open. POST /v1/embeddings; GET /v1/models, /health, /metrics. SIGTERM and ctrl-C end it in order.");
+      "POST /v1/chat/completions and /v1/completions take messages or prompt, max_tokens, stop, stop_token_ids, stream, n, seed, logit_bias, logprobs,\n"
+      "response_format, tools, tool_choice, parallel_tool_calls, grammar (GBNF), chat_template_kwargs, repetition_penalty and the numbers of\n"
+      "cria::sampler_config. Members that cannot change the answer (user, metadata, store, ...) are passed over; all others are an error.\n"
+      "Options of sampling are what requests leave open. POST /v1/embeddings (--lora acts on them too); GET /v1/models, /health, /metrics.\n"
+      "SIGTERM and ctrl-C end it in order, within seconds.\n"
+      "Each connection has a thread, of which there are --parallel plus --queue plus 8: clients that send their requests byte by byte can keep them all. Put a\n"
+      "reverse proxy in front of a server that anybody can reach.");
   c.callback([flags, &chosen] {
     flags->usual.sampling = flags->sampling.checked();
     if (flags->n_tokens != 0) flags->usual.max_tokens = flags->n_tokens;

@@ -35,7 +35,8 @@ void answer::show(std::size_t choice, cria::reply_part part, std::string_view te
 }
 
 /// Returns how likely a token was; inside the engine's callback.
-static result<token_score> score_of(cria::token_id token, std::size_t n_best, const cria::batch_engine& engine) {
+template <class Engine>
+static result<token_score> score_of(cria::token_id token, std::size_t n_best, const Engine& engine) {
   CRIA_TRY(const auto best, engine.top_logits(std::max<std::size_t>(n_best, 1)));
   const auto log_of = [](float probability) { return std::log(static_cast<double>(probability)); };
   const cria::tokenizer& t = engine.model().tokenizer();
@@ -46,7 +47,8 @@ static result<token_score> score_of(cria::token_id token, std::size_t n_best, co
   return made;
 }
 
-bool answer::read(std::size_t choice, const cria::token_event& event, const cria::batch_engine& engine) {
+template <class Engine>
+bool answer::read(std::size_t choice, const cria::token_event& event, const Engine& engine) {
   choice_request& c = choices_[choice];
   const auto& ends = c.generation.stop_tokens;
   const bool is_end = event.token == cria::no_token || engine.model().tokenizer().is_end_of_generation(event.token) ||
@@ -64,6 +66,10 @@ void answer::finish(std::size_t choice, result<cria::generation> outcome) {
   answer_event end{answer_event::kind::end, choice, {}, {}, {}, {}};
   if (c.reader) {
     end.outcome = c.reader->finish(std::move(outcome), [&](const cria::reply_piece& piece) { show(choice, piece.part, piece.text); });
+    if (c.calls_once && *end.outcome) {
+      auto& calls = end.outcome->value().calls;
+      calls.erase(calls.begin() + std::min<std::ptrdiff_t>(std::ssize(calls), 1), calls.end());
+    }
   } else if (outcome) {
     cria::chat_reply whole;
     whole.text = outcome->text;
@@ -77,11 +83,29 @@ void answer::finish(std::size_t choice, result<cria::generation> outcome) {
 
 void answer::fail(std::size_t choice, const error& why) { put({answer_event::kind::end, choice, {}, {}, {}, result<cria::chat_reply>(why)}); }
 
-result<std::unique_ptr<serve_engine>> serve_engine::create(const cria::model& model, const cria::batch_options& options) {
-  CRIA_TRY(auto engine, cria::batch_engine::create(model, options));
+template <cria::kv_type Type>
+result<std::unique_ptr<serve_engine>> serve_engine::create_with(const cria::model& model, const cria::batch_options& options,
+                                                                const std::vector<cria::adapter_choice>& adapters) {
+  using session = cria::basic_session<cria::contiguous_kv_cache<Type>>;
+  CRIA_TRY(auto engine, cria::basic_batch_engine<Type>::create(model, options));
+  const std::size_t capacity = engine.capacity();
   const cria::session_options for_embeddings{
-      .context_size = engine.capacity(), .n_threads = options.n_threads, .max_batch = options.max_batch, .executor = options.executor};
-  return std::unique_ptr<serve_engine>(new serve_engine(std::move(engine), for_embeddings, options.max_waiting));
+      .context_size = capacity, .n_threads = options.n_threads, .max_batch = options.max_batch, .executor = options.executor};
+  const auto make_embedder = [model, for_embeddings, adapters]() -> result<embedder> {
+    CRIA_TRY(auto made, session::create(model, for_embeddings));
+    CRIA_CHECK(made.set_adapters(adapters));
+    return embedder([one = std::make_shared<session>(std::move(made))](std::span<const cria::token_id> tokens, const cria::stop_token& stop) {
+      return one->embed(tokens, {.stop = stop});
+    });
+  };
+  return std::unique_ptr<serve_engine>(new serve_engine(std::move(engine), make_embedder, capacity, options.max_waiting));
+}
+
+result<std::unique_ptr<serve_engine>> serve_engine::create(const cria::model& model, const cria::batch_options& options, cria::kv_type cache,
+                                                           const std::vector<cria::adapter_choice>& adapters) {
+  if (cache == cria::kv_type::f32) return create_with<cria::kv_type::f32>(model, options, adapters);
+  if (cache == cria::kv_type::bf16) return create_with<cria::kv_type::bf16>(model, options, adapters);
+  return create_with<cria::kv_type::f16>(model, options, adapters);
 }
 
 void serve_engine::shut_down() {
@@ -141,8 +165,9 @@ cria::batch_statistics serve_engine::statistics() const {
 
 bool serve_engine::wait_for_work(std::vector<std::shared_ptr<answer>>& requests) {
   std::unique_lock lock(mutex_);
-  statistics_ = engine_.statistics();
-  changed_.wait(lock, [this] { return ends_ || engine_.has_work() || !requests_.empty() || !embeddings_.empty(); });
+  statistics_ = on_engine([](auto& engine) { return engine.statistics(); });
+  const bool has_work = on_engine([](auto& engine) { return engine.has_work(); });
+  changed_.wait(lock, [&] { return ends_ || has_work || !requests_.empty() || !embeddings_.empty(); });
   if (ends_) return false;
   requests.swap(requests_);
   return true;
@@ -162,10 +187,12 @@ void serve_engine::begin(const std::shared_ptr<answer>& asked) {
   std::vector<cria::batch_id> begun;
   for (std::size_t i = 0; i < asked->choices_.size(); ++i) {
     const choice_request& c = asked->choices_[i];
-    auto id = engine_.add(c.prompt, c.generation, [this, asked, i](const cria::token_event& event) { return asked->read(i, event, engine_); });
+    const auto id = on_engine([&](auto& engine) {
+      return engine.add(c.prompt, c.generation, [&engine, asked, i](const cria::token_event& event) { return asked->read(i, event, engine); });
+    });
     if (!id) {   // all choices or none
       for (const cria::batch_id other : begun) {
-        engine_.cancel(other);
+        on_engine([other](auto& engine) { return engine.cancel(other); });
         open_.erase(other);
       }
       return asked->fail(0, id.error());
@@ -177,16 +204,16 @@ void serve_engine::begin(const std::shared_ptr<answer>& asked) {
 }
 
 void serve_engine::step() {
-  const auto stepped = engine_.step(stop_.get_token());
+  const auto stepped = on_engine([this](auto& engine) { return engine.step(stop_.get_token()); });
   if (!stepped && stepped.error().code != errc::cancelled) {
     // What the engine has is kept, but the next step would most likely end the same way.
     for (const auto& [id, choice] : open_) {
-      engine_.cancel(id);
+      on_engine([number = id](auto& engine) { return engine.cancel(number); });
       choice.first->fail(choice.second, stepped.error());
     }
     open_.clear();
   }
-  while (auto ended = engine_.next_finished()) {
+  while (auto ended = on_engine([](auto& engine) { return engine.next_finished(); })) {
     const auto found = open_.find(ended->id);
     if (found == open_.end()) continue;
     const open_choice choice = std::move(found->second);
@@ -214,9 +241,9 @@ void serve_engine::embed_one() {
 
 result<std::vector<float>> serve_engine::vector_of(std::span<const cria::token_id> tokens, const cria::stop_token& stop) {
   if (!embedder_) {
-    CRIA_TRY(embedder_, cria::session::create(engine_.model(), for_embeddings_));
+    CRIA_TRY(embedder_, make_embedder_());
   }
-  return embedder_->embed(tokens, {.stop = stop});
+  return embedder_(tokens, stop);
 }
 
 }  // namespace cria_program

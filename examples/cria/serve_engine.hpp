@@ -21,6 +21,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace cria_program {
@@ -57,7 +58,8 @@ class answer {
 
   void put(answer_event event);
   /// Takes a choice's token; returns whether to go on.
-  bool read(std::size_t choice, const cria::token_event& event, const cria::batch_engine& engine);
+  template <class Engine>
+  bool read(std::size_t choice, const cria::token_event& event, const Engine& engine);
   void show(std::size_t choice, cria::reply_part part, std::string_view text);
   void finish(std::size_t choice, result<cria::generation> outcome);
   void fail(std::size_t choice, const error& why);
@@ -93,8 +95,9 @@ class embedding_answer {
 
 class serve_engine {
  public:
-  /// Starts the thread.
-  [[nodiscard]] static result<std::unique_ptr<serve_engine>> create(const cria::model& model, const cria::batch_options& options);
+  /// Starts the thread. cache: what keys and values are stored as. adapters: of embeddings; other requests bring theirs.
+  [[nodiscard]] static result<std::unique_ptr<serve_engine>> create(const cria::model& model, const cria::batch_options& options, cria::kv_type cache,
+                                                                    const std::vector<cria::adapter_choice>& adapters);
   ~serve_engine() { shut_down(); }
   serve_engine(const serve_engine&) = delete;
   serve_engine& operator=(const serve_engine&) = delete;
@@ -111,9 +114,24 @@ class serve_engine {
 
  private:
   using open_choice = std::pair<std::shared_ptr<answer>, std::size_t>;
+  using any_engine = std::variant<cria::batch_engine, cria::basic_batch_engine<cria::kv_type::f32>, cria::basic_batch_engine<cria::kv_type::bf16>>;
+  using embedder = std::function<result<std::vector<float>>(std::span<const cria::token_id>, const cria::stop_token&)>;
 
-  serve_engine(cria::batch_engine engine, cria::session_options for_embeddings, std::size_t max_waiting)
-      : engine_(std::move(engine)), for_embeddings_(for_embeddings), capacity_(engine_.capacity()), max_waiting_(max_waiting), thread_([this] { work(); }) {}
+  serve_engine(any_engine engine, std::function<result<embedder>()> make_embedder, std::size_t capacity, std::size_t max_waiting)
+      : engine_(std::move(engine)),
+        make_embedder_(std::move(make_embedder)),
+        capacity_(capacity),
+        max_waiting_(max_waiting),
+        thread_([this] { work(); }) {}
+
+  template <cria::kv_type Type>
+  [[nodiscard]] static result<std::unique_ptr<serve_engine>> create_with(const cria::model& model, const cria::batch_options& options,
+                                                                         const std::vector<cria::adapter_choice>& adapters);
+  /// Calls fn with the engine.
+  template <class F>
+  decltype(auto) on_engine(F&& fn) {
+    return std::visit(std::forward<F>(fn), engine_);
+  }
 
   void work();
   /// Waits for something to do; false at the end.
@@ -124,9 +142,9 @@ class serve_engine {
   void embed_one();
   [[nodiscard]] result<std::vector<float>> vector_of(std::span<const cria::token_id> tokens, const cria::stop_token& stop);
 
-  cria::batch_engine engine_;
-  cria::session_options for_embeddings_;
-  std::optional<cria::session> embedder_;   // from the first embedding on
+  any_engine engine_;
+  std::function<result<embedder>()> make_embedder_;
+  embedder embedder_;   // from the first embedding on
   std::size_t capacity_, max_waiting_;
   std::map<cria::batch_id, open_choice> open_;
   cria::stop_source stop_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "serve_reply.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -38,6 +39,11 @@ std::string base64_of(const std::vector<float>& numbers) {
     for (std::size_t k = 0; k < 4; ++k) out += k <= n ? digits[three >> (18 - 6 * k) & 63] : '=';
   }
   return out;
+}
+
+/// Returns how many code points begin in a text.
+std::size_t letters_of(std::string_view text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 const char* finish_reason_of(const cria::chat_reply& reply) {
@@ -83,10 +89,11 @@ json error_body(const error& e) {
             {"code", e.code == errc::context_full ? "context_length_exceeded" : name(e.code)}}}};
 }
 
-json models_body(const std::string& model, std::int64_t created) {
-  const json one = {{"id", model}, {"object", "model"}, {"created", created}, {"owned_by", "cria"}};
-  return {{"object", "list"}, {"data", json::array({one})}};
+json model_body(const std::string& model, std::int64_t created) {
+  return {{"id", model}, {"object", "model"}, {"created", created}, {"owned_by", "cria"}};
 }
+
+json models_body(const std::string& model, std::int64_t created) { return {{"object", "list"}, {"data", json::array({model_body(model, created)})}}; }
 
 json embedding_body(const std::string& model, const std::vector<std::vector<float>>& vectors, std::size_t n_tokens, bool is_base64) {
   json data = json::array();
@@ -103,7 +110,8 @@ completion_writer::completion_writer(std::string model, const completion_request
       is_chat_(asked.is_chat),
       tells_usage_(asked.tells_usage),
       tells_scores_(asked.n_best.has_value()),
-      choices_(asked.choices.size()) {}
+      choices_(asked.choices.size()),
+      n_per_prompt_(asked.n_per_prompt) {}
 
 std::vector<json> completion_writer::take(const answer_event& event) {
   std::vector<json> chunks;
@@ -124,8 +132,10 @@ std::vector<json> completion_writer::take(const answer_event& event) {
 void completion_writer::end(std::size_t index, const cria::chat_reply& reply, std::vector<json>& chunks) {
   choice& c = choices_[index];
   ++n_ended_;
-  n_prompt_ = reply.done.n_prompt;
-  n_reused_ = std::max(n_reused_, reply.done.n_reused);
+  if (index % n_per_prompt_ == 0) {   // the others share what it computed, and that was not there before
+    n_prompt_ += reply.done.n_prompt;
+    n_reused_ += reply.done.n_reused;
+  }
   n_generated_ += reply.done.n_generated();
   c.finish_reason = finish_reason_of(reply);
   if (!is_chat_) {
@@ -151,19 +161,21 @@ json completion_writer::with_head(const char* object, json choices) const {
 json completion_writer::chunk(std::size_t index, json delta, json finish_reason) {
   json one = {{"index", index}, {is_chat_ ? "delta" : "text", std::move(delta)}, {"finish_reason", std::move(finish_reason)}};
   choice& c = choices_[index];
-  if (c.n_scores_told < c.scores.size()) one["logprobs"] = scores_of(std::span(c.scores).subspan(c.n_scores_told));
+  const auto untold = std::span(c.scores).subspan(c.n_scores_told);
+  if (!untold.empty()) one["logprobs"] = scores_of(untold, c.n_letters_told);
+  for (const token_score& score : untold) c.n_letters_told += letters_of(score.text);
   c.n_scores_told = c.scores.size();
   return with_head(is_chat_ ? "chat.completion.chunk" : "text_completion", json::array({std::move(one)}));
 }
 
 /// Chats have an object for each token, texts a list for each property.
-json completion_writer::scores_of(std::span<const token_score> scores) const {
+json completion_writer::scores_of(std::span<const token_score> scores, std::size_t offset) const {
   const auto scored = [](const std::string& text, double logprob) -> json {
     json bytes = json::array();
     for (const char c : text) bytes.push_back(static_cast<unsigned char>(c));
     return {{"token", text}, {"logprob", logprob}, {"bytes", std::move(bytes)}};
   };
-  json content = json::array(), tokens = json::array(), logprobs = json::array(), tops = json::array();
+  json content = json::array(), tokens = json::array(), logprobs = json::array(), tops = json::array(), offsets = json::array();
   for (const token_score& score : scores) {
     json one = scored(score.text, score.logprob), best = json::array(), top = json::object();
     for (const auto& [text, logprob] : score.best) {
@@ -175,16 +187,18 @@ json completion_writer::scores_of(std::span<const token_score> scores) const {
     tokens.push_back(score.text);
     logprobs.push_back(score.logprob);
     tops.push_back(std::move(top));
+    offsets.push_back(offset);
+    offset += letters_of(score.text);
   }
   if (is_chat_) return {{"content", std::move(content)}};
-  return {{"tokens", std::move(tokens)}, {"token_logprobs", std::move(logprobs)}, {"top_logprobs", std::move(tops)}};
+  return {{"tokens", std::move(tokens)}, {"token_logprobs", std::move(logprobs)}, {"top_logprobs", std::move(tops)}, {"text_offset", std::move(offsets)}};
 }
 
 json completion_writer::whole() const {
   json choices = json::array();
   for (const choice& c : choices_) {
     choices.push_back({{"index", choices.size()}, {is_chat_ ? "message" : "text", c.message}, {"finish_reason", c.finish_reason}});
-    if (tells_scores_) choices.back()["logprobs"] = scores_of(c.scores);
+    if (tells_scores_) choices.back()["logprobs"] = scores_of(c.scores, 0);
   }
   json out = with_head(is_chat_ ? "chat.completion" : "text_completion", std::move(choices));
   out["usage"] = usage();

@@ -21,6 +21,7 @@ namespace cria_program {
 /// Returns the HTTP status of an error that ended a request before its answer began.
 [[nodiscard]] int status_of(const error& e) noexcept;
 
+[[nodiscard]] nlohmann::ordered_json model_body(const std::string& model, std::int64_t created);
 [[nodiscard]] nlohmann::ordered_json models_body(const std::string& model, std::int64_t created);
 [[nodiscard]] nlohmann::ordered_json embedding_body(const std::string& model, const std::vector<std::vector<float>>& vectors, std::size_t n_tokens,
                                                     bool is_base64);
@@ -46,12 +47,14 @@ class completion_writer {
     nlohmann::ordered_json message;   ///< or text
     std::vector<token_score> scores;
     std::size_t n_scores_told = 0;    ///< in chunks
+    std::size_t n_letters_told = 0;   ///< of their texts
     std::string finish_reason;
   };
 
   /// Makes a chunk, which also tells the scores that were not told yet.
   [[nodiscard]] nlohmann::ordered_json chunk(std::size_t index, nlohmann::ordered_json delta, nlohmann::ordered_json finish_reason);
-  [[nodiscard]] nlohmann::ordered_json scores_of(std::span<const token_score> scores) const;
+  /// offset: letters of the answer before them.
+  [[nodiscard]] nlohmann::ordered_json scores_of(std::span<const token_score> scores, std::size_t offset) const;
   [[nodiscard]] nlohmann::ordered_json with_head(const char* object, nlohmann::ordered_json choices) const;
   [[nodiscard]] nlohmann::ordered_json usage() const;
   void end(std::size_t index, const cria::chat_reply& reply, std::vector<nlohmann::ordered_json>& chunks);
@@ -60,7 +63,7 @@ class completion_writer {
   std::int64_t created_;
   bool is_chat_, tells_usage_, tells_scores_;
   std::vector<choice> choices_;
-  std::size_t n_ended_ = 0, n_prompt_ = 0, n_reused_ = 0, n_generated_ = 0;
+  std::size_t n_per_prompt_, n_ended_ = 0, n_prompt_ = 0, n_reused_ = 0, n_generated_ = 0;
 };
 
 }  // namespace cria_program

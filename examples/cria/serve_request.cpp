@@ -4,7 +4,11 @@
 #include "command.hpp"
 #include "sampling_flags.hpp"
 
+#include <algorithm>
 #include <charconv>
+#include <cstdint>
+#include <initializer_list>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -14,15 +18,68 @@ namespace {
 
 using json = nlohmann::ordered_json;
 
+using key_list = std::initializer_list<std::string_view>;
+
+constexpr std::string_view harmless_keys[] = {"model", "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
+                                              "prompt_cache_retention", "prediction", "cache_prompt"};
+constexpr std::string_view completion_keys[] = {"stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "stop", "stop_token_ids",
+                                                "logit_bias", "logprobs", "response_format", "grammar", "repetition_penalty"};
+
+/// What is not done here. Clients that name their library's defaults ask for nothing.
+const std::vector<foreign_wish>& foreign_wishes() {
+  static const std::vector<foreign_wish> wishes = {
+      {"best_of", "is not done here", 1},
+      {"echo", "is not done here", false},
+      {"suffix", "is not done here", ""},
+      {"functions", "is called tools now", {}},
+      {"function_call", "is called tool_choice now", "auto"},
+      {"n_predict", "is called max_tokens here", {}},
+      {"ignore_eos", "is not done here", false},
+      {"min_tokens", "is not done here", 0},
+      {"reasoning_effort", "is not done here; what a template knows can be set in chat_template_kwargs", {}},
+      {"verbosity", "is not done here", "medium"},
+      {"modalities", "are not done here, but for [\"text\"]", json::array({"text"})},
+      {"use_beam_search", "is not done here", false},
+      {"length_penalty", "is not done here", 1},
+      {"skip_special_tokens", "is always done here", true}};
+  return wishes;
+}
+
 /// Reads a body. Members that are null are as absent: clients send them for what they leave open.
-result<json> read_body(std::string_view body) {
+result<json> read_body(std::string_view body, bool is_completion, key_list own_keys) {
   auto request = parse_request(body);
   if (!request) return bad_field("body", request.error().message);
   json rest = json::object();
   for (auto& [key, value] : request->items()) {
     if (!value.is_null()) rest[key] = std::move(value);
   }
+  const auto is_in = [](const auto& list, std::string_view key) { return std::find(std::begin(list), std::end(list), key) != std::end(list); };
+  const auto is_wish = [](std::string_view key) {
+    return std::any_of(foreign_wishes().begin(), foreign_wishes().end(), [key](const foreign_wish& w) { return w.key == key; });
+  };
+  CRIA_CHECK(refuse_wishes(rest, foreign_wishes()));
+  for (const auto& [key, value] : rest.items()) {
+    const bool is_known = is_in(harmless_keys, key) || is_in(own_keys, key) || is_wish(key) ||
+                          (is_completion && (is_in(completion_keys, key) || is_in(sampling_keys(), key)));
+    if (!is_known) return bad_field(cria::printable(key), "is not known here");
+  }
   return rest;
+}
+
+/// Reads how tokens are drawn, with the names and the seeds below zero that other servers have.
+result<void> read_drawing(const json& request, std::size_t capacity, cria::sampler_config& out) {
+  json own = request;
+  if (own.contains("seed") && own.at("seed").is_number_integer() && own.at("seed") < 0) {
+    own["seed"] = static_cast<std::uint64_t>(own.at("seed").get<std::int64_t>());
+  }
+  if (own.contains("repetition_penalty")) {   // of the whole text
+    if (own.contains("repeat_penalty")) return bad_field("repetition_penalty", "is the same as repeat_penalty, which is there too");
+    if (!own.contains("repeat_last_n")) own["repeat_last_n"] = std::min(capacity, std::size_t{1} << 20);   // the longest window there is
+    own["repeat_penalty"] = own.at("repetition_penalty");
+  }
+  auto done = read_sampling(own, out);
+  if (!done && done.error().where == "repeat_penalty" && own.contains("repetition_penalty")) return bad_field("repetition_penalty", done.error().message);
+  return done;
 }
 
 result<bool> read_flag(const json& request, const char* key) {
@@ -46,16 +103,6 @@ result<void> read_bias(const json& request, cria::sampler_config& out) {
     out.logit_bias.emplace_back(token, bias <= -100 ? -std::numeric_limits<float>::infinity() : bias);
   }
   return {};
-}
-
-const std::vector<foreign_wish>& foreign_wishes() {
-  static const std::vector<foreign_wish> wishes = {
-      {"best_of", "is not done here", 1},
-      {"echo", "is not done here", false},
-      {"suffix", "is not done here", ""},
-      {"functions", "is called tools now", {}},
-      {"function_call", "is called tool_choice now", "auto"}};
-  return wishes;
 }
 
 /// Of chats: "logprobs": true, "top_logprobs": N. Of texts: "logprobs": N.
@@ -123,6 +170,18 @@ result<void> join_parts(json& messages) {
   return {};
 }
 
+/// Gives the model's messages without content an empty one; returns whether there were any. Their calls may be all that they say, as OpenAI's do, but some
+/// templates join what is not there.
+bool fill_contents(json& messages) {
+  bool is_changed = false;
+  for (json& message : messages) {
+    if (!message.is_object() || message.value("role", json()) != "assistant" || (message.contains("content") && !message.at("content").is_null())) continue;
+    message["content"] = "";
+    is_changed = true;
+  }
+  return is_changed;
+}
+
 /// Makes n choices of one request. Each has random numbers of its own.
 void repeat(choice_request first, std::size_t n, std::vector<choice_request>& out) {
   for (std::size_t i = 0; i + 1 < n; ++i) {
@@ -135,7 +194,8 @@ void repeat(choice_request first, std::size_t n, std::vector<choice_request>& ou
 }  // namespace
 
 result<completion_request> request_translator::chat(std::string_view body) {
-  CRIA_TRY(json request, read_body(body));
+  CRIA_TRY(json request,
+           read_body(body, true, {"messages", "tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs", "top_logprobs"}));
   if (!format_) return error{errc::bad_argument, "messages", "the model's file has no chat template; the server's --chat-template names one"};
   if (!request.contains("messages") || !request.at("messages").is_array() || request.at("messages").empty()) {
     return bad_field("messages", "is not a list of messages");
@@ -145,32 +205,48 @@ result<completion_request> request_translator::chat(std::string_view body) {
   cria::chat_options options;
   options.generation = usual_;
   options.history.policy = cria::history_policy::stop;   // what does not fit is the client's to shorten
-  CRIA_TRY(const std::size_t n, read_common(request, out, options.generation));
+  CRIA_CHECK(read_common(request, out, options.generation));
   CRIA_TRY(const tool_choice choice, read_tool_choice(request));
   CRIA_CHECK(read_rendering(request, choice.has_tools, options.rendering));
   if (choice.is_required) CRIA_CHECK(require_call(choice.name, options));
   CRIA_CHECK(join_parts(request.at("messages")));
-  CRIA_TRY(const auto talk, cria::conversation::parse(request.at("messages").dump()));
-  CRIA_TRY(auto asked, format_->prepare(talk, options, capacity_));
-  repeat({std::move(asked.prompt), std::move(asked.generation), std::move(asked.reader)}, n, out.choices);
+  const auto prepare = [&]() -> result<cria::chat_request> {
+    CRIA_TRY(const auto talk, cria::conversation::parse(request.at("messages").dump()));
+    return format_->prepare(talk, options, capacity_);
+  };
+  auto asked = prepare();
+  if (!asked && fill_contents(request.at("messages"))) asked = prepare();
+  if (!asked) return asked.error();
+  choice_request choice_of{std::move(asked->prompt), std::move(asked->generation), std::move(asked->reader)};
+  if (request.contains("parallel_tool_calls")) {
+    CRIA_TRY(const bool several, read_flag(request, "parallel_tool_calls"));
+    choice_of.calls_once = !several;
+  }
+  repeat(std::move(choice_of), out.n_per_prompt, out.choices);
   return out;
 }
 
 result<completion_request> request_translator::completion(std::string_view body) {
-  CRIA_TRY(const json request, read_body(body));
+  CRIA_TRY(const json request, read_body(body, true, {"prompt"}));
   completion_request out;
   cria::generation_options options = usual_;
   if (!request.contains("prompt")) return bad_field("prompt", "is missing");
-  CRIA_TRY(const std::size_t n, read_common(request, out, options));
+  CRIA_CHECK(read_common(request, out, options));
   const json& prompt = request.at("prompt");
-  const bool is_list_of_one = prompt.is_array() && prompt.size() == 1 && !prompt.at(0).is_number();
-  CRIA_TRY(auto tokens, read_prompt(is_list_of_one ? prompt.at(0) : prompt, "prompt"));
-  repeat({std::move(tokens), std::move(options), {}}, n, out.choices);
+  const bool is_list = prompt.is_array() && !prompt.empty() && !prompt.at(0).is_number();
+  const json list = is_list ? prompt : json::array({prompt});
+  if (list.size() > n_places_ / out.n_per_prompt) {
+    return bad_field("prompt", "has more texts, with n of each, than the server's --parallel and --queue have places for");
+  }
+  for (const json& one : list) {
+    CRIA_TRY(auto tokens, read_prompt(one, "prompt"));
+    repeat({std::move(tokens), options, {}}, out.n_per_prompt, out.choices);
+  }
   return out;
 }
 
 result<embedding_request> request_translator::embedding(std::string_view body) const {
-  CRIA_TRY(const json request, read_body(body));
+  CRIA_TRY(const json request, read_body(body, false, {"input", "encoding_format", "dimensions"}));
   if (!request.contains("input")) return bad_field("input", "is missing");
   const json& input = request.at("input");
   const bool is_one = !input.is_array() || input.empty() || input.at(0).is_number();
@@ -184,26 +260,36 @@ result<embedding_request> request_translator::embedding(std::string_view body) c
   const json format = request.value("encoding_format", json("float"));
   if (format != "float" && format != "base64") return bad_field("encoding_format", "is neither \"float\" nor \"base64\"");
   out.is_base64 = format == "base64";
+  if (request.contains("dimensions") && request.at("dimensions") != model_.config().dim) {
+    return bad_field("dimensions", "cannot be chosen: this model's vectors have " + std::to_string(model_.config().dim));
+  }
   return out;
 }
 
-result<std::size_t> request_translator::read_common(const json& request, completion_request& out, cria::generation_options& options) {
-  CRIA_CHECK(refuse_wishes(request, foreign_wishes()));
+result<void> request_translator::read_common(const json& request, completion_request& out, cria::generation_options& options) {
   CRIA_CHECK(read_number(request, "max_tokens", 1, 1e9, options.max_tokens));
   CRIA_CHECK(read_number(request, "max_completion_tokens", 1, 1e9, options.max_tokens));
-  CRIA_CHECK(read_sampling(request, options.sampling));
+  CRIA_CHECK(read_drawing(request, capacity_, options.sampling));
   if (!has_seed_ && !request.contains("seed")) options.sampling.seed = random_seed();
   CRIA_CHECK(read_bias(request, options.sampling));
   CRIA_CHECK(read_stop(request, options.stop_strings));
+  CRIA_CHECK(read_stop_tokens(request, options));
   CRIA_CHECK(read_format(request, options));
   CRIA_CHECK(read_scores(request, out));
   CRIA_TRY(out.streams, read_flag(request, "stream"));
   if (const auto with = request.find("stream_options"); with != request.end() && with->is_object()) {
     CRIA_TRY(out.tells_usage, read_flag(*with, "include_usage"));
   }
-  std::size_t n = 1;
-  CRIA_CHECK(read_number(request, "n", 1, static_cast<double>(most_choices), n));
-  return n;
+  CRIA_CHECK(read_number(request, "n", 1, static_cast<double>(most_choices), out.n_per_prompt));
+  if (out.n_per_prompt > n_places_) return bad_field("n", "is more than the server's --parallel and --queue have places for");
+  return {};
+}
+
+result<void> request_translator::read_stop_tokens(const json& request, cria::generation_options& options) const {
+  if (!request.contains("stop_token_ids") || request.at("stop_token_ids").empty()) return {};
+  CRIA_TRY(const auto tokens, read_prompt(request.at("stop_token_ids"), "stop_token_ids"));
+  options.stop_tokens.insert(options.stop_tokens.end(), tokens.begin(), tokens.end());
+  return {};
 }
 
 result<void> request_translator::require_call(const std::string& name, cria::chat_options& options) {

@@ -194,6 +194,9 @@ class Completions(unittest.TestCase):
         done = self.server.post("/v1/completions", greedy(PROMPTS[0], 5, logprobs=3))["choices"][0]
         told = done["logprobs"]
         self.assertEqual("".join(told["tokens"]), done["text"])
+        self.assertEqual(told["text_offset"], [len("".join(told["tokens"][:i])) for i in range(5)])
+        streamed = self.server.stream("/v1/completions", greedy(PROMPTS[0], 5, logprobs=3))
+        self.assertEqual([o for c in streamed for o in c["choices"][0].get("logprobs", {"text_offset": []})["text_offset"]], told["text_offset"])
         # The same from `cria logits`, which computes the prompt and the text in one pass.
         lines = subprocess.run([CRIA, "logits", "-m", STORIES, "-p", PROMPTS[0] + done["text"], "--top", "3", "-t", "1"], stdout=subprocess.PIPE, check=True)
         positions = json.loads(lines.stdout)["cases"][0]["positions"][-6:-1]
@@ -214,6 +217,50 @@ class Completions(unittest.TestCase):
         self.assertEqual((len(streamed), {len(token["top_logprobs"]) for token in streamed}), (6, {2}))
         self.assertEqual(b"".join(bytes(token["bytes"]) for token in streamed).decode(), whole["message"]["content"])
 
+    def test_what_would_change_the_answer_is_an_error_and_the_rest_is_not(self):
+        for path, ask in (("/v1/completions", greedy(PROMPTS[0], 4)), ("/v1/chat/completions", chat("a", max_tokens=4)), ("/v1/embeddings", {"input": "a"})):
+            changes = {"n_predict": 5, "ignore_eos": True, "min_tokens": 3, "reasoning_effort": "low", "dry_sequence_breakers": ["x"], "temprature": 1,
+                       "verbosity": "low", "echo": True, "best_of": 2, "modalities": ["audio"], "\u001b": 1}
+            for key, value in changes.items():
+                e = self.server.post(path, {**ask, key: value}, status=400)["error"]
+                self.assertEqual(e["param"], key if key != "\u001b" else "\\x1b")
+            nothing = {"model": "m", "user": "u", "metadata": {"a": "b"}, "store": False, "service_tier": "auto", "safety_identifier": "s", "ignore_eos": False,
+                       "prompt_cache_key": "k", "min_tokens": 0, "verbosity": "medium", "modalities": ["text"], "suffix": "", "n_predict": None}
+            self.server.post(path, {**ask, **nothing})
+        self.server.post("/v1/embeddings", {"input": "a", "dimensions": 64})
+        self.assertEqual(self.server.post("/v1/embeddings", {"input": "a", "dimensions": 32}, status=400)["error"]["param"], "dimensions")
+
+    def test_names_that_other_servers_have(self):
+        same = [greedy(PROMPTS[0], 99, repetition_penalty=3), greedy(PROMPTS[0], 99, repeat_penalty=3, repeat_last_n=512)]
+        same = [self.server.post("/v1/completions", body)["choices"][0]["text"] for body in same]
+        self.assertEqual(same[0], same[1])
+        self.assertNotEqual(same[0], text_of(PROMPTS[0], 99))
+        ended = self.server.post("/v1/completions", greedy(PROMPTS[0], stop_token_ids=list(range(3, 512))))
+        self.assertEqual((ended["choices"][0]["text"], ended["choices"][0]["finish_reason"]), ("", "stop"))
+        random = {"prompt": PROMPTS[0], "max_tokens": 16, "temperature": 1}
+        texts = [self.server.post("/v1/completions", {**random, "seed": seed})["choices"][0]["text"] for seed in (-1, (1 << 64) - 1, 1)]
+        self.assertEqual(texts[0], texts[1])
+        self.assertNotEqual(texts[0], texts[2])
+
+    def test_a_prompt_may_be_several_texts(self):
+        ids = [int(n) for n in re.findall(rb"\d+", subprocess.run([CRIA, "tokenize", "-m", STORIES, "-p", PROMPTS[2]], stdout=subprocess.PIPE).stdout)]
+        done = self.server.post("/v1/completions", greedy([PROMPTS[0], PROMPTS[1], ids], n=2))
+        self.assertEqual([c["index"] for c in done["choices"]], list(range(6)))
+        self.assertEqual([c["text"] for c in done["choices"]], [text_of(p) for p in PROMPTS[:3] for _ in range(2)])
+        alone = [self.server.post("/v1/completions", greedy(p))["usage"]["prompt_tokens"] for p in PROMPTS[:3]]
+        self.assertEqual((done["usage"]["prompt_tokens"], done["usage"]["completion_tokens"]), (sum(alone), 6 * 24))
+
+    def test_what_choices_share_was_not_there_before(self):
+        asked = {"prompt": "Words that no other test says, and many of them, " * 3, "max_tokens": 2, "n": 4}
+        usages = [self.server.post("/v1/completions", asked)["usage"] for _ in range(2)]
+        reused = [usage["prompt_tokens_details"]["cached_tokens"] for usage in usages]
+        self.assertLess(reused[0], 4)   # the beginning of every text
+        self.assertGreater(reused[1], usages[1]["prompt_tokens"] // 2)
+
+    def test_a_failure_has_its_own_status(self):
+        nothing_left = {str(i): -100 for i in range(512)}
+        self.assertEqual(self.server.post("/v1/completions", greedy("a", logit_bias=nothing_left), status=500)["error"]["code"], "non_finite")
+
     def test_members_that_are_null_are_absent(self):
         nulls = dict.fromkeys(["stop", "n", "seed", "logit_bias", "stream", "stream_options", "response_format", "logprobs", "tools"])
         self.assertEqual(self.server.post("/v1/completions", greedy(PROMPTS[0], **nulls))["choices"][0]["text"], text_of(PROMPTS[0]))
@@ -230,6 +277,10 @@ class Completions(unittest.TestCase):
         self.assertEqual([c["choices"][0]["delta"].get("tool_calls") for c in chunks if "tool_calls" in c["choices"][0]["delta"]], [[{"index": 0, **call}]])
         self.assertEqual((chunks[0]["choices"][0]["delta"]["role"], chunks[-1]["choices"][0]["finish_reason"]), ("assistant", "tool_calls"))
         self.assertEqual("".join(c["choices"][0]["delta"].get("content", "") for c in chunks), "")
+        twice = ONLY_A_CALL + ONLY_A_CALL[len("root ::="):]
+        for several, n in ((True, 2), (False, 1)):
+            calls = self.server.post("/v1/chat/completions", {**asked, "grammar": twice, "parallel_tool_calls": several})["choices"][0]["message"]["tool_calls"]
+            self.assertEqual(len(calls), n)
         # What a client sends back after it has run the function.
         messages = [*asked["messages"], choice["message"], {"role": "tool", "tool_call_id": call["id"], "content": "rain"}]
         self.server.post("/v1/chat/completions", {"messages": messages, "tools": tools, "max_tokens": 4})
@@ -274,7 +325,12 @@ class Completions(unittest.TestCase):
     def test_wrong_requests_name_the_field(self):
         words = [{"role": "user", "content": "a"}]
         wrong = [("/v1/completions", {"max_tokens": 3}, "prompt"), ("/v1/completions", greedy(5), "prompt"), ("/v1/completions", greedy([512]), "prompt"),
-                 ("/v1/completions", greedy([-1]), "prompt"), ("/v1/completions", greedy(["a", "b"]), "prompt"), ("/v1/completions", greedy([]), "prompt"),
+                 ("/v1/completions", greedy([-1]), "prompt"), ("/v1/completions", greedy(["a"] * 99), "prompt"), ("/v1/completions", greedy([]), "prompt"),
+                 ("/v1/completions", greedy(["a", 5]), "prompt"), ("/v1/completions", greedy("a", seed=1.5), "seed"),
+                 ("/v1/completions", greedy("a", repetition_penalty=0), "repetition_penalty"),
+                 ("/v1/completions", greedy("a", repetition_penalty=1, repeat_penalty=1), "repetition_penalty"),
+                 ("/v1/completions", greedy("a", stop_token_ids=[512]), "stop_token_ids"),
+                 ("/v1/chat/completions", {"messages": words, "parallel_tool_calls": 1}, "parallel_tool_calls"),
                  ("/v1/completions", greedy("a", n=0), "n"), ("/v1/completions", greedy("a", n=17), "n"), ("/v1/completions", greedy("a", n=1.5), "n"),
                  ("/v1/completions", greedy("a", max_tokens=0), "max_tokens"), ("/v1/completions", greedy("a", stream=1), "stream"),
                  ("/v1/completions", greedy("a", temperature=-1), "temperature"), ("/v1/completions", greedy("a", top_p="1"), "top_p"),
@@ -316,7 +372,11 @@ class Completions(unittest.TestCase):
             status, _, body = self.server.ask(method, path)
             self.assertIn(status, (400, 404))
             self.assertIn("message", json.loads(body)["error"])
-        self.assertEqual(json.loads(self.server.ask("GET", "/v1/models")[2])["data"][0]["id"], "stories260K")
+        [model] = json.loads(self.server.ask("GET", "/v1/models")[2])["data"]
+        self.assertEqual(model["id"], "stories260K")
+        self.assertEqual(json.loads(self.server.ask("GET", "/v1/models/stories260K")[2]), model)
+        for other in ("stories260", "a" * 8000, ""):
+            self.assertEqual(self.server.ask("GET", "/v1/models/" + other)[0], 404)
         self.assertEqual(self.server.ask("GET", "/health")[0], 200)
         for method in ("GET", "OPTIONS", "POST"):   # what matches paths must not use the stack for each letter
             self.assertIn(self.server.ask(method, "/" + "a" * 8000)[0], (204, 400, 404, 414))
@@ -368,11 +428,63 @@ class Completions(unittest.TestCase):
 
 @unittest.skipUnless(os.path.exists(STORIES), "no stories260K.gguf")
 class Running(unittest.TestCase):
+    def test_caches_are_those_of_other_commands(self):
+        vectors = set()
+        for cache in ("f16", "f32", "bf16"):
+            printed = subprocess.run([CRIA, "embed", "-m", STORIES, "-p", PROMPTS[1], "-t", "1", "--cache", cache], stdout=subprocess.PIPE, check=True).stdout
+            wanted = [struct.pack("<f", float(x)) for x in printed.split()]
+            with Server("--cache", cache) as server:
+                for prompt in PROMPTS[:2]:
+                    done = server.post("/v1/completions", greedy(prompt, 100))["choices"][0]
+                    self.assertEqual(done["text"], text_of(prompt, 100, "--cache", cache))
+                got = [struct.pack("<f", x) for x in server.post("/v1/embeddings", {"input": PROMPTS[1]})["data"][0]["embedding"]]
+                self.assertEqual(got, wanted)
+                vectors.add(tuple(got))
+        self.assertEqual(len(vectors), 3)
+
     def test_a_full_queue_says_when_to_come_again(self):
         with Server("--parallel", "1", "--queue", "1") as server:
-            status, headers, body = server.ask("POST", "/v1/completions", {"prompt": "a", "n": 16, "max_tokens": 100})
+            long = {"prompt": "a", "n": 2, "max_tokens": 400, "logit_bias": {"2": -100}}
+            for _ in range(20):   # until it was asked while the first request was computed
+                with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                    asked = [pool.submit(server.ask, "POST", "/v1/completions", long) for _ in range(2)]
+                    refused = [reply.result() for reply in asked if reply.result()[0] != 200]
+                if refused:
+                    break
+            status, headers, body = refused[0]
             self.assertEqual((status, headers["Retry-After"], json.loads(body)["error"]["type"]), (503, "1", "server_error"))
             self.assertEqual(server.post("/v1/completions", greedy(PROMPTS[0]))["choices"][0]["text"], text_of(PROMPTS[0]))
+            self.assertEqual(server.post("/v1/completions", {**long, "n": 3}, status=400)["error"]["param"], "n")   # coming again would not help
+
+    def test_who_has_a_free_place_does_not_count_as_waiting(self):
+        with Server("--parallel", "8", "--queue", "1") as server:
+            self.assertEqual(len(server.post("/v1/completions", greedy("a", 4, n=9))["choices"]), 9)
+            with concurrent.futures.ThreadPoolExecutor(9) as pool:
+                asked = [pool.submit(server.post, "/v1/completions", greedy(p, 200)) for p in (PROMPTS * 2)[:9]]
+                for reply in asked:
+                    reply.result()
+
+    def test_adapters_act_on_vectors_too(self):
+        path = os.path.join(TMP, "lora.gguf")
+        os.makedirs(TMP, exist_ok=True)
+        numbers = [((i * 37) % 101 - 50) / 100 for i in range(256)]
+
+        def text(t):
+            return struct.pack("<Q", len(t)) + t.encode()
+
+        keys = (("general.type", "adapter"), ("general.architecture", "llama"), ("adapter.type", "lora"))
+        out = b"GGUF" + struct.pack("<IQQ", 3, 2, 4) + b"".join(text(k) + struct.pack("<I", 8) + text(v) for k, v in keys)
+        out += text("adapter.lora.alpha") + struct.pack("<If", 6, 8.0)
+        for name, shape, offset in (("blk.0.attn_q.weight.lora_a", (64, 4), 0), ("blk.0.attn_q.weight.lora_b", (4, 64), 1024)):
+            out += text(name) + struct.pack("<IQQIQ", 2, *shape, 0, offset)
+        out += b"\0" * (-len(out) % 32) + struct.pack("<256f", *numbers) * 2
+        with open(path, "wb") as file:
+            file.write(out)
+        vectors = set()
+        for more in ((), ("--lora", path), ("--lora", path + ":0")):
+            with Server(*more) as server:
+                vectors.add(tuple(server.post("/v1/embeddings", {"input": PROMPTS[0]})["data"][0]["embedding"]))
+        self.assertEqual(len(vectors), 2)
 
     def test_without_a_template_chats_are_refused(self):
         with Server() as server:
@@ -494,6 +606,23 @@ class Chats(unittest.TestCase):
         self.assertIn("Paris", whole["message"]["content"])
         chunks = self.server.stream("/v1/chat/completions", question)
         self.assertEqual("".join(c["choices"][0]["delta"].get("content", "") for c in chunks), whole["message"]["content"])
+
+    def test_messages_may_be_calls_alone(self):
+        call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        for said in ({"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "assistant", "tool_calls": [call]}):
+            messages = [{"role": "user", "content": "a"}, said, {"role": "tool", "tool_call_id": "1", "content": "b"}]
+            self.server.post("/v1/chat/completions", {"messages": messages, "max_tokens": 2})   # SmolLM2's template joins texts
+
+    def test_late_failures_end_whole_answers_with_what_is_wrong(self):
+        connection = self.server.connect()
+        connection.request("POST", "/v1/chat/completions", json.dumps(chat("Tell me all about llamas.", logit_bias={"2": -100})))
+        reply = connection.getresponse()
+        self.assertEqual((reply.status, reply.read(1)), (200, b" "))   # it says that it is there
+        self.assertEqual(self.server.stop(), 0)
+        with self.assertRaises(http.client.IncompleteRead) as failure:
+            reply.read()
+        self.assertIn("is shutting down", json.loads(failure.exception.partial)["error"]["message"])
+        connection.close()
 
     def wait_until(self, holds):
         for _ in range(600):   # 30 s and more
