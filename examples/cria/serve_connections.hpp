@@ -95,11 +95,13 @@ struct received_body {
 /// Reads a body. What is too long is read and thrown away, up to a limit: clients hear what is wrong only after they have sent everything. `keeps`: false
 /// throws it all away.
 [[nodiscard]] inline received_body receive(const httplib::Request& asked, const httplib::ContentReader& read, bool keeps) {
-  constexpr std::size_t longest = std::size_t{16} << 20, most_thrown_away = std::size_t{64} << 20;
+  constexpr std::size_t longest = std::size_t{16} << 20;
+  const std::size_t most_read = std::size_t{keeps ? 64U : 4U} << 20;
   constexpr double patience_seconds = 10, slowest_bytes_per_second = 8192;
   received_body got;
   if (!has_body(asked)) return got;
-  if (asked.has_header("Transfer-Encoding") && asked.has_header("Content-Length")) return {{}, 400, false};   // proxies may see another end than httplib
+  const std::size_t n_ends = asked.get_header_value_count("Transfer-Encoding") + asked.get_header_value_count("Content-Length");
+  if (n_ends > 1) return {{}, 400, false};   // proxies may see another one than httplib
   if (asked.is_multipart_form_data()) return {{}, 415, false};
   const auto start = std::chrono::steady_clock::now();
   std::size_t n = 0;
@@ -109,7 +111,7 @@ struct received_body {
     if (keeps && n <= longest) got.text.append(bytes, size);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
     is_slow = taken.count() > patience_seconds + static_cast<double>(n) / slowest_bytes_per_second;
-    return n <= most_thrown_away && !is_slow;
+    return n <= most_read && !is_slow;
   });
   if (is_whole && n <= longest) return got;
   return {{}, n > longest ? 413 : is_slow ? 408 : 400, is_whole};
