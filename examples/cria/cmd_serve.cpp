@@ -372,8 +372,8 @@ void add_serve(CLI::App& app, action& chosen) {
       "cria::sampler_config. Members that cannot change the answer (user, metadata, store, ...) are passed over; all others are an error.\n"
       "Options of sampling are what requests leave open. POST /v1/embeddings (--lora acts on them too); GET /v1/models, /health, /metrics.\n"
       "SIGTERM and ctrl-C end it in order, within seconds.\n"
-      "Each connection has a thread, of which there are --parallel plus --queue plus 8: clients that send their requests byte by byte can keep them all. Put a\n"
-      "reverse proxy in front of a server that anybody can reach.");
+      "Each connection has a thread, of which there are --parallel plus --queue plus 8: clients that send their requests byte by byte can keep them all. Put\n"
+      "a reverse proxy in front of a server that anybody can reach.");
   c.callback([flags, &chosen] {
     flags->usual.sampling = flags->sampling.checked();
     if (flags->n_tokens != 0) flags->usual.max_tokens = flags->n_tokens;
