@@ -182,6 +182,16 @@ bool fill_contents(json& messages) {
   return is_changed;
 }
 
+/// Says what is wrong with messages that the model's template cannot write: its own words are about places in it, which the client has never seen.
+error unwritable(const json& messages, const error& why) {
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    const json& message = messages.at(i);
+    if (message.is_object() && message.value("content", json()).is_null()) return bad_field("messages[" + std::to_string(i) + "].content", "is missing");
+  }
+  if (!why.where.starts_with("line ")) return why;
+  return bad_field("messages", "cannot be written by the model's chat template: " + why.message + " (" + why.where + ")");
+}
+
 /// Makes n choices of one request. Each has random numbers of its own.
 void repeat(choice_request first, std::size_t n, std::vector<choice_request>& out) {
   for (std::size_t i = 0; i + 1 < n; ++i) {
@@ -197,9 +207,9 @@ result<completion_request> request_translator::chat(std::string_view body) {
   CRIA_TRY(json request,
            read_body(body, true, {"messages", "tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs", "top_logprobs"}));
   if (!format_) return error{errc::bad_argument, "messages", "the model's file has no chat template; the server's --chat-template names one"};
-  if (!request.contains("messages") || !request.at("messages").is_array() || request.at("messages").empty()) {
-    return bad_field("messages", "is not a list of messages");
-  }
+  if (!request.contains("messages")) return bad_field("messages", "is missing");
+  if (!request.at("messages").is_array()) return bad_field("messages", "is not a list of messages");
+  if (request.at("messages").empty()) return bad_field("messages", "has none");
   completion_request out;
   out.is_chat = true;
   cria::chat_options options;
@@ -216,7 +226,7 @@ result<completion_request> request_translator::chat(std::string_view body) {
   };
   auto asked = prepare();
   if (!asked && fill_contents(request.at("messages"))) asked = prepare();
-  if (!asked) return asked.error();
+  if (!asked) return unwritable(request.at("messages"), asked.error());
   choice_request choice_of{std::move(asked->prompt), std::move(asked->generation), std::move(asked->reader)};
   if (request.contains("parallel_tool_calls")) {
     CRIA_TRY(const bool several, read_flag(request, "parallel_tool_calls"));

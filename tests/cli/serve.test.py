@@ -339,6 +339,7 @@ class Completions(unittest.TestCase):
                  ("/v1/completions", greedy("a", grammar="root ::= ("), "grammar"), ("/v1/completions", greedy("a", response_format="json"), "response_format"),
                  ("/v1/completions", greedy("a", response_format={"type": "json_schema", "json_schema": {"schema": {"type": "wrong"}}}), "response_format"),
                  ("/v1/chat/completions", {}, "messages"), ("/v1/chat/completions", {"messages": []}, "messages"),
+                 ("/v1/chat/completions", {"messages": "hi"}, "messages"),
                  ("/v1/chat/completions", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages"),
                  ("/v1/chat/completions", {"messages": words, "tools": [{}], "tool_choice": "required"}, "tools"),
                  ("/v1/chat/completions", {"messages": words, "tool_choice": "required"}, "tool_choice"),
@@ -623,6 +624,13 @@ class Chats(unittest.TestCase):
         for said in ({"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "assistant", "tool_calls": [call]}):
             messages = [{"role": "user", "content": "a"}, said, {"role": "tool", "tool_call_id": "1", "content": "b"}]
             self.server.post("/v1/chat/completions", {"messages": messages, "max_tokens": 2})   # SmolLM2's template joins texts
+
+    def test_what_the_template_cannot_write_is_said_of_the_messages(self):
+        for said, field, why in (({"role": "user"}, "messages[1].content", "is missing"), ({"role": "user", "content": None}, "messages[1].content", "is missing"),
+                                 ({"role": "user", "content": 3}, "messages", "cannot be written by the model's chat template: ")):
+            e = self.server.post("/v1/chat/completions", {"messages": [{"role": "system", "content": "a"}, said]}, status=400)["error"]
+            self.assertEqual(e["param"], field)
+            self.assertIn(why, e["message"])
 
     def test_late_failures_end_whole_answers_with_what_is_wrong(self):
         connection = self.server.connect()
