@@ -626,8 +626,9 @@ class Chats(unittest.TestCase):
             self.server.post("/v1/chat/completions", {"messages": messages, "max_tokens": 2})   # SmolLM2's template joins texts
 
     def test_what_the_template_cannot_write_is_said_of_the_messages(self):
-        for said, field, why in (({"role": "user"}, "messages[1].content", "is missing"), ({"role": "user", "content": None}, "messages[1].content", "is missing"),
-                                 ({"role": "user", "content": 3}, "messages", "cannot be written by the model's chat template: ")):
+        missing = ("messages[1].content", "is missing")
+        for said, (field, why) in (({"role": "user"}, missing), ({"role": "user", "content": None}, missing),
+                                   ({"role": "user", "content": 3}, ("messages", "cannot be written by the model's chat template: "))):
             e = self.server.post("/v1/chat/completions", {"messages": [{"role": "system", "content": "a"}, said]}, status=400)["error"]
             self.assertEqual(e["param"], field)
             self.assertIn(why, e["message"])
