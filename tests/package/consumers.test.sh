@@ -96,9 +96,11 @@ else
 fi
 
 echo "== installed into folders of the packager's choice: deeper ones, and others than the prefix"
-for case in "usr/include:usr/lib/any/share" "$PWD/away/include:usr/share" "$PWD/away/include:$PWD/away/share" "usr/include:$PWD/away/share"; do
+away=$(mktemp -d)  # not below the source folder, which CMake refuses as an include folder of what is installed
+trap 'rm -rf "$away"' EXIT
+for case in "usr/include:usr/lib/any/share" "$away/include:usr/share" "$away/include:$away/share" "usr/include:$away/share"; do
   include=${case%%:*} data=${case#*:}
-  rm -rf elsewhere away chosen chosen.build
+  rm -rf elsewhere "$away" chosen chosen.build
   "$CMAKE" -S "$CRIA_SOURCE_DIR" -B chosen.build "${common[@]}" -DCRIA_BUILD_{TESTS,BENCH,EXAMPLES}=OFF -DCMAKE_INSTALL_PREFIX="$PWD/chosen" \
     -DCMAKE_INSTALL_INCLUDEDIR="$include" -DCMAKE_INSTALL_DATADIR="$data" >chosen.log
   "$CMAKE" --install chosen.build >>chosen.log

@@ -10,6 +10,7 @@
 // Source    LoRA arXiv 2106.09685
 #pragma once
 
+#include <cria/core/aligned_buffer.hpp>
 #include <cria/nn/linear.hpp>
 #include <cria/nn/weight.hpp>
 
